@@ -1,0 +1,455 @@
+"""The acceptor: one voter's part in keeping registers. All of the safety is here and in the quorum rule.
+
+Per key it keeps the highest promised ballot, the accepted (ballot, value), the highest token, and for each lease
+identity until when it counts as live *here*. The rules, each with what breaks without it:
+
+  - A ballot below the promise is refused, and accepting b promises the same proposer's next one. (A decided value is
+    lost.)
+  - A value is accepted only if it keeps every identity that is live here, or names it in `ends`, which only that
+    holder's own release or cancel issues. (Two holders: any two quorums meet in an acceptor that applies this rule.)
+  - `until` starts at the first accept of (identity, serial) and never goes down; the same or a lower serial changes
+    nothing, whatever the ballot. (A lock that is polled or re-proposed never ends.)
+  - A completing accept says how long a newcomer to the identity waits: the largest remaining time of the prepare
+    replies. (An acceptor that learns of a lease late lets it go early, or keeps a dead one.)
+  - A renewal extends the same identity if it is live here, whatever has been promised; it is not a proposal. An
+    identity that has expired or ended here is refused. (A proposer has been told that it is not live.) An acceptor
+    that does not know the identity treats the renewal as the accept that it quotes, under all checks.
+  - A token that is being granted lies in [own clock - M/4, max(highest + 1, own clock + max_drift)], and above the
+    highest if the identity is new. (Tokens go back after everyone restarted, or one wild clock drags them away for
+    ever.) Only for the one that is being granted: checked on every accept the window would freeze keys.
+  - An acceptor without memory of an earlier process gives no answer that counts, for M from its start. (It has
+    forgotten what it promised to whom.)
+  - A proposal that rests on a promise of another process of this name is refused; a process that knows of a newer one
+    of its own name answers nothing.
+
+A free register with nothing live for 2 M is forgotten, which equals a restart."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from coordination.agreed.agenda import Agenda
+from coordination.agreed.ballot import ZERO, Ballot
+from coordination.agreed.boots import BootRecord
+from coordination.agreed.events import RosterDecided
+from coordination.agreed.messages import (
+    Accept,
+    Accepted,
+    Drop,
+    Dropped,
+    Freed,
+    Live,
+    Prepare,
+    Promise,
+    Reason,
+    Rejected,
+    Renew,
+    RenewAnswer,
+    RenewItem,
+    RenewResult,
+)
+from coordination.agreed.placement import Group, Placement
+from coordination.agreed.ports import Identity, RosterSource
+from coordination.agreed.roster import RosterValue
+from coordination.agreed.values import FREE, LeaseId, Value
+from crdt.clock import HybridClock, Instant
+from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
+
+__all__ = ["Acceptor", "Expired", "Register"]
+
+NS_PER_MS = 1_000_000
+STAMP_SHIFT = 16
+ENDED_KEPT = 8
+"""Ends that a register remembers and reports, the newest ones. Losing one costs at most the rest of that lease."""
+
+
+class Kept(NamedTuple):
+    """What this acceptor holds of one identity."""
+
+    serial: int
+    until: int
+    """Monotonic ns until which it counts as live here."""
+    binds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(Event):
+    """To the owner part of the same node: a binding lease has run out here and is still in its register's value."""
+
+    key: str
+
+
+class Register:
+    __slots__ = ("accepted", "ended", "highest", "leases", "promised", "touched", "value", "watcher")
+
+    def __init__(self) -> None:
+        self.promised = ZERO
+        self.accepted = ZERO
+        self.value = FREE
+        self.highest = 0
+        self.leases: dict[LeaseId, Kept] = {}
+        self.ended: dict[LeaseId, None] = {}
+        self.touched = 0
+        self.watcher = ""
+        """The last proposer that found it live, to be told when it frees."""
+
+    def live(self, mono: int) -> list[Live]:
+        ended = self.ended
+        return [
+            Live(lease, kept.serial, max(0, kept.until - mono) if lease not in ended else 0, kept.binds)
+            for lease, kept in self.leases.items()
+        ]
+
+    def until(self) -> int:
+        """When the last of what counts as live here runs out."""
+        return max((kept.until for lease, kept in self.leases.items() if lease not in self.ended), default=0)
+
+    def end(self, lease: LeaseId) -> None:
+        self.ended.pop(lease, None)
+        self.ended[lease] = None
+        if len(self.ended) > ENDED_KEPT:
+            # Never one that is still kept here: it would count as live again.
+            for old in self.ended:
+                if old not in self.leases:
+                    del self.ended[old]
+                    break
+
+
+class Acceptor:
+    """One voter. `prepare` and `accept` answer with a message: the proposer of the same node calls them directly."""
+
+    name = "acceptor"
+    messages = (Prepare, Accept, Renew, Drop)
+
+    def __init__(self, identity: Identity, roster: RosterSource, clock: HybridClock, boots: BootRecord) -> None:
+        self._identity = identity
+        self._source = roster
+        self._clock = clock
+        self._boots = boots
+        self._roster: RosterValue | None = None
+        self._placement: Placement | None = None
+        self._voter = False
+        self._abstains = True
+        self._registers: dict[str, Register] = {}
+        self._idle: deque[tuple[int, str]] = deque()
+        self._agenda: Agenda[str] = Agenda("until")
+        self._counts: Counter[str] = Counter()
+
+    # --- part -------------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> Directives:
+        self._load()
+        return ()
+
+    def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if isinstance(message, Accept):
+            answer: Accepted | Promise | Rejected | None = self.accept(message, now, out)
+            if answer is not None:
+                out.append(Send(message.ballot.name, answer))
+        elif isinstance(message, Prepare):
+            answer = self.prepare(message, now, out)
+            if answer is not None:
+                out.append(Send(message.ballot.name, answer))
+        elif isinstance(message, Renew):
+            self._renew(message, now, out)
+        elif isinstance(message, Drop):
+            self.drop(message.key, message.lease, now, out)
+            out.append(Send(message.lease.name, Dropped(message.key, message.lease, self._identity.name)))
+        return out
+
+    def on_timer(self, timer: Hashable, now: Instant) -> Directives:
+        out: list[Directive] = []
+        for key in self._agenda.take(now.mono):
+            self._expire(key, now, out)
+        self._agenda.rearm(out)
+        self._forget_idle(now.mono)
+        return out
+
+    def on_event(self, event: Event, now: Instant) -> Directives:
+        if isinstance(event, RosterDecided):
+            self._load()
+        return ()
+
+    def stats(self) -> dict[str, int]:
+        return {"registers": len(self._registers), **self._counts}
+
+    # --- what the proposer of the same node, and explain, ask -------------------------------------------------------
+
+    def register(self, key: str) -> Register | None:
+        return self._registers.get(key)
+
+    def abstaining(self, now: Instant) -> int:
+        """ns until this voter may answer, 0 if it votes."""
+        if not self._abstains:
+            return 0
+        until = self._source.abstaining_until(now)
+        if until is None:
+            if self._roster is None:
+                return 1
+            self._abstains = False
+            return 0
+        return max(1, until - now.mono)
+
+    def prepare(self, ask: Prepare, now: Instant, out: list[Directive]) -> Promise | Rejected | None:
+        group = self._admit(ask.key, ask.ballot)
+        if group is None:
+            return None
+        boots = self._merge_boots(group, ask.boots)
+        if self._boots.superseded():
+            self._counts["superseded"] += 1
+            return None
+        left = self.abstaining(now)
+        if left:
+            return self._reject(ask.key, ask.ballot, boots, Reason.ABSTAIN, now, left=left)
+        register = self._touch(ask.key, now, out)
+        if ask.ballot < register.promised:
+            return self._reject(ask.key, ask.ballot, boots, Reason.BALLOT, now, register)
+        register.promised = ask.ballot
+        leases = tuple(register.live(now.mono)) if register.leases else ()
+        if leases and ask.ballot.name != register.watcher and register.until() > now.mono:
+            self._watch(ask.key, register, ask.ballot.name, now, out)
+        return Promise(
+            ask.key, ask.ballot, self._identity.name, self._identity.boot, boots, register.accepted, register.value,
+            leases, tuple(register.ended), register.highest, self._clock.read(now),
+        )  # fmt: skip
+
+    def accept(self, ask: Accept, now: Instant, out: list[Directive]) -> Accepted | Rejected | None:
+        key, ballot = ask.key, ask.ballot
+        group = self._admit(key, ballot)
+        if group is None:
+            return None
+        boots = self._merge_boots(group, ask.boots)
+        if self._boots.superseded():
+            self._counts["superseded"] += 1
+            return None
+        left = self.abstaining(now)
+        if left:
+            return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left)
+        own = group.index(self._identity.name)
+        if ask.rests >> own & 1 and ask.boots[own] != self._identity.boot:
+            return self._reject(key, ballot, boots, Reason.BOOT, now)
+        register = self._touch(key, now, out)
+        if ballot == register.accepted:
+            return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
+        if ballot < register.promised:
+            return self._reject(key, ballot, boots, Reason.BALLOT, now, register)
+        if self._loses(register, ask.value, ask.ends, now.mono):
+            if ballot.name != register.watcher:
+                self._watch(key, register, ballot.name, now, out)
+            return self._reject(key, ballot, boots, Reason.LIVE, now, register, left=register.until() - now.mono)
+        if ask.granting >= 0:
+            lease = ask.value.holdings[ask.granting].lease
+            if not self._window(register, lease, now):
+                return self._reject(key, ballot, boots, Reason.TOKEN, now, register, token=lease.token)
+        for lease in ask.ends:
+            register.end(lease)
+        self._adopt(register, ballot, ask.value, ask.waits, now.mono)
+        if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:
+            self._free(key, register, out)
+        for holding in ask.value.holdings:
+            if holding.binds:
+                self._agenda.sooner(key, self._late(group, register.until()), out)
+        return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
+
+    def drop(self, key: str, lease: LeaseId, now: Instant, out: list[Directive]) -> None:
+        """The holder's own release, at this acceptor alone: a later proposer finds the identity not live here."""
+        register = self._registers.get(key)
+        if register is None:
+            return
+        register.end(lease)
+        if lease not in register.leases:
+            return
+        if register.watcher and register.until() <= now.mono:
+            self._free(key, register, out)
+        if register.leases[lease].binds:
+            self._agenda.sooner(key, now.mono, out)
+
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _loses(register: Register, value: Value, ends: tuple[LeaseId, ...], mono: int) -> bool:
+        """Whether the value drops an identity that is live here and whose holder has not ended it."""
+        for lease, kept in register.leases.items():
+            if kept.until > mono and lease not in ends and lease not in register.ended and not value.has(lease):
+                return True
+        return False
+
+    def _window(self, register: Register, lease: LeaseId, now: Instant) -> bool:
+        """Whether a lease may be granted with its token, by this acceptor's clock."""
+        roster = self._roster
+        assert roster is not None
+        clock = self._clock.read(now)
+        if lease not in register.leases and lease.token <= register.highest:
+            return False
+        if lease.token < clock - (roster.abstention // 4 // NS_PER_MS << STAMP_SHIFT):
+            return False
+        return lease.token <= max(register.highest + 1, clock + (roster.max_drift // NS_PER_MS << STAMP_SHIFT))
+
+    @staticmethod
+    def _adopt(register: Register, ballot: Ballot, value: Value, waits: Iterable[int], mono: int) -> None:
+        register.accepted = ballot
+        register.promised = ballot.next()
+        register.value = value
+        old = register.leases
+        leases: dict[LeaseId, Kept] = {}
+        for holding, wait in zip(value.holdings, waits, strict=True):
+            lease = holding.lease
+            kept = old.get(lease)
+            if kept is None:
+                kept = Kept(holding.serial, mono + wait, holding.binds)
+            elif holding.serial > kept.serial:
+                kept = Kept(holding.serial, max(kept.until, mono + wait), kept.binds or holding.binds)
+            leases[lease] = kept
+            register.highest = max(register.highest, lease.token)
+        register.leases = leases
+
+    def _renew(self, ask: Renew, now: Instant, out: list[Directive]) -> None:
+        if self._boots.superseded():
+            self._counts["superseded"] += 1
+            return
+        abstains = self.abstaining(now) > 0
+        results = []
+        for item in ask.items:
+            group = self._admit(item.key, item.ballot)
+            if group is None:
+                continue
+            boots = self._merge_boots(group, item.boots)
+            if abstains:
+                reason = Reason.ABSTAIN
+            elif item.lease.asker != (ask.name, ask.boot, item.lease.request):
+                reason = Reason.OVER
+            else:
+                reason = self._extend(item, now, out)
+                if reason == Reason.OK and item.binds:
+                    self._agenda.sooner(item.key, self._late(group, self._registers[item.key].until()), out)
+            results.append(RenewResult(item.key, item.lease.request, item.serial, reason, boots))
+        answer = RenewAnswer(self._identity.name, self._identity.boot, ask.name, ask.boot, tuple(results))
+        out.append(Send(ask.name, answer))
+
+    def _extend(self, item: RenewItem, now: Instant, out: list[Directive]) -> int:
+        register = self._touch(item.key, now, out)
+        lease = item.lease
+        kept = register.leases.get(lease)
+        if lease in register.ended or (kept is not None and kept.until <= now.mono):
+            return Reason.OVER
+        if kept is None:
+            if not item.value.has(lease):
+                return Reason.OVER
+            if item.ballot < register.promised:
+                return Reason.BALLOT
+            if self._loses(register, item.value, (), now.mono):
+                return Reason.LIVE
+            # For this identity only: of the others nothing is known here, they count as not live.
+            waits = [item.ttl if holding.lease == lease else 0 for holding in item.value.holdings]
+            self._adopt(register, item.ballot, item.value, waits, now.mono)
+            kept = register.leases[lease]
+        if item.serial > kept.serial:
+            until = max(kept.until, now.mono + item.ttl)
+            register.leases[lease] = Kept(item.serial, until, kept.binds or item.binds)
+        return Reason.OK
+
+    # --- help ---------------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        self._roster = roster = self._source.roster
+        if roster is not None:
+            self._placement = Placement(roster)
+            self._voter = self._identity.name in roster.voters
+
+    def _admit(self, key: str, ballot: Ballot) -> Group | None:
+        """The register's group, if this node is of it in the ballot's epoch."""
+        if self._placement is None or self._roster is None or ballot.epoch != self._roster.epoch:
+            self._counts["other_epoch"] += 1
+            return None
+        group = self._placement.group(key)
+        if self._identity.name not in group:
+            self._counts["misrouted"] += 1
+            return None
+        return group
+
+    def _merge_boots(self, group: Group, boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
+        """Learn the asker's record; what to answer with: the own record where it says more, else nothing."""
+        own = self._boots.group(group)
+        if own == boots or len(boots) != len(group):
+            return ()
+        self._boots.learn(group, boots)
+        own = self._boots.group(group)
+        return () if own == boots else own
+
+    def _touch(self, key: str, now: Instant, out: list[Directive]) -> Register:
+        register = self._registers.get(key)
+        if register is None:
+            assert self._roster is not None
+            register = self._registers[key] = Register()
+            self._idle.append((now.mono + 2 * self._roster.abstention, key))
+            if len(self._idle) == 1:
+                self._agenda.sooner("", self._idle[0][0], out)
+        register.touched = now.mono
+        return register
+
+    def _forget_idle(self, mono: int) -> None:
+        roster = self._roster
+        idle = self._idle
+        while idle and roster is not None and idle[0][0] <= mono:
+            _, key = idle.popleft()
+            register = self._registers.get(key)
+            if register is None:
+                continue
+            last = max((kept.until for kept in register.leases.values()), default=0)
+            due = max(last, register.touched) + 2 * roster.abstention
+            if register.value.state or due > mono:
+                idle.append((max(due, mono + roster.abstention), key))
+            else:
+                del self._registers[key]
+
+    def _watch(self, key: str, register: Register, proposer: str, now: Instant, out: list[Directive]) -> None:
+        register.watcher = proposer
+        self._agenda.sooner(key, max(register.until(), now.mono), out)
+
+    def _late(self, group: Group, until: int) -> int:
+        """When this acceptor sees to the end of a binding lease: the better ranked ones come first."""
+        return until + group.index(self._identity.name) * 300 * NS_PER_MS
+
+    def _expire(self, key: str, now: Instant, out: list[Directive]) -> None:
+        if not key:
+            if self._idle:
+                self._agenda.sooner("", max(self._idle[0][0], now.mono + 1), out)
+            return
+        register = self._registers.get(key)
+        if register is None or self._placement is None:
+            return
+        until = register.until()
+        if until > now.mono:
+            if register.watcher or any(kept.binds for kept in register.leases.values()):
+                self._agenda.sooner(key, until, out)
+            return
+        if register.watcher:
+            self._free(key, register, out)
+        if any(kept.binds for kept in register.leases.values()):
+            if (due := self._late(self._placement.group(key), until)) > now.mono:
+                self._agenda.sooner(key, due, out)
+            else:
+                out.append(Emit(Expired(key)))
+                self._agenda.sooner(key, now.mono + 5000 * NS_PER_MS, out)
+
+    def _free(self, key: str, register: Register, out: list[Directive]) -> None:
+        out.append(Send(register.watcher, Freed(key)))
+        register.watcher = ""
+
+    def _reject(
+        self, key: str, ballot: Ballot, boots: tuple[Boot, ...], reason: int, now: Instant,
+        register: Register | None = None, *, left: int = 0, token: int = 0,
+    ) -> Rejected:  # fmt: skip
+        self._counts[f"refused_{reason}"] += 1
+        leases = tuple(register.live(now.mono)) if register is not None and reason == Reason.LIVE else ()
+        promised = register.promised if register is not None else ZERO
+        if register is not None and reason == Reason.BALLOT:
+            left = max(0, register.until() - now.mono)
+        return Rejected(
+            key, ballot, self._identity.name, self._identity.boot, boots, reason, promised, leases, left,
+            self._clock.read(now), token,
+        )  # fmt: skip

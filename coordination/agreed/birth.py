@@ -1,0 +1,321 @@
+"""Birth: how a mesh comes by its first roster, and how everyone else learns it.
+
+`expect=n` founds with exactly n names: one ballot-ordered proposal of a set, decided when all n of it accepted the
+same set at the same ballot.
+
+  - A proposer first asks a set of n for promises, and proposes the set of the highest ballot that any of them
+    accepted, else its own. At most 2n-1 nodes may start with expect=n, so any two sets of n share a name, and that
+    name accepts one set only, or the one it was asked to go on with. (Two halves each found a mesh.)
+  - A node takes part only if fewer than a majority of n of its seeds are unreachable and none that it reaches has a
+    roster. (A partitioned half that restarts founds anew.)
+  - A process that finds others with an accepted set that names it takes that set up, the highest one: an earlier
+    process of its name may have accepted it.
+  - `fresh=True` exempts from abstention only in a birth in which this very process accepted the decided ballot. A
+    node that finds a roster abstains, whatever `fresh` says. (It restarted: leases that it promised may be alive.)
+  - Who has the roster tells it to anyone who asks; while rosters cannot change, one that has it is enough.
+
+`expect=1` without seeds founds at once; with seeds it joins and never founds. A node without network has nobody who
+could
+remember a lease: it never abstains."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Hashable
+
+from coordination.agreed.ballot import ZERO, Ballot
+from coordination.agreed.events import RosterConflict, RosterDecided
+from coordination.agreed.messages import (
+    BirthAccept,
+    BirthAccepted,
+    BirthPrepare,
+    BirthPromise,
+    BirthRefused,
+    Candidate,
+    RosterIs,
+)
+from coordination.agreed.ports import Identity, View
+from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters, RosterValue, found
+from crdt.clock import Instant
+from mesh.directives import Arm, Boot, Directive, Directives, Emit, Event, Message, Send, Source
+
+__all__ = ["Birth"]
+
+MS = 1_000_000
+CALL_EVERY = 100 * MS
+CALL_LATER = 1_000 * MS
+CALLS_QUICK = 50
+CALL_WIDTH = 64
+"""A node without a roster calls at most this many members at a time."""
+HEARD_FOR = 3_000 * MS
+PROPOSAL_LASTS = 1_500 * MS
+CANDIDATES_CAP = 256
+EPOCH = 1
+
+
+class Birth:
+    """The roster of this node, once there is one."""
+
+    name = "birth"
+    messages = (Candidate, BirthPrepare, BirthPromise, BirthAccept, BirthAccepted, BirthRefused, RosterIs)
+
+    def __init__(
+        self, identity: Identity, view: View, random: random.Random, *, expect: int, voter: bool, fresh: bool,
+        networked: bool, seeds: int, parameters: Parameters = DEFAULT_PARAMETERS,
+    ) -> None:  # fmt: skip
+        self._identity = identity
+        self._view = view
+        self._random = random
+        self._expect = expect
+        self._founder = voter and (expect > 1 or seeds == 0)
+        self._fresh = fresh
+        self._networked = networked
+        self._seeds = seeds
+        self._parameters = parameters
+        self._roster: RosterValue | None = None
+        self._ballot = ZERO
+        """At which the roster was decided."""
+        self._started = 0
+        self._exempt = not networked
+        self._promised = ZERO
+        self._accepted = ZERO
+        self._accepted_roster: RosterValue | None = None
+        self._accepted_here = ZERO
+        """The highest ballot that this very process accepted."""
+        self._counter = 0
+        self._candidates: dict[str, tuple[int, Candidate]] = {}
+        self._proposal: Ballot | None = None
+        self._proposed_at = 0
+        self._proposing: RosterValue | None = None
+        self._wanted: tuple[str, ...] = ()
+        self._promises: dict[str, BirthPromise] = {}
+        self._accepts: dict[str, Boot] = {}
+        self._calls = 0
+        self._propose_at = 0
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def roster(self) -> RosterValue | None:
+        return self._roster
+
+    def abstaining_until(self, now: Instant) -> int | None:
+        """Monotonic ns until which this process gives no vote; None if it votes, or never will."""
+        roster = self._roster
+        if roster is None or self._exempt or self._identity.name not in roster.voters:
+            return None
+        until = self._started + roster.abstention
+        return until if now.mono < until else None
+
+    def waiting_for(self) -> tuple[str, ...]:
+        """While there is no roster: the founders that are known, for whoever explains the wait."""
+        return tuple(sorted(self._wanted or (self._identity.name, *self._candidates)))
+
+    # --- part -------------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> Directives:
+        self._started = now.mono
+        if self._founder and self._expect == 1:
+            out: list[Directive] = []
+            roster = found((self._identity.name,), self._parameters)
+            ballot = Ballot(EPOCH, 1, self._identity.name, self._identity.boot)
+            self._accepted_here = ballot
+            self._learn(roster, ballot, out)
+            return out
+        return (Arm("call", now.mono),)
+
+    def on_timer(self, timer: Hashable, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if self._roster is not None:
+            return out
+        self._call(now, out)
+        self._propose(now, out)
+        self._calls += 1
+        every = CALL_EVERY if self._calls < CALLS_QUICK else CALL_LATER
+        out.append(Arm("call", now.mono + every + self._random.randrange(every)))
+        return out
+
+    def on_event(self, event: Event, now: Instant) -> Directives:
+        return ()
+
+    def stats(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if isinstance(message, RosterIs):
+            self._learn(message.roster, message.ballot, out, source.name or "")
+        elif self._roster is not None:
+            asker = self._asker(message)
+            if asker and asker != self._identity.name:
+                out.append(Send(asker, RosterIs(self._roster, self._ballot)))
+        elif isinstance(message, Candidate):
+            self._on_candidate(message, now)
+        elif isinstance(message, BirthPrepare):
+            self._on_prepare(message, now, out)
+        elif isinstance(message, BirthPromise):
+            self._on_promise(message, now, out)
+        elif isinstance(message, BirthAccept):
+            self._on_accept(message, now, out)
+        elif isinstance(message, BirthAccepted):
+            self._on_accepted(message, now, out)
+        elif isinstance(message, BirthRefused):
+            self._counter = max(self._counter, message.promised.counter)
+            if message.ballot == self._proposal:
+                self._retreat(now)
+        return out
+
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _asker(message: Message) -> str:
+        if isinstance(message, Candidate):
+            return message.name
+        if isinstance(message, BirthPrepare | BirthAccept):
+            return message.ballot.name
+        return ""
+
+    def _call(self, now: Instant, out: list[Directive]) -> None:
+        voters = self._accepted_roster.voters if self._accepted_roster is not None else ()
+        call = Candidate(
+            self._identity.name, self._identity.boot, self._expect, self._founder, self._accepted, voters
+        )  # fmt: skip
+        names = [name for name in self._view.names_alive() if name != self._identity.name]
+        if len(names) > CALL_WIDTH:
+            names = self._random.sample(names, CALL_WIDTH)
+        out.extend(Send(name, call) for name in names)
+
+    def _on_candidate(self, call: Candidate, now: Instant) -> None:
+        if call.name == self._identity.name:
+            return
+        if call.name not in self._candidates and len(self._candidates) >= CANDIDATES_CAP:
+            return
+        self._candidates[call.name] = (now.mono, call)
+        self._counter = max(self._counter, call.accepted.counter)
+        own = self._identity.name
+        if call.founder and call.expect == self._expect and own in call.voters and call.accepted > self._accepted:
+            # Perhaps an earlier process of this name accepted it: it is never forgotten by those that did.
+            self._accepted = call.accepted
+            self._accepted_roster = found(call.voters, self._parameters)
+
+    def _founders(self, now: Instant) -> list[str]:
+        """Names that could found with this node, of those heard of late, this one included."""
+        names = [self._identity.name]
+        for name, (heard, call) in self._candidates.items():
+            if now.mono - heard <= HEARD_FOR and call.founder and call.expect == self._expect:
+                names.append(name)
+        return sorted(names)
+
+    def _may_take_part(self, now: Instant) -> bool:
+        if not self._founder:
+            return False
+        reached = 1 + sum(1 for heard, _ in self._candidates.values() if now.mono - heard <= HEARD_FOR)
+        return self._seeds - reached < self._expect // 2 + 1
+
+    # --- proposing ----------------------------------------------------------------------------------------------------
+
+    def _propose(self, now: Instant, out: list[Directive]) -> None:
+        if self._proposal is not None and now.mono - self._proposed_at < PROPOSAL_LASTS:
+            self._repeat(self._proposal, out)
+            return
+        if now.mono < self._propose_at or not self._may_take_part(now):
+            return
+        founders = self._founders(now)
+        voters = self._accepted_roster.voters if self._accepted_roster is not None else tuple(founders[: self._expect])
+        if len(founders) < self._expect or self._identity.name not in voters:
+            return
+        leader = voters[0] == self._identity.name
+        if not leader and self._propose_at == 0:
+            # The first of the set proposes; the others only if nothing comes of it.
+            self._retreat(now)
+            return
+        self._counter += 1
+        ballot = self._proposal = Ballot(EPOCH, self._counter, self._identity.name, self._identity.boot)
+        self._proposed_at = now.mono
+        self._retreat_after(now, PROPOSAL_LASTS)
+        self._wanted = voters
+        self._promises.clear()
+        self._accepts.clear()
+        self._proposing = None
+        out.extend(Send(name, BirthPrepare(ballot, voters)) for name in voters)
+
+    def _repeat(self, ballot: Ballot, out: list[Directive]) -> None:
+        roster = self._proposing
+        for name in self._wanted:
+            if roster is None and name not in self._promises:
+                out.append(Send(name, BirthPrepare(ballot, self._wanted)))
+            elif roster is not None and name not in self._accepts:
+                out.append(Send(name, BirthAccept(ballot, roster)))
+
+    def _retreat(self, now: Instant) -> None:
+        self._proposal = None
+        self._retreat_after(now, 0)
+
+    def _retreat_after(self, now: Instant, least: int) -> None:
+        self._propose_at = now.mono + least + self._random.randrange(200, 1000) * MS
+
+    def _on_promise(self, promise: BirthPromise, now: Instant, out: list[Directive]) -> None:
+        if promise.ballot != self._proposal or self._proposing is not None or promise.name not in self._wanted:
+            return
+        self._promises[promise.name] = promise
+        if len(self._promises) < self._expect:
+            return
+        best = max(self._promises.values(), key=lambda each: each.accepted)
+        roster = best.roster if best.roster is not None else found(self._wanted, self._parameters)
+        self._proposing = roster
+        self._wanted = roster.voters
+        out.extend(Send(name, BirthAccept(promise.ballot, roster)) for name in roster.voters)
+
+    def _on_accepted(self, accepted: BirthAccepted, now: Instant, out: list[Directive]) -> None:
+        roster = self._proposing
+        if accepted.ballot != self._proposal or roster is None or accepted.name not in roster.voters:
+            return
+        self._accepts[accepted.name] = accepted.boot
+        if len(self._accepts) < len(roster.voters):
+            return
+        ballot = accepted.ballot
+        known = dict.fromkeys((*roster.voters, *self._candidates))
+        out.extend(Send(name, RosterIs(roster, ballot)) for name in known if name != self._identity.name)
+        self._learn(roster, ballot, out)
+
+    # --- accepting ----------------------------------------------------------------------------------------------------
+
+    def _on_prepare(self, ask: BirthPrepare, now: Instant, out: list[Directive]) -> None:
+        if not self._may_take_part(now) or len(ask.voters) != self._expect:
+            self._counts["birth_declined"] += 1
+            return
+        if ask.ballot < self._promised:
+            out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
+            return
+        self._promised = ask.ballot
+        self._counter = max(self._counter, ask.ballot.counter)
+        promise = BirthPromise(
+            ask.ballot, self._identity.name, self._identity.boot, self._accepted, self._accepted_roster
+        )  # fmt: skip
+        out.append(Send(ask.ballot.name, promise))
+
+    def _on_accept(self, ask: BirthAccept, now: Instant, out: list[Directive]) -> None:
+        voters = ask.roster.voters
+        if not self._may_take_part(now) or len(voters) != self._expect or self._identity.name not in voters:
+            self._counts["birth_declined"] += 1
+            return
+        if ask.ballot < self._promised:
+            out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
+            return
+        self._promised = self._accepted = self._accepted_here = ask.ballot
+        self._accepted_roster = ask.roster
+        self._counter = max(self._counter, ask.ballot.counter)
+        out.append(Send(ask.ballot.name, BirthAccepted(ask.ballot, self._identity.name, self._identity.boot)))
+
+    def _learn(self, roster: RosterValue, ballot: Ballot, out: list[Directive], told_by: str = "") -> None:
+        if self._roster is not None:
+            if roster != self._roster:
+                self._counts["different_mesh"] += 1
+                out.append(Emit(RosterConflict(self._roster, roster, told_by)))
+            return
+        self._roster = roster
+        self._ballot = ballot
+        self._exempt = self._exempt or (self._fresh and ballot == self._accepted_here)
+        self._candidates.clear()
+        self._proposal = None
+        out.append(Emit(RosterDecided(roster)))

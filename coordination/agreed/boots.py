@@ -1,0 +1,47 @@
+"""Which process of each voter's name is the newest: a guard against two live processes of one name.
+
+Every prepare, accept and renewal carries the sender's record of the group's boots; every answer carries the
+acceptor's own boot, and its record where that is newer. A quorum counts only answers that are not older than any boot
+named in it. (A vote of a process that has been replaced, beside one of its replacement, makes two quorums that do not
+meet.) A node that
+learns of a newer boot of its own name stops voting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coordination.agreed.ports import Identity, View
+from mesh.directives import Boot
+
+__all__ = ["NO_BOOT", "BootRecord"]
+
+NO_BOOT = Boot(0, b"")
+"""Stands for a boot that is not known."""
+
+
+class BootRecord:
+    __slots__ = ("_identity", "_known", "_view")
+
+    def __init__(self, identity: Identity, view: View) -> None:
+        self._identity = identity
+        self._view = view
+        self._known: dict[str, Boot] = {}
+
+    def of(self, name: str) -> Boot:
+        known = self._known.get(name, NO_BOOT)
+        seen = self._identity.boot if name == self._identity.name else self._view.boot(name)
+        return known if seen is None or seen < known else seen
+
+    def group(self, names: Sequence[str]) -> tuple[Boot, ...]:
+        of = self.of
+        return tuple([of(name) for name in names])
+
+    def learn(self, names: Sequence[str], boots: Sequence[Boot]) -> None:
+        """`names` are of a roster, which bounds the record."""
+        for name, boot in zip(names, boots, strict=False):
+            if boot > self._known.get(name, NO_BOOT):
+                self._known[name] = boot
+
+    def superseded(self) -> bool:
+        """Whether a newer process of the own name is known: then this one must not vote."""
+        return self.of(self._identity.name) > self._identity.boot

@@ -1,0 +1,208 @@
+"""What an owner knows of one register, and what a prepare taught it.
+
+`ready` is the ballot at which the next accept may go out at once: prepared and not used, or the one after an accept
+that q acknowledged and nobody refused. `base` is the value that such an accept changes. `dead` are the identities in
+it that no reply of that prepare called live; they cannot come to life under that promise (an expired identity is
+never extended, and
+a renewal that comes as an accept is below the promise), so they stay dead for as long as `ready` stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from coordination.agreed.ballot import ZERO, Ballot
+from coordination.agreed.messages import Promise
+from coordination.agreed.placement import Group
+from coordination.agreed.proposer import Round
+from coordination.agreed.tickets import Asker, Queue
+from coordination.agreed.values import FREE, Holding, LeaseId, Value
+from mesh.directives import Boot
+
+__all__ = ["Change", "Desk", "GrantMade", "Reading"]
+
+ENDED_REMEMBERED = 64
+MISSING_AFTER = 1_500_000_000
+"""Longer than a round lasts: one that is asked once a round is not missing."""
+
+
+class Reading:
+    """What q promises say together."""
+
+    __slots__ = ("ballot", "behind", "binding", "clock", "ended", "highest", "live", "loose", "value")
+
+    def __init__(self, replies: Sequence[Promise], quorum: int, known_ended: Iterable[LeaseId]) -> None:
+        best = max(replies, key=lambda reply: reply.accepted)
+        self.ballot = best.accepted
+        self.value = best.value
+        self.behind = any(reply.accepted != best.accepted for reply in replies)
+        self.highest = max(reply.highest for reply in replies)
+        self.clock = sorted((reply.clock for reply in replies), reverse=True)[quorum - 1]
+        """The q-th largest."""
+        ended = dict.fromkeys(known_ended)
+        for reply in replies:
+            ended.update(dict.fromkeys(reply.ended))
+        live: dict[LeaseId, int] = {}
+        self.loose: dict[LeaseId, None] = {}
+        """Ended by their holders, but some reply still calls them live: the next accept names them."""
+        self.binding: dict[LeaseId, None] = {}
+        for reply in replies:
+            for kept in reply.leases:
+                if kept.binds:
+                    self.binding[kept.lease] = None
+                if not kept.remaining:
+                    continue
+                if kept.lease in ended:
+                    self.loose[kept.lease] = None
+                else:
+                    live[kept.lease] = max(kept.remaining, live.get(kept.lease, 0))
+        self.live = live
+        self.ended = ended
+
+
+class Change:
+    """What an accept that is under way will have done once q acknowledge it."""
+
+    __slots__ = ("ends", "expired", "granted", "handed")
+
+    def __init__(self, ends: tuple[LeaseId, ...], expired: tuple[LeaseId, ...]) -> None:
+        self.ends = ends
+        self.expired = expired
+        self.granted: Holding | None = None
+        self.handed = False
+
+
+class GrantMade:
+    """The last grant that this owner itself got accepted, so that a refresh that crossed it is answered again."""
+
+    __slots__ = ("at", "ballot", "boots", "handed", "holding", "value")
+
+    def __init__(
+        self, holding: Holding, ballot: Ballot, value: Value, boots: tuple[Boot, ...], at: int, *, handed: bool
+    ) -> None:
+        self.holding = holding
+        self.ballot = ballot
+        self.value = value
+        self.boots = boots
+        self.at = at
+        self.handed = handed
+
+
+class Desk:
+    __slots__ = (
+        "abstaining",
+        "backoff",
+        "ballot",
+        "base",
+        "behind",
+        "binding",
+        "boots",
+        "cancels",
+        "change",
+        "checks",
+        "clock",
+        "collect",
+        "counter",
+        "dead",
+        "ended",
+        "ends",
+        "foreign",
+        "group",
+        "heard",
+        "highest",
+        "key",
+        "live_until",
+        "losses",
+        "made",
+        "mend",
+        "queue",
+        "read_at",
+        "ready",
+        "rests",
+        "round",
+        "used",
+        "waits",
+    )  # fmt: skip
+
+    def __init__(self, key: str, group: Group) -> None:
+        self.key = key
+        self.group = group
+        self.queue = Queue()
+        self.round: Round | None = None
+        self.change: Change | None = None
+        self.counter = 0
+        self.losses = 0
+        """Rounds lost in a row to other proposers."""
+        self.backoff = 0
+        self.collect = 0
+        self.used = 0
+        # What is asked of it, beside the tickets.
+        self.ends: dict[LeaseId, None] = {}
+        self.cancels: dict[Asker, None] = {}
+        self.checks: dict[LeaseId, None] = {}
+        self.mend = False
+        # What is known of the register.
+        self.ready: Ballot | None = None
+        self.boots: tuple[Boot, ...] = ()
+        self.rests = 0
+        self.ballot = ZERO
+        self.base = FREE
+        self.waits: dict[LeaseId, int] = {}
+        self.dead: dict[LeaseId, None] = {}
+        self.foreign: dict[LeaseId, int] = {}
+        """Live somewhere and not in the value (with their remaining ns): an accept without them is refused there."""
+        self.binding: dict[LeaseId, None] = {}
+        self.ended: dict[LeaseId, None] = {}
+        """Ends known of late, so that an acceptor that missed one can be told."""
+        self.behind = False
+        self.highest = 0
+        self.clock = 0
+        self.live_until = 0
+        self.read_at = 0
+        self.made: GrantMade | None = None
+        self.heard: dict[str, int] = {}
+        self.abstaining: dict[str, int] = {}
+
+    def wanted(self) -> bool:
+        return bool(len(self.queue) or self.ends or self.cancels or self.checks or self.mend)
+
+    def learn(self, reading: Reading, now: int) -> None:
+        """Take in a prepare that q answered."""
+        self.base = reading.value
+        self.ballot = reading.ballot
+        self.behind = reading.behind
+        self.highest = max(self.highest, reading.highest)
+        self.clock = reading.clock
+        self.waits = reading.live
+        self.binding.update(reading.binding)
+        self.remember_ended(reading.ended)
+        held = {holding.lease: None for holding in reading.value.holdings}
+        self.dead = {lease: None for lease in held if lease not in reading.live and lease not in self.ended}
+        self.foreign = {lease: left for lease, left in reading.live.items() if lease not in held}
+        self.foreign.update({lease: 0 for lease in reading.loose if lease not in held})
+        self.live_until = now + max(reading.live.values(), default=0)
+        self.read_at = now
+
+    def remember_ended(self, leases: Iterable[LeaseId]) -> None:
+        for lease in leases:
+            self.ended.pop(lease, None)
+            self.ended[lease] = None
+        while len(self.ended) > ENDED_REMEMBERED:
+            del self.ended[next(iter(self.ended))]
+
+    def is_ended(self, lease: LeaseId) -> bool:
+        """By the word of its holder."""
+        return lease in self.ends or lease in self.ended or lease.asker in self.cancels
+
+    def quorum_age(self, now: int) -> int:
+        """ns since q of the group had answered, -1 if they never did."""
+        times = sorted(self.heard.values(), reverse=True)
+        if len(times) < self.group.quorum:
+            return -1
+        return now - times[self.group.quorum - 1]
+
+    def missing(self, now: int) -> tuple[str, ...]:
+        heard = self.heard
+        return tuple([name for name in self.group if now - heard.get(name, -MISSING_AFTER) >= MISSING_AFTER])
+
+    def abstainers(self, now: int) -> tuple[tuple[str, int], ...]:
+        return tuple([(name, until - now) for name, until in self.abstaining.items() if until > now])

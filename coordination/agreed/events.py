@@ -1,0 +1,131 @@
+"""What the agreed state tells the other parts and the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordination.agreed.roster import RosterValue
+from mesh.directives import Event
+
+__all__ = [
+    "Busy",
+    "Ended",
+    "Ending",
+    "Explained",
+    "Explanation",
+    "Granted",
+    "LeaseOver",
+    "Released",
+    "RenewFailed",
+    "Renewed",
+    "RosterConflict",
+    "RosterDecided",
+    "Unavailable",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted(Event):
+    """The request holds its lease; a handed-over one has been confirmed by q acceptors."""
+
+    request: int
+    token: int
+    deadline: int
+    """Boot-time ns at which the belief ends, unless renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy(Event):
+    """A request that would not wait found another holder."""
+
+    request: int
+    holder_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable(Event):
+    """No quorum of the register's group was reached for 2 s, and none is abstaining. The request is over."""
+
+    request: int
+    missing: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending(Event):
+    """The lease is about to end: whatever runs under it must be cancelled now."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Event):
+    """The lease is over and is never believed again."""
+
+    request: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed(Event):
+    request: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewFailed(Event):
+    request: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Event):
+    """The release is confirmed, or what was released has run out."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class RosterDecided(Event):
+    roster: RosterValue
+
+
+@dataclass(frozen=True, slots=True)
+class RosterConflict(Event):
+    """A member of another mesh was met: its roster is not this one, and neither can be a change of the other."""
+
+    own: RosterValue
+    other: RosterValue
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOver(Event):
+    """A lease that binds something has ended, decided by q: its end cell may be written, by anyone, repeatedly."""
+
+    lease_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    key: str
+    group: tuple[str, ...]
+    owner: str | None
+    holder: str | None
+    token: int | None
+    remaining: float | None
+    """Seconds, the most that any acceptor waits."""
+    ballots: tuple[tuple[str, str, str], ...]
+    """(acceptor, promised, accepted)."""
+    queue: tuple[str, ...]
+    abstaining: tuple[tuple[str, float], ...]
+    """(voter, seconds left)."""
+    missing: tuple[str, ...]
+    """Of the group, those that did not answer."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained(Event):
+    query: int
+    explanation: Explanation

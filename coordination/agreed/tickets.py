@@ -1,0 +1,81 @@
+"""The queue at an owner: one ticket a waiting request, served in order of arrival.
+
+  - Only a fresh waiter is granted: refreshed within 1.5 of its intervals. (A lock handed to the dead, again and again.)
+  - A ticket that nobody refreshes is forgotten, so a lost cancel leaves no ghost for long.
+  - A ticket that comes from another owner's queue brings its age and takes the place that this gives it."""
+
+from __future__ import annotations
+
+from mesh.directives import NANOSECONDS, Boot
+
+__all__ = ["Asker", "Queue", "Ticket", "refresh_interval"]
+
+Asker = tuple[str, Boot, int]
+
+LONGEST_REFRESH = NANOSECONDS // 2
+FORGET_AFTER = 2 * NANOSECONDS
+
+
+def refresh_interval(ttl: int) -> int:
+    return min(ttl // 8, LONGEST_REFRESH)
+
+
+class Ticket:
+    __slots__ = ("arrived", "asker", "binds", "interval", "refreshed", "serial", "told", "told_serial", "ttl", "wait")
+
+    def __init__(self, asker: Asker, serial: int, ttl: int, *, wait: bool, binds: bool, now: int, age: int) -> None:
+        self.asker = asker
+        self.serial = serial
+        self.ttl = ttl
+        self.wait = wait
+        self.binds = binds
+        self.interval = refresh_interval(ttl)
+        self.refreshed = now
+        self.arrived = now - age
+        self.told = age > 0
+        """Whether it has been told to wait: a grant is then a hand-over, to be confirmed."""
+        self.told_serial = 0
+
+    def fresh(self, now: int) -> bool:
+        return now - self.refreshed <= self.interval + self.interval // 2
+
+
+class Queue:
+    __slots__ = ("_tickets",)
+
+    def __init__(self) -> None:
+        self._tickets: dict[Asker, Ticket] = {}
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def get(self, asker: Asker) -> Ticket | None:
+        return self._tickets.get(asker)
+
+    def add(self, ticket: Ticket) -> None:
+        tickets = self._tickets
+        last = next(reversed(tickets.values()), None)
+        tickets[ticket.asker] = ticket
+        if last is not None and ticket.arrived < last.arrived:
+            self._tickets = dict(sorted(tickets.items(), key=lambda item: item[1].arrived))
+
+    def remove(self, asker: Asker) -> Ticket | None:
+        return self._tickets.pop(asker, None)
+
+    def first_fresh(self, now: int) -> Ticket | None:
+        for ticket in self._tickets.values():
+            if ticket.fresh(now):
+                return ticket
+        return None
+
+    def forget_stale(self, now: int) -> None:
+        for asker, ticket in list(self._tickets.items()):
+            if now - ticket.refreshed > max(4 * ticket.interval, FORGET_AFTER):
+                del self._tickets[asker]
+
+    def impatient(self) -> list[Ticket]:
+        """Those that would rather be told than wait."""
+        return [ticket for ticket in self._tickets.values() if not ticket.wait]
+
+    def all(self) -> list[Ticket]:
+        return list(self._tickets.values())

@@ -1,0 +1,179 @@
+"""A sealed stream, without I/O: handshake, then frames.
+
+    both       "TMS1"  4 bytes, version and purpose
+               key     4 bytes, which secret (the initiator's choice)
+               session 16 bytes
+               salt    32 bytes, fresh
+    then       frames: length 4 bytes (big-endian), ciphertext and tag
+
+Each direction has a key of its own, derived from the secret, both salts and both sessions, so no key is ever used twice and
+nothing recorded opens again. The nonce is the number of the frame. The first frame each way is empty: it proves that its
+sender holds the secret, and only then is the channel *ready*. The length of a frame is believed up to `MAX_FRAME`, and
+nothing is allocated by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mesh.keyring import KEY_ID_BYTES, Keyring
+from mesh.seal import SESSION_BYTES
+
+__all__ = ["MAX_FRAME", "Channel", "ChannelError"]
+
+MAGIC = b"TMS1"
+SALT_BYTES = 32
+GREETING_BYTES = len(MAGIC) + KEY_ID_BYTES + SESSION_BYTES + SALT_BYTES
+MAX_FRAME = 4 << 20
+TAG_BYTES = 16
+LENGTH_BYTES = 4
+
+
+class ChannelError(Exception):
+    """The stream is of no more use; `reason` is what it is counted under.
+
+    `malformed`, `unknown_key`, `unauthentic`, `too_large` or `itself`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Channel:
+    """One end of a stream.
+
+    Parameters
+    ----------
+    keyring, session, entropy: as for `mesh.seal.Seal`.
+    initiator: whether this end dialled; it greets first, and chooses the secret.
+    """
+
+    __slots__ = (
+        "_buffer", "_entropy", "_initiator", "_inbound", "_keyring", "_output", "_outbound", "_own", "_received", "_salt",
+        "_sent", "ready", "session",
+    )  # fmt: skip
+
+    def __init__(
+        self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes], *, initiator: bool
+    ) -> None:
+        self.ready = False
+        """Whether the far end has proven that it holds the secret."""
+        self.session = b""
+        """The far end's session, once `ready`."""
+        self._keyring = keyring
+        self._own = session
+        self._entropy = entropy
+        self._initiator = initiator
+        self._salt = b""
+        self._buffer = bytearray()
+        self._output = bytearray()
+        self._inbound: AESGCM | None = None
+        self._outbound: AESGCM | None = None
+        self._received = 0
+        self._sent = 0
+
+    def opening(self) -> bytes:
+        """The initiator's first bytes."""
+        assert self._initiator and not self._salt
+        return self._greeting(self._keyring.primary)
+
+    def _greeting(self, identifier: bytes) -> bytes:
+        self._salt = self._entropy(SALT_BYTES)
+        return MAGIC + identifier + self._own + self._salt
+
+    def take(self) -> bytes:
+        """Bytes of the handshake to be written."""
+        output = bytes(self._output)
+        self._output.clear()
+        return output
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """The plaintexts that these bytes complete.
+
+        Raises
+        ------
+        ChannelError: nothing more can be read.
+        """
+        buffer = self._buffer
+        buffer += data
+        if self._inbound is None:
+            if not MAGIC.startswith(bytes(buffer[: len(MAGIC)])):
+                raise ChannelError("malformed")
+            if len(buffer) < GREETING_BYTES:
+                return []
+            self._greet(bytes(buffer[:GREETING_BYTES]))
+            del buffer[:GREETING_BYTES]
+        plaintexts: list[bytes] = []
+        start = 0
+        try:
+            while len(buffer) - start >= LENGTH_BYTES:
+                length = int.from_bytes(buffer[start : start + LENGTH_BYTES], "big")
+                if not TAG_BYTES <= length <= MAX_FRAME + TAG_BYTES:
+                    raise ChannelError("too_large" if self.ready else "malformed")
+                if not self.ready and length != TAG_BYTES:
+                    raise ChannelError("unauthentic")
+                end = start + LENGTH_BYTES + length
+                if len(buffer) < end:
+                    break
+                plaintext = self._open(bytes(buffer[start + LENGTH_BYTES : end]))
+                start = end
+                if self.ready:
+                    plaintexts.append(plaintext)
+                else:
+                    self._proven()
+        finally:
+            del buffer[:start]
+        return plaintexts
+
+    def _greet(self, greeting: bytes) -> None:
+        position = len(MAGIC) + KEY_ID_BYTES
+        identifier, far = greeting[len(MAGIC) : position], greeting[position : position + SESSION_BYTES]
+        salt = greeting[position + SESSION_BYTES :]
+        if identifier not in self._keyring:
+            raise ChannelError("unknown_key")
+        if far == self._own:
+            raise ChannelError("itself")
+        if not self._initiator:
+            self._output += self._greeting(identifier)
+        mine, theirs = (self._own + self._salt, far + salt)
+        ends = mine + theirs if self._initiator else theirs + mine
+        there = AESGCM(self._keyring.derive(identifier, b"stream", b">" + ends))
+        back = AESGCM(self._keyring.derive(identifier, b"stream", b"<" + ends))
+        self._outbound, self._inbound = (there, back) if self._initiator else (back, there)
+        self.session = far
+        if self._initiator:
+            self._output += self._frame(b"")
+
+    def _proven(self) -> None:
+        self.ready = True
+        if not self._initiator:
+            self._output += self._frame(b"")
+
+    def _open(self, ciphertext: bytes) -> bytes:
+        assert self._inbound is not None
+        try:
+            plaintext = self._inbound.decrypt(self._received.to_bytes(12, "big"), ciphertext, None)
+        except InvalidTag:
+            raise ChannelError("unauthentic") from None
+        self._received += 1
+        return plaintext
+
+    def _frame(self, plaintext: bytes) -> bytes:
+        assert self._outbound is not None
+        ciphertext = self._outbound.encrypt(self._sent.to_bytes(12, "big"), plaintext, None)
+        self._sent += 1
+        return len(ciphertext).to_bytes(LENGTH_BYTES, "big") + ciphertext
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """The bytes of one frame, on a channel that is ready.
+
+        Raises
+        ------
+        ValueError: the plaintext is larger than `MAX_FRAME`.
+        """
+        if len(plaintext) > MAX_FRAME:
+            raise ValueError(f"a frame of {len(plaintext)} bytes is above the limit of {MAX_FRAME}")
+        assert self.ready
+        return self._frame(plaintext)

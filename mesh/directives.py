@@ -1,0 +1,241 @@
+"""What a part of the node is told, and what it answers.
+
+Everything that decides is a *part*: a plain object that is handed a decoded message, a due timer, an event or a local
+command, each with the `Instant` at which it happened, changes its own state, and answers with *directives*. A part never
+sends, sleeps, reads a clock or draws entropy. The node (`mesh.node`) performs the directives of its parts: it names timers,
+packs messages into sealed frames, and hands *outputs* to the driver, which alone touches sockets or the heap of a world.
+
+Two rules:
+  - directives are performed in the order given, after the part has returned: a part is never re-entered;
+  - a message is an immutable value: the same object may be sent to many members and is encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from crdt.clock import Instant
+
+__all__ = [
+    "Address",
+    "Arm",
+    "Boot",
+    "Bye",
+    "ChannelDown",
+    "ChannelUp",
+    "Close",
+    "Dial",
+    "Directive",
+    "Directives",
+    "Disarm",
+    "Emit",
+    "Event",
+    "Forget",
+    "Greet",
+    "Greeted",
+    "Instant",
+    "Know",
+    "Message",
+    "Part",
+    "Refused",
+    "Send",
+    "Source",
+    "Stop",
+    "Write",
+]
+
+Address = str
+"""`host:port` with a numeric host; IPv6 in brackets. Host names are resolved by the driver before a core sees them."""
+
+NANOSECONDS = 1_000_000_000
+"""Cores count durations in integer nanoseconds; the API speaks float seconds."""
+
+
+class Boot(NamedTuple):
+    """One running process of a name: a newer boot supersedes every older one, whatever their incarnations."""
+
+    stamp: int
+    """Hybrid logical time at which the process started."""
+    session: bytes
+    """128 random bits drawn from the operating system at start; also the actor of its writes."""
+
+
+class Message:
+    """Base of every wire message; see `mesh.wire.message` for how one is declared."""
+
+    __slots__ = ()
+
+
+class Event:
+    """Base of what parts tell each other and the API; never sent on the wire."""
+
+    __slots__ = ()
+
+
+class Source(NamedTuple):
+    """Who sent a message. The session is authenticated; the name is what membership knows of it, or None."""
+
+    session: bytes
+    address: Address
+    """Where the frame came from: a datagram's sender, or the far end of the stream."""
+    name: str | None
+    boot: Boot | None
+    channel: int | None
+    """The stream that it came on, or None for a datagram."""
+
+
+# --- what parts answer ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message to a member by name (its newest boot), by session, or both.
+
+    It travels in the next datagram to that member, or over a stream if it is too large for one; `stream=True` forces the
+    stream. Unreliable either way. A name that is not known is counted as `unroutable` and dropped: every protocol here
+    retries. The name may be a thin client's, `ID@SPONSOR`: it is then wrapped and relayed by the sponsor. A message to
+    the node's own name is delivered to itself, after the current step, without touching the network."""
+
+    to: str | bytes
+    """A member's name, or a 16-byte session that the node knows."""
+    message: Message
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Wake the part with `timer` at `at` (monotonic ns). Arming an armed timer moves it; a stale one never fires."""
+
+    timer: Hashable
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disarm:
+    timer: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Tell every other part (`Part.on_event`) and the API. Delivered after the current step, in order."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a stream to an address. Answered by a `ChannelUp` or `ChannelDown` event with the same tag, to every part."""
+
+    address: Address
+    tag: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A message on one open channel, in order. Dropped and counted if the channel has gone."""
+
+    channel: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close a channel once what was written has been flushed."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Send a padded `hello` datagram to an address whose session is not known (a seed, a dead member's address)."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Know:
+    """From membership only: this session belongs to this member at this address; datagrams may pass both ways."""
+
+    name: str
+    boot: Boot
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """From membership only: the session is no member's any more. Its replay window is remembered, bounded."""
+
+    session: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The node must not go on (its name is taken by a newer boot, its pid has changed). The driver raises the reason."""
+
+    error: Exception
+
+
+Directive = Send | Arm | Disarm | Emit | Dial | Write | Close | Greet | Know | Forget | Stop
+Directives = Sequence[Directive]
+
+# --- events that the node itself emits -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelUp(Event):
+    """A stream finished its handshake: the far end holds the secret and its session is proven."""
+
+    channel: int
+    session: bytes
+    address: Address
+    tag: Hashable
+    """The tag of the `Dial`; None for an accepted stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDown(Event):
+    """A stream ended, or never came up (`session` is None then)."""
+
+    channel: int
+    session: bytes | None
+    address: Address
+    tag: Hashable
+    reason: str
+    """`refused`, `silent`, `unanswered` (no valid handshake: the secret?), `itself`, `closed`, `reset`, `bye`, `idle`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """The operating system refused a datagram to this address: evidence that its process has died, never a verdict."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted(Event):
+    """A `Greet` was answered: a process that holds the secret lives at that address, under that session."""
+
+    session: bytes
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Bye(Event):
+    """The node is stopping gracefully: parts answer with the last directives that they want performed."""
+
+
+class Part(Protocol):
+    """One deciding part of a node. Mesh's own parts and coordination's extensions have the same shape."""
+
+    name: str
+    """Short and unique within the node: the owner of its timers, and the prefix of its counts in `stats`."""
+    messages: tuple[type[Message], ...]
+    """The wire messages that it handles."""
+
+    def start(self, now: Instant) -> Directives: ...
+    def on_message(self, message: Message, source: Source, now: Instant) -> Directives: ...
+    def on_timer(self, timer: Hashable, now: Instant) -> Directives: ...
+    def on_event(self, event: Event, now: Instant) -> Directives: ...
+    def stats(self) -> dict[str, int]: ...

@@ -1,0 +1,156 @@
+"""What members say to each other: wire messages 20 to 39.
+
+Probes and rumours travel in datagrams. The exchange of tables runs over a stream, in four moments:
+
+    dialler                                         answerer
+    Join(own entry, admitted)       ->              verifies, if a newcomer asks for a name that another holds
+                                    <-              Table ... Table, Welcome(known)     or Refuse(reason)
+    Table ... Table, closes         ->              merges
+
+A newcomer raises its boot between Welcome and its own tables, so these introduce it with its final boot."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mesh.directives import Boot, Message
+from mesh.membership.identity import is_reachable, valid_name, valid_tags
+from mesh.membership.member import RANK, STATES, Member
+from mesh.wire import U32, U64, AddressText, Bounds, Length, Name, SessionId, StampInt, message, record
+
+__all__ = [
+    "TABLE_ENTRIES",
+    "Ack",
+    "Confirmed",
+    "Entry",
+    "Gossip",
+    "Join",
+    "Nack",
+    "News",
+    "Ping",
+    "PingRequest",
+    "Refuse",
+    "Table",
+    "Welcome",
+    "WireBoot",
+    "entry_of",
+]
+
+TABLE_ENTRIES = 256
+"""Entries in one `Table`: at most 256 x 1 KiB, far below the largest frame."""
+
+Tag = tuple[Annotated[str, Length(1, 64)], Annotated[str, Length(0, 256)]]
+Rank = Annotated[int, Bounds(0, len(STATES) - 1)]
+
+
+@record
+class WireBoot:
+    stamp: StampInt
+    session: SessionId
+
+
+@record
+class Entry:
+    """One member as the sender knows it."""
+
+    name: Name
+    boot: WireBoot
+    incarnation: U64
+    rank: Rank
+    address: AddressText
+    tags: Annotated[tuple[Tag, ...], Length(0, 64)]
+
+    def member(self) -> Member | None:
+        """The member, or None if its name, address or tags are such as no member may have."""
+        if not (valid_name(self.name) and is_reachable(self.address) and valid_tags(self.tags)):
+            return None
+        boot = Boot(self.boot.stamp, self.boot.session)
+        return Member(self.name, boot, self.incarnation, STATES[self.rank], self.address, self.tags)
+
+
+def entry_of(member: Member) -> Entry:
+    boot = WireBoot(member.boot.stamp, member.boot.session)
+    return Entry(member.name, boot, member.incarnation, RANK[member.state], member.address, member.tags)
+
+
+@message(20)
+class Ping(Message):
+    """Answered by `Ack`, by that process only."""
+
+    sequence: U32
+    target: SessionId
+
+
+@message(21)
+class Ack(Message):
+    sequence: U32
+    wall: U64
+    """The answerer's raw wall clock in ms: each node learns its own offset to its peers."""
+
+
+@message(22)
+class PingRequest(Message):
+    """Probe this process in my stead. Answered by `Confirmed`, or by `Nack` from a helper that is well itself."""
+
+    sequence: U32
+    target: SessionId
+
+
+@message(23)
+class Nack(Message):
+    """The target has not answered the helper so far."""
+
+    sequence: U32
+    refused: bool
+    """The helper's operating system says that nothing listens there."""
+
+
+@message(24)
+class Confirmed(Message):
+    """The target answered the helper."""
+
+    sequence: U32
+    target: SessionId
+
+
+@message(25)
+class News(Message):
+    """A rumour, or a subject's own word."""
+
+    subject: Entry
+    accuser: Name | None
+    """Who suspects the subject of its own observation; None for all other news."""
+
+
+@message(26)
+class Join(Message):
+    subject: Entry
+    """The dialler itself; its boot is provisional unless it is admitted."""
+    admitted: bool
+
+
+@message(27)
+class Welcome(Message):
+    sponsor: Name
+    known: WireBoot | None
+    """The highest boot of the dialler's name that another process had."""
+
+
+@message(28)
+class Refuse(Message):
+    reason: Annotated[int, Bounds(0, 255)]
+    detail: Annotated[str, Length(0, 300)]
+
+    NAME_TAKEN = 1  # the detail is the holder's address
+    BAD_ADDRESS = 2
+    FULL = 3
+
+
+@message(29)
+class Table(Message):
+    entries: Annotated[tuple[Entry, ...], Length(0, TABLE_ENTRIES)]
+
+
+@message(30)
+class Gossip(Message):
+    """Nothing: an occasion for rumours to ride along."""

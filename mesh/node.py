@@ -1,0 +1,557 @@
+"""The node: parts put together, with everything between them and a driver.
+
+The node decides nothing of the protocol. It
+  - opens what comes in and hands each message to the part that handles its type;
+  - performs directives in order: names timers, delivers events, resolves a member's name to its address and session;
+  - packs what one step sends to one member into as few datagrams as possible, lets parts fill the rest of each with
+    gossip, seals them, and moves to a stream what no datagram holds (`mesh.courier`).
+
+One input is one step: `_settle` runs until nothing is left to deliver, then what was sent leaves, then the driver takes the
+outputs. A part is never re-entered: what it sends to the own name, and each event, waits in a queue behind the current call.
+
+Everything dropped is counted in `stats`."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from crdt.clock import Instant
+from mesh.courier import IDLE, Courier
+from mesh.directives import (
+    Address,
+    Arm,
+    Boot,
+    Bye,
+    ChannelUp,
+    Close,
+    Dial,
+    Directive,
+    Directives,
+    Disarm,
+    Emit,
+    Event,
+    Forget,
+    Greet,
+    Greeted,
+    Know,
+    Message,
+    Part,
+    Refused,
+    Send,
+    Source,
+    Stop,
+    Write,
+)
+from mesh.hello import COOKIE_BYTES, Greeter
+from mesh.keyring import Keyring
+from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
+from mesh.relay import Relayed
+from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
+from mesh.streams import HANDSHAKE, Streams
+from mesh.timers import Timers
+from mesh.wire import FRAME_OVERHEAD, WireError, encode, pack, unpack
+
+__all__ = ["LAN_DATAGRAM_BYTES", "LOOPBACK_DATAGRAM_BYTES", "Identity", "Node"]
+
+LAN_DATAGRAM_BYTES = 1_200
+"""A sealed datagram anywhere: below the smallest path MTU of IPv6 (1,280) less headers."""
+
+LOOPBACK_DATAGRAM_BYTES = 1_400
+
+CONTACTS = 4_096
+"""Sessions known without being members': those that proved an address by cookie. The oldest is forgotten first."""
+
+NODE = -1
+"""The owner of the node's own timers."""
+
+
+class Identity(Protocol):
+    """Who this process is; membership may raise the boot's stamp once, when it joins."""
+
+    name: str
+    boot: Boot
+    address: Address
+
+
+@dataclass(slots=True)
+class Contact:
+    """A process that datagrams may be exchanged with."""
+
+    session: bytes
+    address: Address
+    name: str | None = None
+    boot: Boot | None = None
+    heard: bool = False
+    """A frame of this process has been opened: it knows this one."""
+    unproven: bytes | None = None
+    """The last plaintext sent before it was heard, which travels once more with the proof that it may ask for."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What one step sends to one process."""
+
+    contact: Contact
+    encoded: list[bytes] = field(default_factory=list)
+
+
+@runtime_checkable
+class Gossip(Protocol):
+    """A part that has news for whatever room a datagram leaves."""
+
+    def piggyback(self, to: str, budget: int) -> Sequence[bytes]: ...
+
+
+class Node:
+    """A whole peer without I/O.
+
+    Parameters
+    ----------
+    identity: name, boot and advertised address; shared with the parts.
+    keyring: the mesh's secrets.
+    entropy: random bytes for salts and nonces; `os.urandom` outside simulations.
+    parts: in the order in which they are started and told of events.
+    datagram_bytes: the largest sealed datagram.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        keyring: Keyring,
+        entropy: Callable[[int], bytes],
+        parts: Sequence[Part],
+        datagram_bytes: int = LAN_DATAGRAM_BYTES,
+    ) -> None:
+        self.identity = identity
+        self.parts = tuple(parts)
+        self.cut = 0
+        self._session = identity.boot.session
+        self._seal = Seal(keyring, self._session, entropy)
+        self._greeter = Greeter(self._seal, entropy(32))
+        self._streams = Streams(keyring, self._session, entropy)
+        self._courier = Courier()
+        self._timers = Timers()
+        self._budget = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
+        self._contacts: dict[bytes, Contact] = {}
+        self._names: dict[str, Contact] = {}
+        self._strangers: deque[bytes] = deque()
+        self._greets: dict[Address, None] = {}
+        self._index = {id(part): index for index, part in enumerate(self.parts)}
+        self._handlers: dict[type[Message], tuple[int, Part]] = {}
+        for index, part in enumerate(self.parts):
+            for message in part.messages:
+                if message in self._handlers:
+                    raise ValueError(f"{message.__name__} is handled by two parts: {part.name} and another")
+                self._handlers[message] = (index, part)
+        self._gossips = [part for part in self.parts if isinstance(part, Gossip)]
+        self._now = Instant(0, 0, 0)
+        self._queue: deque[tuple[int, Event] | Message] = deque()
+        self._outgoing: dict[bytes, Outgoing] = {}
+        self._encoded: dict[int, tuple[Message, bytes]] = {}
+        self._outputs: list[Output] = []
+        self._counts: Counter[str] = Counter()
+        self._stopped = False
+
+    # --- inputs ----------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> None:
+        self._now = now
+        for index, part in enumerate(self.parts):
+            self._perform(index, part.start(now))
+        self._finish()
+
+    def on_datagram(self, data: bytes, address: Address, now: Instant) -> None:
+        self._now = now
+        try:
+            opened = self._seal.open(data)
+        except Refusal as refusal:
+            self._counts[f"refused_{refusal.reason}"] += 1
+            return
+        if opened.known and opened.kind == Kind.PAIR:
+            contact = self._contacts.get(opened.sender)
+            if contact is not None and not contact.heard:
+                contact.heard, contact.unproven = True, None
+            self._frame(opened.plaintext, self._source(opened.sender, address, None))
+        else:
+            self._introduction(opened, address, len(data))
+        self._finish()
+
+    def on_accept(self, address: Address, now: Instant) -> int:
+        """A stream was accepted by the driver; the answer is its number from now on."""
+        self._now = now
+        stream = self._streams.accept(address)
+        self._timers.arm(NODE, ("handshake", stream), now.mono + HANDSHAKE)
+        return stream
+
+    def on_connected(self, stream: int, now: Instant) -> None:
+        self._now = now
+        opening = self._streams.connected(stream)
+        if opening:
+            self._outputs.append(StreamWrite(stream, opening))
+
+    def on_stream(self, stream: int, data: bytes, now: Instant) -> None:
+        self._now = now
+        received = self._streams.received(stream, data)
+        if received is None:
+            return
+        if received.reply:
+            self._outputs.append(StreamWrite(stream, received.reply))
+        if received.up is not None:
+            self._channel_up(received.up)
+            self._settle()
+        if received.plaintexts:
+            session, address = self._streams.far(stream)
+            for plaintext in received.plaintexts:
+                self._frame(plaintext, self._source(session, address, stream))
+        if received.error is not None:
+            self._counts[f"stream_{received.error}"] += 1
+            self._close(stream, received.error)
+        self._finish()
+
+    def on_stream_end(self, stream: int, reason: str, now: Instant) -> None:
+        self._now = now
+        self._channel_down(stream, reason)
+        self._finish()
+
+    def on_refused(self, address: Address, now: Instant) -> None:
+        """The operating system says that nothing listens there."""
+        self._now = now
+        self._counts["refused_datagrams"] += 1
+        self._queue.append((NODE, Refused(address)))
+        self._finish()
+
+    def on_due(self, now: Instant) -> None:
+        self._now = now
+        while (due := self._timers.pop(now.mono)) is not None:
+            owner, timer = due
+            if owner == NODE:
+                self._own_timer(timer)
+            else:
+                self._perform(owner, self.parts[owner].on_timer(timer, now))
+            self._settle()
+        self._finish()
+
+    def command(self, part: Part, directives: Directives, now: Instant) -> None:
+        """Perform what a local command of a part answered."""
+        self._now = now
+        self._perform(self._index[id(part)], directives)
+        self._finish()
+
+    def stop(self, now: Instant) -> None:
+        """Stop gracefully: every part says its last, streams are closed, no timer is left."""
+        self._now = now
+        self._queue.append((NODE, Bye()))
+        self._finish()
+        for stream in self._streams.open():
+            self._close(stream, "bye")
+        self._queue.clear()
+        self._timers = Timers()
+        self._stopped = True
+
+    def due(self) -> int | None:
+        """Monotonic ns of the next timer, or None."""
+        return self._timers.due()
+
+    def take(self) -> list[Output]:
+        """The outputs since the last call, in order."""
+        outputs = self._outputs
+        if outputs:
+            self._outputs = []
+        return outputs
+
+    def stats(self) -> dict[str, int]:
+        """Every count of the node and its parts, by `part.count`."""
+        counts = {f"node.{name}": count for name, count in sorted(self._counts.items())}
+        counts["node.streams"] = len(self._streams)
+        counts["node.contacts"] = len(self._contacts)
+        counts["node.timers"] = len(self._timers)
+        counts["node.undelivered"] = self._courier.dropped
+        for part in self.parts:
+            for name, count in part.stats().items():
+                counts[f"{part.name}.{name}"] = count
+        return counts
+
+    # --- one step --------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        self._settle()
+        if self._outgoing:
+            self._flush()
+
+    def _settle(self) -> None:
+        """Deliver events and messages to oneself until none is left."""
+        queue = self._queue
+        while queue:
+            item = queue.popleft()
+            if isinstance(item, Message):
+                self._deliver(item, self._own_source())
+                continue
+            origin, event = item
+            self._outputs.append(Publish(event))
+            for index, part in enumerate(self.parts):
+                if index != origin:
+                    self._perform(index, part.on_event(event, self._now))
+
+    def _frame(self, plaintext: bytes, source: Source) -> None:
+        try:
+            frame = unpack(plaintext)
+        except WireError:
+            self._counts["malformed_frames"] += 1
+            return
+        self._counts["unknown_messages"] += frame.unknown
+        self._counts["invalid_messages"] += frame.invalid
+        for message in frame.messages:
+            self._deliver(message, source)
+        self._settle()
+
+    def _deliver(self, message: Message, source: Source) -> None:
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self._counts["unhandled_messages"] += 1
+            return
+        index, part = handler
+        self._perform(index, part.on_message(message, source, self._now))
+
+    def _perform(self, owner: int, directives: Directives) -> None:
+        for directive in directives:
+            if isinstance(directive, Send):
+                self._send(directive)
+            elif isinstance(directive, Arm):
+                self._timers.arm(owner, directive.timer, directive.at)
+            elif isinstance(directive, Disarm):
+                self._timers.disarm(owner, directive.timer)
+            elif isinstance(directive, Emit):
+                self._queue.append((owner, directive.event))
+            else:
+                self._perform_rare(directive)
+
+    def _perform_rare(self, directive: Directive) -> None:
+        match directive:
+            case Write(channel, message):
+                self._write(channel, encode(message))
+            case Know(name, boot, address):
+                self._know(name, boot, address)
+            case Forget(session):
+                self._forget(session)
+            case Dial(address, tag):
+                self._dial(address, tag)
+            case Close(channel):
+                self._close(channel, "closed")
+            case Greet(address):
+                self._greets[address] = None
+                if len(self._greets) > CONTACTS:
+                    del self._greets[next(iter(self._greets))]
+                self._outputs.append(Transmit(address, self._greeter.hello()))
+            case Stop(error):
+                self._outputs.append(Halt(error))
+            case _:
+                raise TypeError(f"{directive!r} is no directive")
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def _encode(self, message: Message) -> bytes:
+        """A message's bytes; one that goes to many is encoded once a step. (`id` is safe: the entry keeps it alive.)"""
+        known = self._encoded.get(id(message))
+        if known is not None:
+            return known[1]
+        encoded = encode(message)
+        self._encoded[id(message)] = (message, encoded)
+        return encoded
+
+    def _send(self, directive: Send) -> None:
+        to, message = directive.to, directive.message
+        if to == self.identity.name or to == self._session:
+            self._queue.append(message)
+            return
+        if isinstance(to, str):
+            contact = self._names.get(to)
+            if contact is None and "@" in to:
+                client, _, sponsor = to.partition("@")
+                self._send(Send(sponsor, Relayed(client, encode(message)), directive.stream))
+                return
+        else:
+            contact = self._contacts.get(to)
+        if contact is None:
+            self._counts["unroutable"] += 1
+            return
+        encoded = self._encode(message)
+        if directive.stream or len(encoded) > self._budget:
+            self._carry(contact, encoded)
+            return
+        outgoing = self._outgoing.get(contact.session)
+        if outgoing is None:
+            outgoing = self._outgoing[contact.session] = Outgoing(contact)
+        outgoing.encoded.append(encoded)
+
+    def _flush(self) -> None:
+        """Pack what this step sends, and fill each receiver's last datagram with gossip."""
+        for outgoing in self._outgoing.values():
+            contact = outgoing.contact
+            batch: list[bytes] = []
+            room = self._budget
+            for encoded in outgoing.encoded:
+                if len(encoded) > room:
+                    self._transmit(contact, batch)
+                    batch, room = [], self._budget
+                batch.append(encoded)
+                room -= len(encoded)
+            if contact.name is not None:
+                self._gossip(contact.name, batch, room)
+            self._transmit(contact, batch)
+        self._outgoing.clear()
+        self._encoded.clear()
+
+    def _gossip(self, name: str, batch: list[bytes], room: int) -> None:
+        """Fill the room: half to the first part that has news, then what is left to the others, then to the first again."""
+        for turn, part in enumerate((*self._gossips, *self._gossips[:1])):
+            share = room // 2 if turn == 0 else room
+            for encoded in part.piggyback(name, share):
+                batch.append(encoded)
+                room -= len(encoded)
+
+    def _transmit(self, contact: Contact, batch: Sequence[bytes]) -> None:
+        plaintext = pack(batch, self.cut)
+        if not contact.heard:
+            contact.unproven = plaintext
+        self._outputs.append(Transmit(contact.address, self._seal.seal(plaintext, contact.session)))
+        self._counts["datagrams_sent"] += 1
+
+    def _carry(self, contact: Contact, encoded: bytes) -> None:
+        """Send over the stream to that process, dialled at need."""
+        route = self._courier.route(contact.session)
+        if route is None:
+            route = self._courier.begin(contact.session, self._dial(contact.address, ("courier", contact.session)))
+        if route.up:
+            route.used = self._now.mono
+            self._write(route.channel, encoded)
+        else:
+            self._courier.hold(route, encoded)
+
+    def _write(self, channel: int, encoded: bytes) -> None:
+        data = self._streams.seal(channel, pack((encoded,), self.cut))
+        if data is None:
+            self._counts["unwritable"] += 1
+        else:
+            self._outputs.append(StreamWrite(channel, data))
+
+    # --- streams ---------------------------------------------------------------------------------------------------
+
+    def _dial(self, address: Address, tag: Hashable) -> int:
+        stream = self._streams.dial(address, tag)
+        self._timers.arm(NODE, ("handshake", stream), self._now.mono + HANDSHAKE)
+        self._outputs.append(Connect(stream, address))
+        return stream
+
+    def _channel_up(self, up: ChannelUp) -> None:
+        self._timers.disarm(NODE, ("handshake", up.channel))
+        self._seal.know(up.session)
+        self._greeted(up.session)
+        waited = self._courier.established(up.channel, up.session)
+        if waited is None:
+            self._close(up.channel, "another")
+            return
+        for encoded in waited:
+            self._write(up.channel, encoded)
+        if waited or self._courier.route(up.session) is not None:
+            self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
+        self._queue.append((NODE, up))
+
+    def _close(self, stream: int, reason: str) -> None:
+        self._outputs.append(StreamClose(stream))
+        self._channel_down(stream, reason)
+
+    def _channel_down(self, stream: int, reason: str) -> None:
+        down = self._streams.ended(stream, reason)
+        if down is not None:
+            self._timers.disarm(NODE, ("handshake", stream))
+            self._courier.ended(stream)
+            self._queue.append((NODE, down))
+
+    def _own_timer(self, timer: Hashable) -> None:
+        match timer:
+            case ("handshake", int(stream)):
+                self._close(stream, "unanswered")
+            case ("idle",):
+                for stream in self._courier.idle(self._now.mono):
+                    self._close(stream, "idle")
+                if len(self._courier):
+                    self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
+
+    # --- who is known ----------------------------------------------------------------------------------------------
+
+    def _know(self, name: str, boot: Boot, address: Address) -> None:
+        contact = self._contacts.get(boot.session)
+        if contact is None:
+            self._seal.know(boot.session)
+            contact = self._contacts[boot.session] = Contact(boot.session, address)
+        contact.name, contact.boot, contact.address = name, boot, address
+        newest = self._names.get(name)
+        if newest is None or newest.boot is None or newest.boot <= boot:
+            self._names[name] = contact
+
+    def _forget(self, session: bytes) -> None:
+        contact = self._contacts.pop(session, None)
+        self._seal.forget(session)
+        if contact is not None and contact.name is not None and self._names.get(contact.name) is contact:
+            del self._names[contact.name]
+
+    def _greeted(self, session: bytes) -> None:
+        """A process that has proven itself without being a member is known for a while: bounded, the oldest first out."""
+        if session in self._contacts:
+            return
+        self._strangers.append(session)
+        if len(self._strangers) > CONTACTS:
+            oldest = self._strangers.popleft()
+            if oldest not in self._contacts:
+                self._seal.forget(oldest)
+
+    def _introduction(self, opened: Opened, address: Address, size: int) -> None:
+        """A datagram beside the ordinary: of a sender that is not known yet, or to one that does not know us."""
+        match opened.kind:
+            case Kind.COOKIE:
+                self._prove(opened, address)
+            case Kind.PROOF:
+                frame = self._greeter.accept(opened, address, self._now.mono)
+                if frame is None:
+                    self._counts["refused_cookie"] += 1
+                    return
+                if not opened.known:
+                    self._seal.know(opened.sender, opened.counter)
+                    self._greeted(opened.sender)
+                self._frame(frame, self._source(opened.sender, address, None))
+            case Kind.HELLO | Kind.PAIR:
+                self._counts["strangers"] += 1
+                cookie = self._greeter.answer(opened, address, size, self._now.mono)
+                if cookie is not None:
+                    self._outputs.append(Transmit(address, cookie))
+            case _:
+                self._counts["refused_kind"] += 1
+
+    def _prove(self, opened: Opened, address: Address) -> None:
+        """Return a cookie, with the frame that was not delivered; one that answers a `Greet` is told to the parts."""
+        if len(opened.plaintext) != COOKIE_BYTES:
+            self._counts["refused_cookie"] += 1
+            return
+        contact = self._contacts.get(opened.sender)
+        if contact is None and self._greets.pop(address, None) is None:
+            self._counts["refused_cookie"] += 1  # nobody asked: a recording, and its address may be a third party's
+            return
+        frame = contact.unproven if contact is not None and contact.unproven is not None else pack((), self.cut)
+        self._outputs.append(Transmit(address, self._greeter.prove(opened.plaintext, opened.sender, frame)))
+        if not opened.known:
+            self._seal.know(opened.sender, opened.counter)
+            self._greeted(opened.sender)
+        if contact is None:
+            self._queue.append((NODE, Greeted(opened.sender, address)))
+
+    def _source(self, session: bytes, address: Address, channel: int | None) -> Source:
+        contact = self._contacts.get(session)
+        if contact is None:
+            return Source(session, address, None, None, channel)
+        return Source(session, address, contact.name, contact.boot, channel)
+
+    def _own_source(self) -> Source:
+        return Source(self._session, self.identity.address, self.identity.name, self.identity.boot, None)

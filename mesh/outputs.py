@@ -1,0 +1,60 @@
+"""What a node asks of its driver: the only way out of the cores.
+
+The driver takes the outputs after each input and performs them in order. None of them answers at once; what comes of them
+returns as an input of its own (`on_connected`, `on_stream`, `on_stream_end`, `on_refused`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesh.directives import Address, Event
+
+__all__ = ["Connect", "Halt", "Output", "Publish", "StreamClose", "StreamWrite", "Transmit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """One datagram, sealed. May be lost in silence, as datagrams are."""
+
+    address: Address
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open a stream; answered by `on_connected` or `on_stream_end`."""
+
+    stream: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWrite:
+    """Bytes for a stream, in order."""
+
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClose:
+    """Close a stream after what was written has left, within a bound. The node wants no more input from it."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """An event for whoever embeds the node."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """The node must not go on; the driver raises the reason to whoever embeds it."""
+
+    error: Exception
+
+
+Output = Transmit | Connect | StreamWrite | StreamClose | Publish | Halt

@@ -1,0 +1,268 @@
+"""From a class's annotations to two functions: one that writes its CBOR, one that checks and reads it.
+
+Each function is generated as source, one expression a field, because a loop over fields costs several times as much: a
+message of six fields is written in about 2 us and read in 3 us. The written form is the shortest of RFC 8949 except that
+floats are always 64 bits, so equal values are equal bytes."""
+
+from __future__ import annotations
+
+import struct
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+__all__ = ["Bounds", "Length", "SchemaError", "compile_class", "encode_uint"]
+
+MAX_INT_BYTES = 1024
+"""The largest integer, in bytes."""
+
+
+class SchemaError(Exception):
+    """A decoded value does not fit its field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """An int from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Bytes, characters or elements, from `low` to `high`."""
+
+    low: int
+    high: int
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+_SHORT = tuple(bytes((n,)) for n in range(256))
+_U16 = struct.Struct(">BH").pack
+_U32 = struct.Struct(">BI").pack
+_U64 = struct.Struct(">BQ").pack
+_F64 = struct.Struct(">Bd").pack
+
+
+def encode_uint(major: int, n: int) -> bytes:
+    """The head of a CBOR item: its major type (in the upper three bits) and a number."""
+    if n < 24:  # noqa: PLR2004
+        return _SHORT[major | n]
+    if n < 0x100:  # noqa: PLR2004
+        return _SHORT[major | 24] + _SHORT[n]
+    if n < 0x1_0000:  # noqa: PLR2004
+        return _U16(major | 25, n)
+    if n < 0x1_0000_0000:  # noqa: PLR2004
+        return _U32(major | 26, n)
+    return _U64(major | 27, n)
+
+
+def _write_int(n: int) -> bytes:
+    if 0 <= n:
+        if n < 1 << 64:
+            return encode_uint(0, n)
+        body = n.to_bytes((n.bit_length() + 7) // 8, "big")
+        return b"\xc2" + encode_uint(0x40, len(body)) + body
+    n = -1 - n
+    if n < 1 << 64:
+        return encode_uint(0x20, n)
+    body = n.to_bytes((n.bit_length() + 7) // 8, "big")
+    return b"\xc3" + encode_uint(0x40, len(body)) + body
+
+
+def _write_bytes(value: bytes) -> bytes:
+    n = len(value)
+    return (_SHORT[0x40 | n] if n < 24 else encode_uint(0x40, n)) + value  # noqa: PLR2004
+
+
+def _write_text(value: str) -> bytes:
+    data = value.encode()
+    n = len(data)
+    return (_SHORT[0x60 | n] if n < 24 else encode_uint(0x60, n)) + data  # noqa: PLR2004
+
+
+def _write_bool(value: bool) -> bytes:
+    return b"\xf5" if value else b"\xf4"
+
+
+def _write_float(value: float) -> bytes:
+    return _F64(0xFB, value)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def _read_int(raw: Any) -> int:
+    if type(raw) is int and (-(1 << 64) <= raw < 1 << 64 or raw.bit_length() <= 8 * MAX_INT_BYTES):
+        return raw
+    raise SchemaError("not an integer, or too large")
+
+
+def _exact(kind: type) -> Callable[[Any], Any]:
+    def read(raw: Any) -> Any:
+        if type(raw) is kind:
+            return raw
+        raise SchemaError(f"not {kind.__name__}")
+
+    return read
+
+
+def _bounded(low: int, high: int) -> Callable[[Any], int]:
+    def read(raw: Any) -> int:
+        if type(raw) is int and low <= raw <= high:
+            return raw
+        raise SchemaError(f"not an integer from {low} to {high}")
+
+    return read
+
+
+def _sized(inner: Callable[[Any], Any], low: int, high: int) -> Callable[[Any], Any]:
+    def read(raw: Any) -> Any:
+        value = inner(raw)
+        if low <= len(value) <= high:
+            return value
+        raise SchemaError(f"length {len(value)} is not from {low} to {high}")
+
+    return read
+
+
+Writer = Callable[[Any], bytes]
+Reader = Callable[[Any], Any]
+
+_PLAIN: dict[Any, tuple[Writer, Reader]] = {
+    int: (_write_int, _read_int),
+    bool: (_write_bool, _exact(bool)),
+    float: (_write_float, _exact(float)),
+    str: (_write_text, _exact(str)),
+    bytes: (_write_bytes, _exact(bytes)),
+}
+
+
+def _codec(hint: Any) -> tuple[Writer, Reader]:
+    """The two functions for one annotated type."""
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _annotated(arguments[0], arguments[1:])
+    if origin in (Union, types.UnionType):
+        others = [argument for argument in arguments if argument is not type(None)]
+        if len(others) != 1 or len(arguments) != 2:  # noqa: PLR2004
+            raise TypeError(f"{hint} does not travel: the only union is with None")
+        return _optional(*_codec(others[0]))
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:  # noqa: PLR2004
+            return _many(*_codec(arguments[0]))
+        return _array([_codec(argument) for argument in arguments], None)
+    if isinstance(hint, type) and issubclass(hint, int) and hint is not bool:
+        return _codec_enum(hint)
+    if isinstance(hint, type) and (hasattr(hint, "_fields") or is_dataclass(hint)):
+        return _record(hint)
+    raise TypeError(f"{hint} does not travel: see mesh.wire for what does")
+
+
+def _codec_enum(kind: type[int]) -> tuple[Writer, Reader]:
+    def read(raw: Any) -> int:
+        if type(raw) is int:
+            try:
+                return kind(raw)
+            except ValueError:
+                pass
+        raise SchemaError(f"not a {kind.__name__}")
+
+    return _write_int, read
+
+
+def _annotated(inner: Any, marks: tuple[Any, ...]) -> tuple[Writer, Reader]:
+    write, read = _codec(inner)
+    for mark in marks:
+        if isinstance(mark, Bounds):
+            read = _bounded(mark.low, mark.high)
+        elif isinstance(mark, Length):
+            read = _sized(read, mark.low, mark.high)
+    return write, read
+
+
+def _optional(write: Writer, read: Reader) -> tuple[Writer, Reader]:
+    return (
+        lambda value: b"\xf6" if value is None else write(value),
+        lambda raw: None if raw is None else read(raw),
+    )
+
+
+def _many(write: Writer, read: Reader) -> tuple[Writer, Reader]:
+    def write_many(values: Any) -> bytes:
+        return encode_uint(0x80, len(values)) + b"".join(map(write, values))
+
+    def read_many(raw: Any) -> Any:
+        if type(raw) is not tuple:
+            raise SchemaError("not an array")
+        return tuple(map(read, raw))
+
+    return write_many, read_many
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    if is_dataclass(kind):
+        return {field.name: hints[field.name] for field in fields(kind)}
+    return {name: hints[name] for name in kind._fields}  # type: ignore[attr-defined]
+
+
+def _record(kind: type) -> tuple[Writer, Reader]:
+    hints = _hints(kind)
+    return _generate(kind, list(hints), [_codec(hint) for hint in hints.values()], None)
+
+
+def _array(codecs: list[tuple[Writer, Reader]], _: None) -> tuple[Writer, Reader]:
+    count = len(codecs)
+    head = encode_uint(0x80, count)
+    writers, readers = [write for write, _ in codecs], [read for _, read in codecs]
+
+    def write(values: Any) -> bytes:
+        return head + b"".join([write(value) for write, value in zip(writers, values, strict=True)])
+
+    def read(raw: Any) -> Any:
+        if type(raw) is not tuple or len(raw) != count:
+            raise SchemaError(f"not an array of {count}")
+        return tuple([read(value) for read, value in zip(readers, raw, strict=True)])
+
+    return write, read
+
+
+def _generate(
+    kind: type, names: list[str], codecs: list[tuple[Writer, Reader]], number: int | None
+) -> tuple[Writer, Reader]:
+    """Functions for a class whose fields stand in a row, behind its number if it is a message.
+
+    Elements beyond the known fields are ignored: a later version may append some."""
+    first = 0 if number is None else 1
+    count = first + len(names)
+    head = encode_uint(0x80, count) + (b"" if number is None else encode_uint(0, number))
+    scope: dict[str, Any] = {"head": head, "kind": kind, "SchemaError": SchemaError, "join": b"".join}
+    for index, (write, read) in enumerate(codecs):
+        scope[f"w{index}"], scope[f"r{index}"] = write, read
+    writes = ", ".join(f"w{index}(value.{name})" for index, name in enumerate(names))
+    reads = ", ".join(f"r{index}(raw[{index + first}])" for index in range(len(names)))
+    source = (
+        f"def write(value):\n    return join((head, {writes}))\n"
+        f"def read(raw):\n"
+        f"    if type(raw) is not tuple or len(raw) < {count}:\n"
+        f"        raise SchemaError('not an array of {count}')\n"
+        f"    return kind({reads})\n"
+    )
+    exec(source, scope)  # noqa: S102  from field names alone, as the standard library's dataclasses do
+    return scope["write"], scope["read"]
+
+
+def compile_class(cls: type, number: int) -> tuple[Writer, Reader]:
+    """Writer and reader of a message class: an array of its number and its fields."""
+    hints = _hints(cls)
+    try:
+        codecs = [_codec(hint) for hint in hints.values()]
+    except TypeError as problem:
+        raise TypeError(f"{cls.__name__}: {problem}") from None
+    return _generate(cls, list(hints), codecs, number)

@@ -1,0 +1,187 @@
+"""Sealed datagrams: AES-256-GCM, always.
+
+    0        version    1 byte
+    1        kind       1 byte: PAIR, PROOF, HELLO or COOKIE
+    2        key        4 bytes, which secret
+    6        session    16 bytes, the sender's
+    22       counter    8 bytes, big-endian
+    30       random     4 bytes
+    34       ciphertext and 16-byte tag
+
+The header is authenticated. The nonce is the counter and the random bytes: a cloned machine, which repeats its counter,
+repeats no nonce. The key is derived from the secret and *both* sessions, in this direction: what was recorded can be opened
+by nobody else, nor by a later process of the same name. A `hello` alone, whose receiver is not known, has a key of the
+sender's session; it changes no state.
+
+One window a sender refuses what was taken before. The highest counter of a sender that is forgotten is remembered, bounded;
+beyond the bound a sender must prove its address anew (`mesh.hello`)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mesh.keyring import KEY_ID_BYTES, Keyring
+from mesh.replay import ReplayWindow
+
+__all__ = ["DATAGRAM_OVERHEAD", "HEADER_BYTES", "Kind", "Opened", "Refusal", "Seal", "SESSION_BYTES"]
+
+VERSION = 1
+SESSION_BYTES = 16
+HEADER_BYTES = 2 + KEY_ID_BYTES + SESSION_BYTES + 12
+TAG_BYTES = 16
+DATAGRAM_OVERHEAD = HEADER_BYTES + TAG_BYTES
+FORGOTTEN = 4096
+"""Forgotten senders whose highest counter is remembered."""
+
+_SESSION = slice(2 + KEY_ID_BYTES, 2 + KEY_ID_BYTES + SESSION_BYTES)
+_NONCE = slice(HEADER_BYTES - 12, HEADER_BYTES)
+_COUNTER = slice(HEADER_BYTES - 12, HEADER_BYTES - 4)
+
+
+class Kind:
+    """What a datagram is. Only `PAIR` among those who know each other."""
+
+    PAIR = 1
+    PROOF = 2
+    """`PAIR`, behind a cookie that the receiver gave to this address."""
+    HELLO = 3
+    COOKIE = 4
+
+
+class Refusal(Exception):
+    """A datagram that is dropped; `reason` is what it is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Opened(NamedTuple):
+    kind: int
+    sender: bytes
+    """The session that sealed it."""
+    plaintext: bytes
+    known: bool
+    """Whether the sender's session was known; of one that was not, nothing may be delivered."""
+    counter: int
+
+
+class Peer:
+    """The keys to and from one session, by secret, and its window."""
+
+    __slots__ = ("inbound", "outbound", "window")
+
+    def __init__(self, highest: int = 0) -> None:
+        self.inbound: dict[bytes, AESGCM] = {}
+        self.outbound: dict[bytes, AESGCM] = {}
+        self.window = ReplayWindow(highest)
+
+
+class Seal:
+    """Seals and opens this process's datagrams.
+
+    Parameters
+    ----------
+    keyring: the secrets; read at each use, so that it may change.
+    session: this process's 16 random bytes.
+    entropy: random bytes.
+    """
+
+    __slots__ = ("_counter", "_entropy", "_forgotten", "_head", "_keyring", "_peers", "_session")
+
+    def __init__(self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes]) -> None:
+        assert len(session) == SESSION_BYTES
+        self._keyring = keyring
+        self._session = session
+        self._entropy = entropy
+        self._counter = 0
+        self._peers: dict[bytes, Peer] = {}
+        self._forgotten: OrderedDict[bytes, int] = OrderedDict()
+
+    def knows(self, session: bytes) -> bool:
+        return session in self._peers
+
+    def know(self, session: bytes, proven: int = 0) -> None:
+        """Take this session's datagrams from now on: those above the counter of its proof, and of anything before it."""
+        if session not in self._peers and session != self._session:
+            self._peers[session] = Peer(max(self._forgotten.pop(session, 0), proven))
+
+    def forget(self, session: bytes) -> None:
+        """Take nothing more of it, until it is known again; its counter stays remembered."""
+        peer = self._peers.pop(session, None)
+        if peer is not None:
+            self._forgotten[session] = peer.window.highest
+            if len(self._forgotten) > FORGOTTEN:
+                self._forgotten.popitem(last=False)
+
+    def seal(self, plaintext: bytes, to: bytes, kind: int = Kind.PAIR) -> bytes:
+        """One datagram for one session, known or not."""
+        primary = self._keyring.primary
+        peer = self._peers.get(to)
+        if peer is None:
+            key = self._key(primary, b"udp", self._session + to)
+        else:
+            found = peer.outbound.get(primary)
+            if found is None:
+                found = peer.outbound[primary] = self._key(primary, b"udp", self._session + to)
+            key = found
+        return self._close(kind, primary, key, plaintext)
+
+    def seal_hello(self, plaintext: bytes) -> bytes:
+        """A datagram for whoever holds the secret at an address."""
+        primary = self._keyring.primary
+        return self._close(Kind.HELLO, primary, self._key(primary, b"hello", self._session), plaintext)
+
+    def _close(self, kind: int, primary: bytes, key: AESGCM, plaintext: bytes) -> bytes:
+        self._counter += 1
+        nonce = self._counter.to_bytes(8, "big") + self._entropy(4)
+        header = bytes((VERSION, kind)) + primary + self._session + nonce
+        return header + key.encrypt(nonce, plaintext, header)
+
+    def open(self, data: bytes) -> Opened:
+        """Authenticate a datagram, then refuse it if it was taken before.
+
+        Raises
+        ------
+        Refusal: `malformed`, `version`, `own`, `unknown_key`, `unauthentic` or `replayed`.
+        """
+        if len(data) < DATAGRAM_OVERHEAD:
+            raise Refusal("malformed")
+        if data[0] != VERSION:
+            raise Refusal("version")
+        kind = data[1]
+        header = data[:HEADER_BYTES]
+        identifier = data[2 : 2 + KEY_ID_BYTES]
+        sender = data[_SESSION]
+        if sender == self._session:
+            raise Refusal("own")
+        if identifier not in self._keyring:
+            raise Refusal("unknown_key")
+        peer = self._peers.get(sender)
+        if kind == Kind.HELLO:
+            key = self._key(identifier, b"hello", sender)
+        elif peer is None:
+            key = self._key(identifier, b"udp", sender + self._session)
+        else:
+            found = peer.inbound.get(identifier)
+            if found is None:
+                found = peer.inbound[identifier] = self._key(identifier, b"udp", sender + self._session)
+            key = found
+        try:
+            plaintext = key.decrypt(data[_NONCE], data[HEADER_BYTES:], header)
+        except InvalidTag:
+            raise Refusal("unauthentic") from None
+        counter = int.from_bytes(data[_COUNTER], "big")
+        if peer is not None and kind != Kind.HELLO and not peer.window.take(counter):
+            raise Refusal("replayed")
+        if peer is None and kind != Kind.HELLO and counter <= self._forgotten.get(sender, 0):
+            raise Refusal("replayed")
+        return Opened(kind, sender, plaintext, peer is not None, counter)
+
+    def _key(self, identifier: bytes, purpose: bytes, context: bytes) -> AESGCM:
+        return AESGCM(self._keyring.derive(identifier, purpose, context))

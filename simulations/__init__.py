@@ -1,0 +1,1 @@
+"""The deterministic world: whole nodes over a simulated network, in virtual time, under faults."""

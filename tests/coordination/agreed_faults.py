@@ -1,0 +1,231 @@
+"""Planted faults: copies of the parts in which one rule is broken. Each must be caught by a checker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from coordination.agreed.acceptor import Acceptor, Kept, Register
+from coordination.agreed.agreed import Agreed, build_agreed
+from coordination.agreed.belief import Belief
+from coordination.agreed.desk import Change, Desk
+from coordination.agreed.events import Ending
+from coordination.agreed.holder import Holder
+from coordination.agreed.messages import RenewItem
+from coordination.agreed.owner import Owner
+from coordination.agreed.placement import Group
+from coordination.agreed.roster import RosterValue
+from coordination.agreed.tickets import Ticket
+from coordination.agreed.values import Holding, LeaseId, Value
+from crdt.clock import Instant
+from mesh.directives import Directive, Directives, Emit
+
+Build = Callable[..., Agreed]
+
+
+def patched(*changes: tuple[type, type]) -> Build:
+    """A builder whose parts have another class: the fault, beside untouched ones in the same test run."""
+
+    def build(*args: Any, **kwargs: Any) -> Agreed:
+        parts = build_agreed(*args, **kwargs)
+        for part in parts:
+            for old, new in changes:
+                if type(part) is old:
+                    part.__class__ = new  # type: ignore[assignment]
+        return parts
+
+    return build
+
+
+class VotesAtOnce(Acceptor):
+    def abstaining(self, now: Instant) -> int:
+        return 0
+
+
+class LosesLive(Acceptor):
+    @staticmethod
+    def _loses(register: Register, value: Value, ends: tuple[LeaseId, ...], mono: int) -> bool:
+        return False
+
+
+class ForgetsEarly(Acceptor):
+    """Waits nine tenths of what it promised."""
+
+    @staticmethod
+    def _adopt(register: Register, ballot: Any, value: Value, waits: Any, mono: int) -> None:
+        Acceptor._adopt(register, ballot, value, [wait * 9 // 10 for wait in waits], mono)
+
+    def _extend(self, item: RenewItem, now: Instant, out: list[Directive]) -> int:
+        return super()._extend(item._replace(ttl=item.ttl * 9 // 10), now, out)
+
+
+class ExtendsExpired(Acceptor):
+    def _extend(self, item: RenewItem, now: Instant, out: list[Directive]) -> int:
+        register = self._touch(item.key, now, out)
+        kept = register.leases.get(item.lease)
+        register.ended.pop(item.lease, None)
+        register.leases[item.lease] = Kept(item.serial, now.mono + item.ttl, bool(kept and kept.binds))
+        return 0
+
+
+class AnyToken(Acceptor):
+    def _window(self, register: Register, lease: LeaseId, now: Instant) -> bool:
+        return True
+
+
+class ClockToken(Owner):
+    """The token is the owner's clock, whatever tokens were there before."""
+
+    def _grant(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
+        desk.highest = 0
+        desk.clock = now.wall << 16
+        desk.read_at = now.mono
+        super()._grant(desk, ticket, change, now, out)
+
+
+class OwnerAlone(Owner):
+    """Takes the first answer for a quorum."""
+
+    def _pump(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
+        desk.group = lone(desk.group)
+        super()._pump(desk, now, out)
+
+
+def lone(group: Group) -> Group:
+    if group.quorum == 1:
+        return group
+    copy = Group(tuple(group))
+    copy.quorum = 1
+    return copy
+
+
+class TakesLiveForDead(Owner):
+    """Ends an unreleased lease without a prepare that calls it dead."""
+
+    def _while_live(self, desk: Desk, alive: list[Holding], *rest: Any) -> bool:
+        change, now, out = rest[1], rest[2], rest[3]
+        ticket = desk.queue.first_fresh(now.mono)
+        if ticket is None:
+            return super()._while_live(desk, alive, *rest)
+        change.ends += tuple(holding.lease for holding in alive)
+        self._grant(desk, ticket, change, now, out)
+        return True
+
+
+class FromTheReply(Belief):
+    __slots__ = ()
+
+    def grant(self, serial: int, term: int, roster: RosterValue, now: int) -> bool:
+        self._sent[serial] = now
+        return super().grant(serial, term, roster, now)
+
+    def renewed(self, name: Any, boot: Any, named: Any, serial: int, *rest: Any) -> bool:
+        self._sent[serial] = rest[-1]
+        return super().renewed(name, boot, named, serial, *rest)
+
+
+class WholeTerm(Belief):
+    """Forgets the clocks' rates and the margin: believes for ten percent more."""
+
+    __slots__ = ()
+
+    def _extend(self, start: int, term: int, roster: RosterValue, now: int) -> bool:
+        return super()._extend(start, term * 11 // 10, roster, now)
+
+
+class OneAckRenews(Belief):
+    __slots__ = ()
+
+    def renewed(
+        self, name: Any, boot: Any, named: Any, serial: int, ttl: int, roster: RosterValue, quorum: int, now: int
+    ) -> bool:
+        return super().renewed(name, boot, named, serial, ttl, roster, 1, now)
+
+
+class Revives(Belief):
+    """An answer that comes after the deadline counts again."""
+
+    __slots__ = ()
+
+    def _over(self, now: int) -> bool:
+        return False
+
+    def valid(self, now: int) -> bool:
+        return now < self.deadline
+
+
+def with_belief(belief: type[Belief]) -> type[Holder]:
+    class Believer(Holder):
+        def _ask(self, record: Any, now: Instant, out: list[Directive]) -> None:
+            if type(record.belief) is Belief:
+                record.belief.__class__ = belief
+            super()._ask(record, now, out)
+
+    return Believer
+
+
+class LateRelease(Holder):
+    """Issues a release and goes on believing for as long as it takes to be confirmed."""
+
+    def release(self, request: int, now: Instant) -> Directives:
+        record = self._requests.get(request)
+        directives = super().release(request, now)
+        if record is not None:
+            record.belief._final = False
+            self._requests[request] = record
+        return directives
+
+
+class Undead(with_belief(Revives)):  # type: ignore[misc]
+    """Says that a lease is ending, but goes on renewing it, and believes in it again if that is answered."""
+
+    def _over(self, record: Any, now: Instant, out: list[Directive]) -> None:
+        if not record.ending_told:
+            record.ending_told = True
+            out.append(Emit(Ending(record.name)))
+        deadline, record.belief.deadline = record.belief.deadline, now.boot + 1
+        record.renew_at = now.boot
+        record.renew = True
+        self._renew_due(now, out)
+        record.belief.deadline = deadline
+
+
+class KeepsGhosts(Holder):
+    """A grant that nobody wants any more is ignored."""
+
+    def _refuse(self, grant: Any, now: Instant, out: list[Directive]) -> None:
+        return
+
+
+class ResetsUntil(Acceptor):
+    @staticmethod
+    def _adopt(register: Register, ballot: Any, value: Value, waits: Any, mono: int) -> None:
+        Acceptor._adopt(register, ballot, value, waits, mono)
+        for holding in value.holdings:
+            kept = register.leases[holding.lease]
+            register.leases[holding.lease] = Kept(kept.serial, mono + holding.ttl, kept.binds)
+
+
+class EagerCompleter(Owner):
+    """Re-proposes the value at every look: harmless with the right acceptor."""
+
+    def _step(self, desk: Desk, now: Instant, out: list[Directive]) -> bool:
+        if desk.ready is not None and desk.base.holdings and desk.read_at == now.mono and desk.change is None:
+            desk.behind = True
+        return super()._step(desk, now, out)
+
+
+FAULTS: dict[str, Build] = {
+    "votes at once after a restart": patched((Acceptor, VotesAtOnce)),
+    "accepts a value that loses a live identity": patched((Acceptor, LosesLive), (Owner, TakesLiveForDead)),
+    "waits less than the ttl": patched((Acceptor, ForgetsEarly)),
+    "extends an expired or unknown identity": patched((Acceptor, ExtendsExpired), (Holder, Undead)),
+    "token from the clock alone": patched((Acceptor, AnyToken), (Owner, ClockToken)),
+    "the owner takes one answer for a quorum": patched((Owner, OwnerAlone)),
+    "ends an unreleased lease": patched((Owner, TakesLiveForDead)),
+    "deadline from the reply": patched((Holder, with_belief(FromTheReply))),
+    "believes longer than its term": patched((Holder, with_belief(WholeTerm))),
+    "one acknowledgement renews": patched((Holder, with_belief(OneAckRenews))),
+    "believes on while it releases": patched((Holder, LateRelease)),
+    "re-accept resets until": patched((Acceptor, ResetsUntil), (Owner, EagerCompleter)),
+}

@@ -1,0 +1,83 @@
+"""Founding: exactly n names, one roster, learned by everyone later."""
+
+from __future__ import annotations
+
+from agreed_world import S, World
+
+from coordination.agreed import events
+
+
+def rosters(world: World) -> set[tuple[str, ...]]:
+    found = set()
+    for node in world.nodes.values():
+        if node.parts is not None and node.parts.birth.roster is not None:
+            found.add(node.parts.birth.roster.voters)
+    return found
+
+
+def test_three_found_one_roster_under_loss() -> None:
+    for seed in range(30):
+        world = World(seed, loss=0.3 if seed % 2 else 0.0)
+        assert world.run_until(world.founded, 30 * S), seed
+        assert rosters(world) == {("n0", "n1", "n2")}
+
+
+def test_five_of_five_and_clients_learn_but_do_not_found() -> None:
+    world = World(3, voters=5, clients=2)
+    assert world.run_until(world.founded, 30 * S)
+    assert rosters(world) == {("n0", "n1", "n2", "n3", "n4")}
+
+
+def test_nothing_is_founded_without_all_n() -> None:
+    world = World(4)
+    world.crash("n2")
+    world.run(20 * S)
+    assert rosters(world) == set()
+    world.start("n2", fresh=True)
+    assert world.run_until(world.founded, 20 * S)
+
+
+def test_a_founder_that_restarts_while_founding_does_not_fork_it() -> None:
+    for seed in range(40):
+        world = World(seed, loss=0.1)
+        for turn in range(3):
+            name = f"n{(seed + turn) % 3}"
+            world.run((seed % 7 + 1) * S // 40)
+            world.crash(name)
+            world.run(S // 50)
+            world.start(name, fresh=True)
+        assert world.run_until(world.founded, 60 * S), seed
+        assert len(rosters(world)) == 1
+        assert not [event for _, _, event in world.log if isinstance(event, events.RosterConflict)]
+
+
+def test_fresh_exempts_only_in_the_own_birth() -> None:
+    world = World(5)
+    assert world.run_until(world.founded, 20 * S)
+    node = world.nodes["n1"]
+    assert node.parts is not None
+    assert node.parts.birth.abstaining_until(world.instant(node)) is None
+    world.crash("n1")
+    world.start("n1", fresh=True)
+    started = world.instant(node).mono
+    assert world.run_until(world.founded, 20 * S)
+    assert node.parts is not None
+    until = node.parts.birth.abstaining_until(world.instant(node))
+    assert until is not None and until - started == 3 * S, "it found a roster: M from its start, whatever was said"
+    world.run(4 * S)
+    assert node.parts.birth.abstaining_until(world.instant(node)) is None
+
+
+def test_founders_abstain_unless_fresh() -> None:
+    world = World(6, fresh=False)
+    assert world.run_until(world.founded, 20 * S)
+    for node in world.nodes.values():
+        assert node.parts is not None
+        assert node.parts.birth.abstaining_until(world.instant(node)) is not None
+
+
+def test_one_without_network_never_abstains() -> None:
+    world = World(7, voters=1, fresh=False)
+    node = world.nodes["n0"]
+    assert node.parts is not None and node.parts.birth.roster is not None
+    assert node.parts.birth.abstaining_until(world.instant(node)) is None
