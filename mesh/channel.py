@@ -51,13 +51,22 @@ class Channel:
     """
 
     __slots__ = (
-        "_buffer", "_entropy", "_initiator", "_inbound", "_keyring", "_output", "_outbound", "_own", "_received", "_salt",
-        "_sent", "ready", "session",
+        "_buffer",
+        "_entropy",
+        "_inbound",
+        "_initiator",
+        "_keyring",
+        "_outbound",
+        "_output",
+        "_own",
+        "_received",
+        "_salt",
+        "_sent",
+        "ready",
+        "session",
     )  # fmt: skip
 
-    def __init__(
-        self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes], *, initiator: bool
-    ) -> None:
+    def __init__(self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes], *, initiator: bool) -> None:
         self.ready = False
         """Whether the far end has proven that it holds the secret."""
         self.session = b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AddressRefusedError", "MeshError", "NameTakenError"]
+__all__ = ["AddressRefusedError", "BindFailedError", "ClosedError", "ForkedError", "MeshError", "NameTakenError"]
 
 
 class MeshError(Exception):
@@ -25,3 +25,27 @@ class AddressRefusedError(MeshError):
     def __init__(self, address: str, detail: str) -> None:
         super().__init__(f"the address {address!r} is refused: {detail}; advertise one that the other members can reach")
         self.address = address
+
+
+class BindFailedError(MeshError):
+    """The address to listen on cannot be had, or is none."""
+
+    def __init__(self, address: str, detail: str) -> None:
+        super().__init__(f"cannot bind {address!r}: {detail}")
+        self.address = address
+
+
+class ClosedError(MeshError):
+    """The node has been stopped: it takes no more commands."""
+
+    def __init__(self) -> None:
+        super().__init__("this peer has been closed: open a new one")
+
+
+class ForkedError(MeshError):
+    """This process is a fork of the one that opened the node. Two processes must not share one session."""
+
+    def __init__(self, opened: int, current: int) -> None:
+        super().__init__(
+            f"this process (pid {current}) is a fork of the one that opened the peer (pid {opened}): open a peer of its own"
+        )

@@ -49,19 +49,19 @@ _F64 = struct.Struct(">Bd").pack
 
 def encode_uint(major: int, n: int) -> bytes:
     """The head of a CBOR item: its major type (in the upper three bits) and a number."""
-    if n < 24:  # noqa: PLR2004
+    if n < 24:
         return _SHORT[major | n]
-    if n < 0x100:  # noqa: PLR2004
+    if n < 0x100:
         return _SHORT[major | 24] + _SHORT[n]
-    if n < 0x1_0000:  # noqa: PLR2004
+    if n < 0x1_0000:
         return _U16(major | 25, n)
-    if n < 0x1_0000_0000:  # noqa: PLR2004
+    if n < 0x1_0000_0000:
         return _U32(major | 26, n)
     return _U64(major | 27, n)
 
 
 def _write_int(n: int) -> bytes:
-    if 0 <= n:
+    if n >= 0:
         if n < 1 << 64:
             return encode_uint(0, n)
         body = n.to_bytes((n.bit_length() + 7) // 8, "big")
@@ -75,13 +75,17 @@ def _write_int(n: int) -> bytes:
 
 def _write_bytes(value: bytes) -> bytes:
     n = len(value)
-    return (_SHORT[0x40 | n] if n < 24 else encode_uint(0x40, n)) + value  # noqa: PLR2004
+    return (_SHORT[0x40 | n] if n < 24 else encode_uint(0x40, n)) + value
 
 
 def _write_text(value: str) -> bytes:
     data = value.encode()
     n = len(data)
-    return (_SHORT[0x60 | n] if n < 24 else encode_uint(0x60, n)) + data  # noqa: PLR2004
+    return (_SHORT[0x60 | n] if n < 24 else encode_uint(0x60, n)) + data
+
+
+def _write_number_or_bytes(value: int | bytes) -> bytes:
+    return _write_int(value) if type(value) is int else _write_bytes(value)  # type: ignore[arg-type]
 
 
 def _write_bool(value: bool) -> bytes:
@@ -99,6 +103,10 @@ def _read_int(raw: Any) -> int:
     if type(raw) is int and (-(1 << 64) <= raw < 1 << 64 or raw.bit_length() <= 8 * MAX_INT_BYTES):
         return raw
     raise SchemaError("not an integer, or too large")
+
+
+def _read_number_or_bytes(raw: Any) -> int | bytes:
+    return raw if type(raw) is bytes else _read_int(raw)
 
 
 def _exact(kind: type) -> Callable[[Any], Any]:
@@ -149,12 +157,14 @@ def _codec(hint: Any) -> tuple[Writer, Reader]:
     if origin is Annotated:
         return _annotated(arguments[0], arguments[1:])
     if origin in (Union, types.UnionType):
+        if set(arguments) == {int, bytes}:
+            return _write_number_or_bytes, _read_number_or_bytes
         others = [argument for argument in arguments if argument is not type(None)]
-        if len(others) != 1 or len(arguments) != 2:  # noqa: PLR2004
-            raise TypeError(f"{hint} does not travel: the only union is with None")
+        if len(others) != 1 or len(arguments) != 2:
+            raise TypeError(f"{hint} does not travel: the only unions are with None, and int | bytes")
         return _optional(*_codec(others[0]))
     if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:  # noqa: PLR2004
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
             return _many(*_codec(arguments[0]))
         return _array([_codec(argument) for argument in arguments], None)
     if isinstance(hint, type) and issubclass(hint, int) and hint is not bool:
@@ -233,9 +243,7 @@ def _array(codecs: list[tuple[Writer, Reader]], _: None) -> tuple[Writer, Reader
     return write, read
 
 
-def _generate(
-    kind: type, names: list[str], codecs: list[tuple[Writer, Reader]], number: int | None
-) -> tuple[Writer, Reader]:
+def _generate(kind: type, names: list[str], codecs: list[tuple[Writer, Reader]], number: int | None) -> tuple[Writer, Reader]:
     """Functions for a class whose fields stand in a row, behind its number if it is a message.
 
     Elements beyond the known fields are ignored: a later version may append some."""
@@ -254,7 +262,7 @@ def _generate(
         f"        raise SchemaError('not an array of {count}')\n"
         f"    return kind({reads})\n"
     )
-    exec(source, scope)  # noqa: S102  from field names alone, as the standard library's dataclasses do
+    exec(source, scope)
     return scope["write"], scope["read"]
 
 

@@ -112,7 +112,6 @@ class Streams:
             reason = "unanswered"
         return ChannelDown(stream, line.channel.session if line.up else None, line.address, line.tag, reason)
 
-
     def open(self) -> list[int]:
         """Every stream that has not ended, oldest first."""
         return list(self._lines)

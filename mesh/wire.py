@@ -158,7 +158,7 @@ def unpack(data: bytes) -> Frame:
     WireError: it is none: not CBOR, too deep, too long, trailing bytes, or another shape.
     """
     raw = load(data, MAX_FRAME_BYTES, MAX_DEPTH)
-    if type(raw) is not tuple or len(raw) < 3:  # noqa: PLR2004  a later version may append to the frame
+    if type(raw) is not tuple or len(raw) < 3:
         raise WireError("a frame is an array of version, cut and messages")
     version, cut, items = raw[0], raw[1], raw[2]
     if type(version) is not int or type(cut) is not int or type(items) is not tuple or version < 1 or cut < 0:

@@ -3,8 +3,9 @@
 Two questions are asked this way: does the other holder of a name still answer (before a newcomer is given it), and is a
 process that a third party's rumour gives an absurd boot or incarnation really there (then it says itself what is true).
 
-The address is dialled, for the handshake proves which process lives there; a process that datagrams can reach is pinged as
-well, several times. One answer means yes. A refused stream, or another process at that address, means no; so does silence."""
+The address is dialled, for the handshake proves which process lives there; a process that datagrams can reach is
+pinged as well, several times. One answer means yes. A refused stream, or another process at that address, means no; so
+does silence."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from mesh.membership.messages import Ack, Entry, Ping
 from mesh.membership.probe import DIAL
 from mesh.membership.profile import Profile
 
-__all__ = ["MAX_CHECKS", "ATTEMPTS", "Check", "Checks", "Newcomer", "Rumoured"]
+__all__ = ["ATTEMPTS", "MAX_CHECKS", "Check", "Checks", "Newcomer", "Rumoured"]
 
 MAX_CHECKS = 64
 """At once; more rumours are dropped, more newcomers are told to come again."""
@@ -51,19 +52,22 @@ class Check:
     reachable: bool
     """By datagrams: the process is a member."""
     sent: int = 0
+    channel: int | None = None
+    """The stream on which a rumoured process is asked."""
 
 
 class Checks:
-    __slots__ = ("_actions", "_checks", "_last", "_profile")
+    __slots__ = ("_actions", "_checks", "_profile")
 
     def __init__(self, profile: Profile, actions: Actions) -> None:
         self._profile = profile
         self._actions = actions
         self._checks: dict[int, Check] = {}
-        self._last = 0
 
-    def begin(self, session: bytes, address: Address, reason: Newcomer | Rumoured, reachable: bool, now: int) -> bool:
-        """False if too many are under way, or this very rumour is being checked."""
+    def begin(
+        self, number: int, session: bytes, address: Address, reason: Newcomer | Rumoured, reachable: bool, now: int
+    ) -> bool:
+        """False if too many are under way, or this very rumour is being checked. `number` is a fresh ping sequence."""
         if len(self._checks) >= MAX_CHECKS:
             self._actions.count("checks_dropped")
             return False
@@ -71,9 +75,8 @@ class Checks:
             check.session == session and isinstance(check.reason, Rumoured) for check in self._checks.values()
         ):
             return False
-        self._last += 1
-        check = self._checks[self._last] = Check(self._last, session, address, reason, reachable)
-        self._actions.add(Dial(address, (DIAL, "check", check.number)))
+        check = self._checks[number] = Check(number, session, address, reason, reachable)
+        self._actions.add(Dial(address, (DIAL, "check", number)))
         self._ask(check, now)
         return True
 
@@ -106,7 +109,8 @@ class Checks:
             return None
         lives = up.session == check.session
         if lives and isinstance(check.reason, Rumoured):
-            self._actions.add(Write(up.channel, Ping(number, up.session)))  # closed when the time is over
+            check.channel = up.channel
+            self._actions.add(Write(up.channel, Ping(number, up.session)))
             return None
         self._actions.add(Close(up.channel))
         self._end(number)
@@ -127,4 +131,7 @@ class Checks:
 
     def _end(self, number: int) -> Check:
         self._actions.disarm(("check", number))
-        return self._checks.pop(number)
+        check = self._checks.pop(number)
+        if check.channel is not None:
+            self._actions.add(Close(check.channel))
+        return check

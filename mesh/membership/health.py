@@ -1,7 +1,7 @@
 """How well this node itself is doing (Lifeguard, section IV-A: local health aware probe).
 
-A node that gets no acks, and no nacks from helpers that are certainly well, had better doubt itself. Its score slows its
-probes and lengthens its timeouts and suspicions, up to `WORST + 1` times, until answers come in again."""
+A node that gets no acks, and no nacks from helpers that are certainly well, had better doubt itself. Its score slows
+its probes and lengthens its timeouts and suspicions, up to `WORST + 1` times, until answers come in again."""
 
 from __future__ import annotations
 

@@ -54,4 +54,4 @@ def is_reachable(address: Address) -> bool:
         ip = ip_address(host[1:-1] if bracketed else host)
     except ValueError:
         return False
-    return bracketed == (ip.version == 6) and not ip.is_unspecified and not ip.is_multicast  # noqa: PLR2004
+    return bracketed == (ip.version == 6) and not ip.is_unspecified and not ip.is_multicast

@@ -2,12 +2,13 @@
 
 News about a name is ordered by (boot, incarnation, state), with Alive < Suspect < Dead < Left. Rules:
   - a newer boot is another process: it supersedes whatever the older one was;
-  - within a boot only the subject raises the incarnation, so that Alive at a higher one refutes what was said at a lower;
+  - within a boot only the subject raises the incarnation, so that Alive at a higher one refutes what was said at a
+    lower;
   - at one incarnation the worse news wins, and nothing but its own leave is final for a boot.
 
-The maximum in a total order is a commutative, associative, idempotent join: observers that heard the same news in any order,
-however often, agree. Address and tags belong to (boot, incarnation); they take part in the order last, so that even two forged
-entries that differ in nothing else have one winner everywhere."""
+The maximum in a total order is a commutative, associative, idempotent join: observers that heard the same news in any
+order, however often, agree. Address and tags belong to (boot, incarnation); they take part in the order last, so that
+even two forged entries that differ in nothing else have one winner everywhere."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""The life of a probe: ping; if no ack comes in time, ask helpers and try a stream; if nothing comes of that, a verdict.
+"""The life of a probe: ping; if no ack comes in time, ask helpers and try a stream; if nothing comes of that, a
+verdict.
 
 Two kinds run side by side:
   - the *round* asks one member after the other, in random order; its failure is grounds for suspicion;
-  - an *evidence* probe follows a refused datagram or a reset stream. It asks directly and through helpers at once. If two
-    distinct members (one, if there are only two) were refused by the target's operating system, and nothing of the target
-    was heard by anyone, the process is dead: no suspicion is needed. Short of that it is an ordinary failure. Evidence starts
-    a probe and counts within it; alone it convicts nobody.
+  - an *evidence* probe follows a refused datagram or a reset stream. It asks directly and through helpers at once. If
+    two distinct members (one, if there are only two) were refused by the target's operating system, and nothing of the
+    target was heard by anyone, the process is dead: no suspicion is needed. Short of that it is an ordinary failure.
+    Evidence starts a probe and counts within it; alone it convicts nobody.
 
-An ack counts only for its own probe: sequence, target's session and source must agree. Do not judge by a probe of before a
-pause: `void` drops them all."""
+An ack counts only for its own probe: sequence, target's session and source must agree. Do not judge by a probe of
+before a pause: `void` drops them all."""
 
 from __future__ import annotations
 
@@ -213,6 +214,7 @@ class Prober:
             if probe.member.boot.session == member.boot.session:
                 self._end(sequence)
         self._evidence.pop(member.name, None)
+        self.trips.forget(member.boot.session)
 
     def _answered(self, probe: Probe) -> None:
         """The target lives: whatever else is in flight about that process is settled too."""

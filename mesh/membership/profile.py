@@ -1,12 +1,12 @@
 """The constants of membership, by the kind of network. Durations are nanoseconds.
 
 Worked numbers are for `lan`, 30 members, a node in good health:
-  first detection by probes   e/(e-1) = 1.6 intervals in the mean                           1.6 s
-  suspicion, fully confirmed  max(floor, factor x log10(N+1) x interval) = 4 x 1.49 x 1 s   6.0 s
-  suspicion, unconfirmed      stretch x that                                                36 s
-  transmissions of a rumour   ceil(retransmit x log10(N+1)) = ceil(4 x 1.49)                6
-  every member probed within  2N-1 intervals                                                59 s
-An evidence round (a refused datagram, a reset) bypasses suspicion and takes one or two round trips."""
+  - first detection by probes: e/(e-1) = 1.6 intervals in the mean, 1.6 s;
+  - suspicion, fully confirmed: max(floor, factor x log10(N+1) x interval) = 4 x 1.49 x 1 s = 6.0 s;
+  - suspicion, unconfirmed: stretch x that = 36 s;
+  - tellings of one rumour by one node: ceil(retransmit x log10(N+1)) = ceil(4 x 1.49) = 6;
+  - every member probed by every other within 2N-1 intervals = 59 s.
+An evidence round (a refused datagram, a reset stream) bypasses suspicion and takes one or two round trips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MS = 1_000_000
 SECOND = 1_000 * MS
 
 EXCHANGE_SCALE = 32
-"""Members up to which the exchange interval is as stated; it grows with log2 beyond, so that its load per node does not."""
+"""Members up to which the exchange interval is as stated. Beyond, it grows with log2, lest a node's load does."""
 
 REDIAL_SCALE = 32
 """Members that may dial the dead at the stated rate; more share that rate, so that the mesh's total is bounded."""

@@ -1,8 +1,8 @@
 """Probing in another member's stead.
 
-A helper asks the target at once, passes its ack on whenever it comes while the request is remembered, and says `Nack` when
-the ack is overdue, so that the asker can tell a silent target from its own deafness. If the operating system refuses the
-datagram, the nack says so at once: that is a second member's evidence."""
+A helper asks the target at once, passes its ack on whenever it comes while the request is remembered, and says `Nack`
+when the ack is overdue, so that the asker can tell a silent target from its own deafness. If the operating system
+refuses the datagram, the nack says so at once: that is a second member's evidence."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The rumours that this node still tells, and how often it has told each.
 
 Rules: what has been told least goes first, so that fresh news never queues behind old (Das et al., SWIM, section 4.1);
-newer news on a subject replaces the older at once; a rumour is dropped after ceil(lambda x log10(N+1)) tellings. Accusations
-of one subject by distinct accusers are told side by side, for each of them shortens the suspicion elsewhere.
+newer news on a subject replaces the older at once; a rumour is dropped after ceil(lambda x log10(N+1)) tellings.
+Accusations of one subject by distinct accusers are told side by side, for each of them shortens the suspicion
+elsewhere.
 
 Tiers are insertion-ordered dictionaries by number of tellings: to fill a datagram costs what is put in."""
 
@@ -68,8 +69,8 @@ class Rumours:
     def fill(self, room: int, tellings: int, receiver: str) -> list[bytes]:
         """Encoded rumours of at most `room` bytes for one receiver; each counts as told once more.
 
-        What the receiver itself would be told of itself is left out: only accusations concern it, and they are told to it
-        by other means."""
+        What the receiver itself would be told of itself is left out: only accusations concern it, and they are told to
+        it by other means."""
         chosen: list[tuple[int, Key, bytes]] = []
         misses = 0
         for tier, rumours in enumerate(self._tiers):

@@ -2,8 +2,8 @@
 
 Rules:
   - an entry is replaced by what supersedes it (`mesh.membership.member`) and by nothing else, so it never goes down;
-  - only Alive introduces a process: suspicion, death and leave of an unknown name or of an unknown newer boot are not shown,
-    but its boot is remembered, for a newcomer of that name must outbid it;
+  - only Alive introduces a process: suspicion, death and leave of an unknown name or of an unknown newer boot are not
+    shown, but its boot is remembered, for a newcomer of that name must outbid it;
   - the table is bounded: when it is full the longest gone makes room, but pinned names (voters) never do."""
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Change(NamedTuple):
 class Table:
     __slots__ = (
         "_addresses",
-        "_all",
         "_alive",
+        "_all",
         "_boots",
         "_members",
         "_others",
@@ -71,6 +71,10 @@ class Table:
 
     def get(self, name: str) -> Member | None:
         return self._members.get(name)
+
+    def own(self) -> Member:
+        """This node's entry, which is there from its start."""
+        return self._members[self.own_name]
 
     def by_session(self, session: bytes) -> Member | None:
         name = self._sessions.get(session)
@@ -107,7 +111,9 @@ class Table:
     def highest_boot(self, name: str, but: bytes) -> Boot | None:
         """The highest boot that this name is known to have had, but for the session `but`."""
         known = self._members.get(name)
-        boots = [boot for boot in (self._boots.get(name), known.boot if known else None) if boot and boot.session != but]
+        boots = [
+            boot for boot in (self._boots.get(name), known.boot if known else None) if boot and boot.session != but
+        ]
         return max(boots, default=None)
 
     def since(self, name: str) -> int:

@@ -1,0 +1,192 @@
+"""What a piece of news may do.
+
+About others. The subject's own frame is believed. A third party's rumour with a boot or an incarnation out of range is
+checked with the subject first. A death read in a table is taken for a suspicion, for tables meet when partitions heal,
+and the other half is anything but dead.
+
+About this process. Its incarnation rises only when it is accused at the current one, and once a round; who still tells
+what has been refuted is told better, directly. An accusation at an incarnation that it never had is a lie: it is not
+outbid, for nobody else believes it without asking.
+
+About its name. Only the highest boot of a name is a member. A process that meets a higher one stops, and never outbids
+it; only before it is admitted may it take note and rise above."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from crdt.clock import HybridClock, Instant, stamp_ms
+from mesh.directives import Boot, Source, Stop
+from mesh.errors import NameTakenError
+from mesh.membership.actions import Actions
+from mesh.membership.checks import Checks, Rumoured
+from mesh.membership.events import Joined
+from mesh.membership.health import Health
+from mesh.membership.identity import Identity
+from mesh.membership.member import Member, State
+from mesh.membership.messages import Entry, News, entry_of
+from mesh.membership.probe import Prober
+from mesh.membership.profile import Profile
+from mesh.membership.registry import Registry
+from mesh.membership.table import Table
+
+__all__ = ["INCARNATION_LEAP", "Hearing"]
+
+INCARNATION_LEAP = 1_024
+"""A third party's incarnation so far above the known one is checked with the subject."""
+
+
+class Hearing:
+    __slots__ = (
+        "_actions",
+        "_checks",
+        "_clock",
+        "_health",
+        "_identity",
+        "_prober",
+        "_profile",
+        "_refuted",
+        "_registry",
+        "_table",
+        "admitted",
+        "gone",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        table: Table,
+        registry: Registry,
+        checks: Checks,
+        prober: Prober,
+        health: Health,
+        clock: HybridClock,
+        profile: Profile,
+        actions: Actions,
+    ) -> None:
+        self._identity = identity
+        self._table = table
+        self._registry = registry
+        self._checks = checks
+        self._prober = prober
+        self._health = health
+        self._clock = clock
+        self._profile = profile
+        self._actions = actions
+        self._refuted: int | None = None
+        self.admitted = False
+        """This node has its name, and its boot is final."""
+        self.gone = False
+        """It has left or must stop: it hears and says nothing more."""
+
+    def on_news(self, news: News, source: Source, now: Instant) -> None:
+        self._hear(news.subject, news.accuser, source, now, table=False)
+
+    def merge(self, entries: Iterable[Entry], source: Source, now: Instant) -> None:
+        """Another member's table."""
+        for entry in entries:
+            if self.gone:
+                return
+            self._hear(entry, None, source, now, table=True)
+
+    # --- about others ----------------------------------------------------------------------------------------------
+
+    def _hear(self, entry: Entry, accuser: str | None, source: Source, now: Instant, table: bool) -> None:
+        news = entry.member()
+        if news is None:
+            self._actions.count("news_invalid")
+        elif news.name == self._identity.name:
+            self._hear_of_own_name(news, source, now)
+        elif source.session != news.boot.session and not self._plausible(news, now):
+            self._check(news, now)
+        elif news.state is State.SUSPECT or (table and news.state is State.DEAD and self._stands(news)):
+            # An echo of what this node itself once said is no second opinion.
+            said_by = "" if accuser == self._identity.name or table else accuser or source.name or ""
+            self._registry.suspect(replace(news, state=State.SUSPECT), said_by, now)
+        else:
+            self._registry.apply(news, now)
+
+    def _stands(self, news: Member) -> bool:
+        """Whether the very process that is said to be dead is alive or suspect here."""
+        known = self._table.get(news.name)
+        return known is not None and known.reachable and known.boot == news.boot
+
+    def _plausible(self, news: Member, now: Instant) -> bool:
+        """Whether a third party may say so: the boot is not of the future, nor the incarnation out of all
+        proportion."""
+        known = self._table.get(news.name)
+        if known is not None and known.boot == news.boot:
+            return news.incarnation <= known.incarnation + INCARNATION_LEAP
+        return self._plausible_boot(news.boot, now) and news.incarnation <= INCARNATION_LEAP
+
+    def _plausible_boot(self, boot: Boot, now: Instant) -> bool:
+        return stamp_ms(boot.stamp) <= self._clock.physical_ms(now) + self._clock.max_drift_ms
+
+    def _check(self, news: Member, now: Instant) -> None:
+        """Ask the process itself; what it says is believed, and the rumour is forgotten."""
+        self._actions.count("news_doubted")
+        known = self._table.by_session(news.boot.session)
+        number = self._prober.next_sequence()
+        self._checks.begin(number, news.boot.session, news.address, Rumoured(news), known is not None, now.mono)
+
+    # --- about this process ----------------------------------------------------------------------------------------
+
+    def _hear_of_own_name(self, news: Member, source: Source, now: Instant) -> None:
+        own = self._table.own()
+        if news.boot.session == own.boot.session:
+            if news.boot > own.boot or news.incarnation > own.incarnation:
+                self._actions.count("news_impossible")
+            elif news.boot == own.boot and news.state is not State.ALIVE:
+                if news.incarnation == own.incarnation:
+                    self._refute(now)
+                self._actions.send(source.session, News(entry_of(self._table.own()), None))
+        elif news.boot < own.boot:
+            if self.admitted:
+                self._actions.send(source.session, News(entry_of(own), None))
+        elif not self.admitted:
+            self._table.note_boot(news.name, news.boot)
+        elif source.session == news.boot.session or self._plausible_boot(news.boot, now):
+            self._stop(news)
+        else:
+            self._check(news, now)
+
+    def _refute(self, now: Instant) -> None:
+        """This process lives: say so at a higher incarnation, once a round."""
+        if ("refute",) in self._actions.due:
+            return
+        self._health.worsen()
+        if self._refuted is not None and now.mono - self._refuted < self._profile.probe_interval:
+            self._actions.arm(("refute",), self._refuted + self._profile.probe_interval)
+        else:
+            self.renew(now)
+
+    def renew(self, now: Instant) -> None:
+        """The next incarnation of this process, with its tags of now."""
+        self._refuted = now.mono
+        self._actions.disarm(("refute",))
+        self._actions.count("incarnations")
+        self._identity.incarnation += 1
+        self._registry.apply(
+            replace(self._table.own(), incarnation=self._identity.incarnation, tags=self._identity.tags), now
+        )
+
+    def _stop(self, other: Member) -> None:
+        self.gone = True
+        for timer in list(self._actions.due):
+            self._actions.disarm(timer)
+        self._actions.add(Stop(NameTakenError(self._identity.name, other.address)))
+
+    def admit(self, known: Boot | None, sponsor: str | None, now: Instant) -> None:
+        """This node has its name: its boot is final, above every other that the name is known to have had."""
+        identity = self._identity
+        noted = self._table.highest_boot(identity.name, but=identity.boot.session)
+        highest = max((boot for boot in (known, noted) if boot is not None), default=None)
+        self.admitted = True
+        if highest is not None and highest > identity.boot:
+            identity.boot = Boot(max(self._clock.read(now), highest.stamp + 1), identity.boot.session)
+            self._registry.apply(replace(self._table.own(), boot=identity.boot), now)
+        self._actions.emit(Joined(sponsor))
+
+    def next_sequence(self) -> int:
+        return self._prober.next_sequence()

@@ -1,0 +1,24 @@
+"""What replication tells the other parts and the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crdt.store import Change
+from mesh.directives import Event
+
+__all__ = ["Changed", "Synced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed(Event):
+    """What one local write, one merge or one expiry changed, in order."""
+
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Synced(Event):
+    """A `begin_sync` is fulfilled."""
+
+    query: int

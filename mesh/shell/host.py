@@ -1,0 +1,30 @@
+"""What the socket parts of the shell need of the driver that runs them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVarTuple, Unpack
+
+from mesh.driver import NodeLike
+
+__all__ = ["Host"]
+
+Args = TypeVarTuple("Args")
+
+
+class Host(Protocol):
+    """The driver, as seen from below."""
+
+    counts: Counter[str]
+    deaf: bool
+    """The node has halted or stopped and must be told nothing more; what it wrote still leaves."""
+
+    @property
+    def node(self) -> NodeLike: ...
+
+    def perform(self) -> None:
+        """Take and perform the node's outputs: to be called after each of its inputs."""
+
+    def spawn(self, task: Callable[[Unpack[Args]], Awaitable[object]], *args: Unpack[Args]) -> None:
+        """Run a task until the driver ends. An exception in it halts the driver."""
