@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from crdt.clock import Instant
 
 __all__ = [
+    "Act",
     "Address",
     "Arm",
     "Boot",
@@ -177,8 +178,16 @@ class Stop:
     error: Exception
 
 
-Directive = Send | Arm | Disarm | Emit | Dial | Write | Close | Greet | Know | Forget | Stop
-Directives = Sequence[Directive]
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a command of another part answered, performed as that part's own (its timers stay its)."""
+
+    part: Part
+    directives: Directives
+
+
+Directive = Act | Send | Arm | Disarm | Emit | Dial | Write | Close | Greet | Know | Forget | Stop
+Directives = Sequence["Directive"]
 
 # --- events that the node itself emits -----------------------------------------------------------------------------
 

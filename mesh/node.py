@@ -21,6 +21,7 @@ from typing import Protocol, runtime_checkable
 from crdt.clock import Instant
 from mesh.courier import IDLE, Courier
 from mesh.directives import (
+    Act,
     Address,
     Arm,
     Boot,
@@ -330,6 +331,8 @@ class Node:
 
     def _perform_rare(self, directive: Directive) -> None:
         match directive:
+            case Act(part, directives):
+                self._perform(self._index[id(part)], directives)
             case Write(channel, message):
                 self._write(channel, encode(message))
             case Know(name, boot, address):
@@ -363,7 +366,7 @@ class Node:
 
     def _send(self, directive: Send) -> None:
         to, message = directive.to, directive.message
-        if to == self.identity.name or to == self._session:
+        if to in (self.identity.name, self._session):
             self._queue.append(message)
             return
         if isinstance(to, str):

@@ -12,7 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["Bounds", "Length", "SchemaError", "compile_class", "encode_uint"]
+__all__ = [
+    "MAX_INT_BYTES",
+    "Bounds",
+    "Length",
+    "SchemaError",
+    "compile_class",
+    "encode_uint",
+    "write_bytes",
+    "write_float",
+    "write_int",
+    "write_text",
+]
 
 MAX_INT_BYTES = 1024
 """The largest integer, in bytes."""
@@ -60,7 +71,7 @@ def encode_uint(major: int, n: int) -> bytes:
     return _U64(major | 27, n)
 
 
-def _write_int(n: int) -> bytes:
+def write_int(n: int) -> bytes:
     if n >= 0:
         if n < 1 << 64:
             return encode_uint(0, n)
@@ -73,26 +84,26 @@ def _write_int(n: int) -> bytes:
     return b"\xc3" + encode_uint(0x40, len(body)) + body
 
 
-def _write_bytes(value: bytes) -> bytes:
+def write_bytes(value: bytes) -> bytes:
     n = len(value)
     return (_SHORT[0x40 | n] if n < 24 else encode_uint(0x40, n)) + value
 
 
-def _write_text(value: str) -> bytes:
+def write_text(value: str) -> bytes:
     data = value.encode()
     n = len(data)
     return (_SHORT[0x60 | n] if n < 24 else encode_uint(0x60, n)) + data
 
 
-def _write_number_or_bytes(value: int | bytes) -> bytes:
-    return _write_int(value) if type(value) is int else _write_bytes(value)  # type: ignore[arg-type]
+def write_number_or_bytes(value: int | bytes) -> bytes:
+    return write_int(value) if type(value) is int else write_bytes(value)  # type: ignore[arg-type]
 
 
 def _write_bool(value: bool) -> bytes:
     return b"\xf5" if value else b"\xf4"
 
 
-def _write_float(value: float) -> bytes:
+def write_float(value: float) -> bytes:
     return _F64(0xFB, value)
 
 
@@ -141,11 +152,11 @@ Writer = Callable[[Any], bytes]
 Reader = Callable[[Any], Any]
 
 _PLAIN: dict[Any, tuple[Writer, Reader]] = {
-    int: (_write_int, _read_int),
+    int: (write_int, _read_int),
     bool: (_write_bool, _exact(bool)),
-    float: (_write_float, _exact(float)),
-    str: (_write_text, _exact(str)),
-    bytes: (_write_bytes, _exact(bytes)),
+    float: (write_float, _exact(float)),
+    str: (write_text, _exact(str)),
+    bytes: (write_bytes, _exact(bytes)),
 }
 
 
@@ -158,7 +169,7 @@ def _codec(hint: Any) -> tuple[Writer, Reader]:
         return _annotated(arguments[0], arguments[1:])
     if origin in (Union, types.UnionType):
         if set(arguments) == {int, bytes}:
-            return _write_number_or_bytes, _read_number_or_bytes
+            return write_number_or_bytes, _read_number_or_bytes
         others = [argument for argument in arguments if argument is not type(None)]
         if len(others) != 1 or len(arguments) != 2:
             raise TypeError(f"{hint} does not travel: the only unions are with None, and int | bytes")
@@ -183,7 +194,7 @@ def _codec_enum(kind: type[int]) -> tuple[Writer, Reader]:
                 pass
         raise SchemaError(f"not a {kind.__name__}")
 
-    return _write_int, read
+    return write_int, read
 
 
 def _annotated(inner: Any, marks: tuple[Any, ...]) -> tuple[Writer, Reader]:

@@ -41,12 +41,15 @@ FROM_AFAR = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EM
 
 
 class Datagrams:
-    __slots__ = ("_addresses", "_family", "_host", "_queue", "_targets", "_udp")
+    __slots__ = ("_addresses", "_empty", "_family", "_host", "_queue", "_suspicious", "_targets", "_udp")
 
     def __init__(self, host: Host, udp: socket.socket) -> None:
         self._host = host
         self._udp = udp
         self._family = udp.family
+        self._suspicious = False
+        """A send met an error: the error queue may hold news, and a flood may keep the socket from ever being empty."""
+        self._empty = trio.lowlevel.ParkingLot()
         self._queue: deque[tuple[bytes, SocketAddress]] = deque()
         self._targets: dict[Address, SocketAddress | None] = {}
         self._addresses: dict[SocketAddress, Address] = {}
@@ -70,7 +73,7 @@ class Datagrams:
             if failed is not None and failed not in FROM_AFAR:
                 host.counts["udp_receive_errors"] += 1
                 await trio.sleep(PAUSE)
-            if (not received or failed is not None) and not host.deaf:
+            if (self._suspicious or not received or failed is not None) and not host.deaf:
                 self._read_errors()
 
     def _drain(self) -> tuple[int, int | None]:
@@ -78,24 +81,24 @@ class Datagrams:
         receive, host, addresses = self._udp.recvfrom, self._host, self._addresses
         node, perform = host.node, host.perform
         count = 0
-        try:
-            while count < DRAIN and not host.deaf:
+        failed = None
+        while count < DRAIN and not host.deaf:
+            try:
                 data, place = receive(DATAGRAM_BYTES)
-                count += 1
-                if len(data) == DATAGRAM_BYTES:
-                    host.counts["udp_oversize"] += 1
-                    continue
-                address = addresses.get(place)
-                if address is None:
-                    address = self._remember(place)
-                node.on_datagram(data, address, read_instant())
-                perform()
-        except OSError as error:
-            # From `recvfrom` alone: what sending meets is handled where it is sent.
-            return count, None if error.errno in NO_DATAGRAM else error.errno or 0
-        finally:
-            host.counts["udp_received"] += count
-        return count, None
+            except OSError as error:
+                failed = None if error.errno in NO_DATAGRAM else error.errno or 0
+                break
+            count += 1
+            if len(data) == DATAGRAM_BYTES:
+                host.counts["udp_oversize"] += 1
+                continue
+            address = addresses.get(place)
+            if address is None:
+                address = self._remember(place)
+            node.on_datagram(data, address, read_instant())
+            perform()
+        host.counts["udp_received"] += count
+        return count, failed
 
     def _remember(self, place: SocketAddress) -> Address:
         if len(self._addresses) >= ADDRESSES:
@@ -104,7 +107,8 @@ class Datagrams:
         return address
 
     def _read_errors(self) -> None:
-        """Tell the node who refused a datagram. Called when the socket was woken for no datagram, or failed a read."""
+        """Tell the node who refused a datagram. Called when the socket was woken for no datagram, or a call on it failed."""
+        self._suspicious = False
         refused, others = read_errors(self._udp, DRAIN)
         host = self._host
         host.counts["udp_unreachable"] += others
@@ -146,6 +150,7 @@ class Datagrams:
             except OSError as error:
                 if error.errno in NO_DATAGRAM:
                     return False
+                self._suspicious = True
                 if not last:  # most likely the news of an earlier datagram: it is told once, so try again
                     continue
                 if error.errno == errno.EMSGSIZE:
@@ -167,9 +172,15 @@ class Datagrams:
         if len(self._queue) == 1:
             self._host.spawn(self._flush)
 
+    async def drained(self) -> None:
+        """Wait until the kernel has taken every datagram."""
+        while self._queue:
+            await self._empty.park()
+
     async def _flush(self) -> None:
         queue = self._queue
         while queue:
             await trio.lowlevel.wait_writable(self._udp)
             while queue and self._try(*queue[0]):
                 queue.popleft()
+        self._empty.unpark_all()

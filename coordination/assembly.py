@@ -1,0 +1,134 @@
+"""A whole node, put together: the one place that knows every part.
+
+The Trio shell and the simulated world build the same node from the same settings; they differ in the clock readings, the
+entropy and the random choices that they hand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from coordination.agreed.agreed import Agreed, build_agreed
+from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.gateway import Gateway
+from coordination.lease_ends import LeaseEnds
+from crdt.clock import HybridClock, Instant
+from crdt.store import Store
+from mesh.directives import Address, Boot, Part
+from mesh.keyring import Keyring
+from mesh.membership import LAN, Identity, Membership, Profile, Tags
+from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
+from mesh.replication import Replication
+
+__all__ = ["Assembly", "Settings", "build"]
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a node is started with, checked already."""
+
+    name: str
+    address: Address
+    """Where the others reach it."""
+    seeds: tuple[Address, ...] = ()
+    """Host names allowed; the own address may be among them."""
+    secrets: tuple[bytes | str, ...] = ()
+    """The keyring, the primary first; none only on loopback."""
+    expect: int = 1
+    voter: bool = True
+    fresh: bool = False
+    networked: bool = True
+    profile: Profile = LAN
+    tags: Tags = ()
+    parameters: Parameters = DEFAULT_PARAMETERS
+
+
+class Others:
+    """The view of the members without this node."""
+
+    __slots__ = ("_membership", "_names", "_own", "_seen")
+
+    def __init__(self, membership: Membership, own: str) -> None:
+        self._membership = membership
+        self._own = own
+        self._seen: Sequence[str] = ()
+        self._names: tuple[str, ...] = ()
+
+    def names_alive(self) -> Sequence[str]:
+        seen = self._membership.names_alive()
+        if seen is not self._seen:
+            self._seen = seen
+            self._names = tuple([name for name in seen if name != self._own])
+        return self._names
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The node, and the parts that commands and reads are addressed to."""
+
+    settings: Settings
+    node: Node
+    identity: Identity
+    clock: HybridClock
+    store: Store
+    membership: Membership
+    replication: Replication
+    agreed: Agreed
+    gateway: Gateway
+    keyring: Keyring
+
+
+def build(
+    settings: Settings,
+    *,
+    session: bytes,
+    entropy: Callable[[int], bytes],
+    random: Random,
+    now: Instant,
+) -> Assembly:
+    """A node that has not started.
+
+    Parameters
+    ----------
+    session: 16 random bytes of this process, never used before.
+    entropy: random bytes for salts and nonces.
+    random: for protocol choices.
+    now: the moment of the start; it dates the boot.
+    """
+    keyring = Keyring(settings.secrets) if settings.secrets else Keyring.without_secret()
+    clock = HybridClock(settings.parameters.max_drift // MS)
+    identity = Identity(settings.name, Boot(clock.tick(now), session), settings.address, settings.tags)
+    membership = Membership(identity, settings.seeds, random, clock, settings.profile)
+    store = Store(session)
+
+    def name_of(actor: bytes) -> str | None:
+        member = membership.by_session(actor)
+        return member.name if member is not None and member.reachable else None
+
+    replication = Replication(store, clock, random, Others(membership, settings.name), name_of)
+    agreed = build_agreed(
+        identity,
+        membership,
+        clock,
+        random,
+        expect=settings.expect,
+        voter=settings.voter,
+        fresh=settings.fresh,
+        networked=settings.networked,
+        seeds=len({*settings.seeds, settings.address}) if settings.seeds else 0,
+        parameters=settings.parameters,
+    )
+    gateway = Gateway(identity, membership, store, clock, replication, agreed)
+    parts: list[Part] = [membership, replication, *agreed, LeaseEnds(replication, membership), gateway]
+    loopback = settings.address.startswith(("127.", "[::1]"))
+    node = Node(
+        identity,
+        keyring,
+        entropy,
+        parts,
+        LOOPBACK_DATAGRAM_BYTES if loopback else LAN_DATAGRAM_BYTES,
+    )
+    return Assembly(settings, node, identity, clock, store, membership, replication, agreed, gateway, keyring)

@@ -1,0 +1,264 @@
+"""The Trio shell of a node: it feeds the node from real sockets and one timer, and performs its outputs.
+
+Rules:
+  - one input is one step of the node, with a fresh `Instant`; its outputs are performed before anything else is fed to it;
+  - performing outputs never waits and never feeds the node: what the kernel does not take at once waits, bounded, for a task;
+  - a halt (the node's own, an exception in a task or in a subscriber, a changed pid) makes the shell deaf at once and cancels
+    the body of `open_driver`, which raises the reason, alone and not in a group;
+  - leaving, in whatever way, lets the node say its last: tasks run in a scope shielded from the caller's cancellation, so that
+    flushing goes on for up to `FLUSH_SECONDS`; then every socket is closed.
+
+Tasks: one each for datagrams, connections and timers, one a stream; no task and no `await` a datagram or a command."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Generic, TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+from crdt.clock import Instant
+from mesh.directives import Address, Directives, Event, Part
+from mesh.driver import NodeLike
+from mesh.errors import ClosedError, ForkedError
+from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
+from mesh.shell.clocks import read_instant
+from mesh.shell.datagrams import Datagrams
+from mesh.shell.sockets import Sockets, bind_sockets
+from mesh.shell.streams import Streams
+
+__all__ = ["FLUSH_SECONDS", "NO_ADDRESS", "NodeLike", "TrioDriver", "open_driver"]
+
+FLUSH_SECONDS = 0.5
+"""For the last datagrams and streams to leave when the driver ends."""
+
+HELD_EVENTS = 4_096
+"""Events kept for the first subscriber; later ones are dropped and counted."""
+
+NO_ADDRESS = ""
+"""What `build` is given without a network."""
+
+NS = 1_000_000_000
+NEVER = 1 << 63
+AWAKE = -1
+"""Earlier than every timer: while its task is awake, the timer needs no re-arming."""
+
+N = TypeVar("N", bound=NodeLike)
+Args = TypeVarTuple("Args")
+
+
+class TrioDriver(Generic[N]):
+    """Drives one node in one Trio run. Made by `open_driver`; implements `mesh.driver.Driver`."""
+
+    def __init__(self, node: N, sockets: Sockets | None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.deaf = False
+        self.failed: Exception | None = None
+        """Why the driver has halted."""
+        self.address = sockets.advertise if sockets else NO_ADDRESS
+        """What others are told."""
+        self.bound = sockets.bound if sockets else NO_ADDRESS
+        self._node = node
+        self._sockets = sockets
+        self._pid = os.getpid()
+        self._body = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
+        self._closed = False
+        self._performing = False
+        self._subscribers: tuple[Callable[[Event], None], ...] = ()
+        self._held: deque[Event] | None = deque()
+        self._timer = trio.CancelScope()
+        self._armed = AWAKE
+        self._datagrams = Datagrams(self, sockets.udp) if sockets else None
+        self._streams = Streams(self, sockets.family if sockets else None)
+
+    # --- for the layer above ---------------------------------------------------------------------------------------
+
+    @property
+    def node(self) -> N:
+        return self._node
+
+    def instant(self) -> Instant:
+        """Now, by the three clocks."""
+        return read_instant()
+
+    @trio.lowlevel.enable_ki_protection
+    def command(self, part: Part, directives: Directives) -> None:
+        """Perform what a local command of `part` answered; from any task of the same Trio run, not a checkpoint.
+
+        Raises the reason if the node has halted, `ClosedError` once it has been stopped, and `ForkedError` in a fork."""
+        if self.failed is not None:
+            raise self.failed
+        if self._closed:
+            raise ClosedError
+        self._check_pid()
+        self._node.command(part, directives, read_instant())
+        self.perform()
+
+    def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `callback` with each event that the node publishes, at once and in order; the answer ends that.
+
+        A callback that raises halts the driver. It may give commands, whose outputs are performed after those under way.
+        What was published before the first subscription is held and given to it now."""
+        held, self._held = self._held, None
+        self._subscribers = (*self._subscribers, callback)
+        for event in held or ():
+            callback(event)
+
+        def unsubscribe() -> None:
+            self._subscribers = tuple(each for each in self._subscribers if each is not callback)
+
+        return unsubscribe
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start, and what is open or waits now."""
+        counts = {f"shell.{name}": count for name, count in sorted(self.counts.items())}
+        counts["shell.streams"] = len(self._streams)
+        counts["shell.stream_backlog_bytes"] = self._streams.backlog_bytes
+        counts["shell.udp_waiting"] = self._datagrams.waiting if self._datagrams else 0
+        return counts
+
+    # --- for the sockets below -------------------------------------------------------------------------------------
+
+    def perform(self) -> None:
+        """Take and perform the node's outputs, in order. Called again from within (by a subscriber), it leaves them to the
+        call under way."""
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while outputs := self._node.take():
+                self._check_pid()
+                for output in outputs:
+                    self._output(output)
+        finally:
+            self._performing = False
+        if self._armed != AWAKE:
+            due = self._node.due()
+            if due is not None and due < self._armed:
+                self._armed = due
+                self._timer.deadline = trio.current_time() + (due - read_instant().mono) / NS
+
+    def spawn(self, task: Callable[[Unpack[Args]], Awaitable[object]], *args: Unpack[Args]) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._guarded, task, *args)
+
+    # --- outputs ---------------------------------------------------------------------------------------------------
+
+    def _output(self, output: Output) -> None:
+        if isinstance(output, Transmit):
+            if self._datagrams is not None:
+                self._datagrams.send(output.address, output.data)
+            else:
+                self.counts["unsendable"] += 1
+        elif isinstance(output, Publish):
+            self._publish(output.event)
+        elif isinstance(output, StreamWrite):
+            self._streams.write(output.stream, output.data)
+        elif isinstance(output, Connect):
+            self._streams.connect(output.stream, output.address)
+        elif isinstance(output, StreamClose):
+            self._streams.close(output.stream)
+        elif isinstance(output, Halt):
+            self._halt(output.error)
+        else:
+            raise TypeError(f"{output!r} is no output of a node")
+
+    def _publish(self, event: Event) -> None:
+        if self._held is not None:
+            if len(self._held) < HELD_EVENTS:
+                self._held.append(event)
+            else:
+                self.counts["events_dropped"] += 1
+            return
+        for callback in self._subscribers:
+            try:
+                callback(event)
+            except Exception as error:  # a bug above: the others must not miss the event, nor the node its outputs
+                self._halt(error)
+
+    def _halt(self, error: Exception) -> None:
+        """Tell the node nothing more, and end the body. The first reason counts."""
+        if self.failed is None:
+            self.failed = error
+            self.deaf = True
+            self._body.cancel()
+
+    def _check_pid(self) -> None:
+        pid = os.getpid()
+        if pid != self._pid:
+            raise ForkedError(self._pid, pid)
+
+    # --- tasks -----------------------------------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    async def _guarded(self, task: Callable[[Unpack[Args]], Awaitable[object]], *args: Unpack[Args]) -> None:
+        """An interrupt from the keyboard belongs to the main task; an error here ends the body, not the nursery."""
+        try:
+            await task(*args)
+        except Exception as error:
+            self._halt(error)
+
+    async def _time(self) -> None:
+        """Wake the node whenever a timer is due. `perform` moves the deadline when an earlier one is armed."""
+        while not self.deaf:
+            due, now = self._node.due(), read_instant()
+            if due is not None and due <= now.mono:
+                self._node.on_due(now)
+                self.perform()
+                await trio.lowlevel.checkpoint()
+                continue
+            self._timer = trio.CancelScope()
+            if due is not None:
+                self._timer.deadline = trio.current_time() + (due - now.mono) / NS
+            self._armed = NEVER if due is None else due
+            try:
+                with self._timer:
+                    await trio.sleep_forever()
+            finally:
+                self._armed = AWAKE
+
+    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Hold every task of the driver, out of reach of the caller's cancellation, until `_end`."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await trio.sleep_forever()
+
+    def _begin(self) -> None:
+        self._node.start(read_instant())
+        self.perform()
+        self.spawn(self._time)
+        if self._sockets is not None and self._datagrams is not None:
+            self.spawn(self._datagrams.receive)
+            self.spawn(self._streams.accept, self._sockets.tcp)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _finish(self, crashed: bool) -> None:
+        """Stop the node, unless a step of it has failed, and let its last outputs leave."""
+        self._closed = True
+        with trio.move_on_after(FLUSH_SECONDS, shield=True):
+            try:
+                if not crashed:
+                    self._check_pid()
+                    self._node.stop(read_instant())
+                    self.perform()
+            except Exception as error:
+                self._halt(error)
+            self.deaf = True
+            if self._datagrams is not None:
+                await self._datagrams.drained()
+            await self._streams.drained()
+
+    def _end(self) -> None:
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.cancel_scope.cancel()
+
+
+_ = (AsyncIterator, asynccontextmanager, bind_sockets, inf, Address)
