@@ -1,60 +1,70 @@
-"""The cell: one mergeable value under a key, of whatever kind.
+"""Cells: the one mergeable value of which every store is made.
 
-Every kind is a maximum over an *order*, a tuple that is compared from the left. So one join serves all kinds, also those
-that this version does not know, which are kept and passed on:
+A cell stands under (kind, key). Two cells of the same place join to the higher by `order`, compared element by element; at
+equal order the higher dot wins. So every join is total, whoever holds what. The kinds and their orders:
 
-    join(a, b) = the one with the higher (order, dot)
+    KEY        fence, put stamp, put actor, expiry stamp or 0, touch stamp, touch actor     body: the value, encoded
+    COUNTER    epoch stamp, epoch actor, added, subtracted                                  body: the epoch's base, encoded
+    LEASE_END  stamp, actor                                                                 body: empty
 
-    KEY        order = (fence, put stamp, put actor, expiry, touch stamp, touch actor)    body = the value, CBOR
-    COUNTER    order = (epoch stamp, epoch actor, added, subtracted), of one writer        body = the base, CBOR
-    LEASE_END  order = (stamp, actor)                                                     body empty
+The first three elements of a KEY's order name the *put*: a higher put or delete replaces all, an equal put takes the higher
+touch. Cells of kinds that this version does not know are kept and passed on unread.
 
-For a key: a higher put or delete replaces all; within one put a touch extends the expiry; put against delete at one stamp
-cannot be, for one actor stamps each write anew. The total order (stamp, then actor) is what makes last-writer-wins give one
-answer everywhere (Shapiro et al., 2011, LWW-element). A body of None is a tombstone, or an expired value: it is not shown,
-and stays, so that nothing older comes back.
-
-A cell carries one *dot*, (actor, n): that of its last write. `n` is 0 while a local write waits for its window."""
+A body of None is a *tombstone*, unless `hash` is set: then the value expired and was *dropped*, and its hash stays. Of two
+cells of one put the joined one has the value if either has it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias
+
+import cbor2
+
+from crdt.cbor import NULL, array_head, write_bytes, write_int, write_text
+from crdt.clock import Stamp
 
 __all__ = [
+    "ACTOR_BYTES",
     "COUNTER",
-    "EXPIRY",
     "KEY",
     "LEASE_END",
-    "ZERO_ACTOR",
-    "Actor",
+    "MAX_BODY_BYTES",
+    "MAX_KEY_BYTES",
     "Cell",
+    "CellError",
     "Order",
-    "counter_key",
-    "counter_name",
-    "outranks",
-    "stamp_of",
-    "well_formed",
+    "above",
+    "cell_of",
+    "drop",
+    "encode_cell",
+    "expiry_of",
+    "fence_of",
+    "fill",
+    "is_dropped",
+    "join",
+    "put_of",
+    "stamps_of",
 ]
 
-Actor = bytes
-"""Who writes: one process, by its 16-byte session."""
-Order = tuple[int | bytes, ...]
+KEY, COUNTER, LEASE_END = 0, 1, 2
 
-KEY = 0
-COUNTER = 1
-LEASE_END = 2
+ACTOR_BYTES = 16
+HASH_BYTES = 8
+MAX_KIND = (1 << 16) - 1
+MAX_DOT = (1 << 64) - 1
+MAX_KEY_BYTES = 1_024
+"""Above any user's key (512) and the suffix of a counter's slot."""
+MAX_BOUND_BYTES = 512
+MAX_BODY_BYTES = (1 << 20) + 64
+MAX_ORDER = 16
+"""Elements of an order of a kind that is not known yet."""
+MAX_NUMBER_BITS = 8 * 1_024
 
-ZERO_ACTOR = b""
+Order: TypeAlias = tuple[int | bytes, ...]
 
-FENCE, STAMP, ACTOR, EXPIRY, TOUCH_STAMP, TOUCH_ACTOR = range(6)
-"""Where things stand in a key's order."""
 
-_SHAPES: dict[int, tuple[type, ...]] = {
-    KEY: (int, int, bytes, int, int, bytes),
-    COUNTER: (int, bytes, int, int),
-    LEASE_END: (int, bytes),
-}
-_STAMPS: dict[int, tuple[int, ...]] = {KEY: (STAMP, TOUCH_STAMP), COUNTER: (0,), LEASE_END: (0,)}
+class CellError(ValueError):
+    """What was received is no cell; says what was wrong."""
 
 
 class Cell(NamedTuple):
@@ -63,54 +73,168 @@ class Cell(NamedTuple):
     order: Order
     body: bytes | None
     bound: str | None
-    """The lease whose end hides it."""
-    actor: Actor
+    """The lease with which the value ends."""
+    actor: bytes
+    """With `n` the dot: the last write of this cell. A local write has n = 0 until its window is flushed."""
     n: int
-
-    @property
-    def expiry(self) -> int:
-        """The stamp at which a key's value expires, 0 for never."""
-        expiry = self.order[EXPIRY]
-        assert isinstance(expiry, int)
-        return expiry
+    hash: bytes = b""
+    """Of the value that was dropped."""
 
 
-def outranks(a: Cell, b: Cell) -> bool:
-    """Whether `a` replaces `b` under the same kind and key. Total, and the same everywhere."""
-    if a.order == b.order:
-        return (a.actor, a.n) > (b.actor, b.n)
-    if a.kind in _SHAPES:
-        return a.order > b.order
-    return _mixed(a.order) > _mixed(b.order)
+def above(cell: Cell, other: Cell) -> bool:
+    """Whether the first is strictly higher than the second."""
+    if cell.order == other.order:
+        return (cell.actor, cell.n) > (other.actor, other.n)
+    try:
+        return cell.order > other.order
+    except TypeError:  # an unknown kind that has a number where another has bytes
+        return _ranked(cell.order) > _ranked(other.order)
 
 
-def _mixed(order: Order) -> tuple[tuple[bool, int | bytes], ...]:
-    """Comparable although a position may hold a number here and bytes there, as a later version's kinds may."""
-    return tuple((isinstance(part, bytes), part) for part in order)
+def _ranked(order: Order) -> tuple[tuple[int, int, bytes], ...]:
+    return tuple([(0, item, b"") if isinstance(item, int) else (1, 0, item) for item in order])
 
 
-def well_formed(cell: Cell) -> bool:
-    """Whether a cell that was received has the order that its kind demands."""
-    shape = _SHAPES.get(cell.kind)
-    if shape is None:
-        return True
-    return (
-        len(cell.order) == len(shape)
-        and all(type(part) is kind for part, kind in zip(cell.order, shape, strict=True))
-        and (cell.kind != COUNTER or counter_name(cell.key) is not None)
+def join(cell: Cell, other: Cell) -> Cell:
+    """The higher of two cells of one place, with the value of its put if either has it."""
+    if above(other, cell):
+        cell, other = other, cell
+    return fill(cell, other)
+
+
+def is_dropped(cell: Cell) -> bool:
+    """Whether the value is not here, though it is no tombstone."""
+    return cell.body is None and cell.hash != b""
+
+
+def fill(cell: Cell, other: Cell) -> Cell:
+    """A cell without its value, with the value from a cell of the same put, if that has it."""
+    if cell.hash and other.body is not None and cell.kind == KEY and put_of(cell) == put_of(other):
+        return cell._replace(body=other.body, hash=b"")
+    return cell
+
+
+def drop(cell: Cell) -> Cell:
+    """The cell without its value: order, dot and the value's hash."""
+    if cell.body is None:
+        return cell
+    return cell._replace(body=None, hash=blake2b(cell.body, digest_size=HASH_BYTES).digest())
+
+
+def fence_of(cell: Cell) -> int:
+    """Of a KEY."""
+    return cell.order[0]  # type: ignore[return-value]
+
+
+def put_of(cell: Cell) -> Order:
+    """Of a KEY: which put it is."""
+    return cell.order[:3]
+
+
+def expiry_of(cell: Cell) -> Stamp:
+    """Of a KEY: the stamp from which it is expired; 0 if it never is."""
+    return cell.order[3]  # type: ignore[return-value]
+
+
+def stamps_of(cell: Cell) -> tuple[Stamp, ...]:
+    """The stamps at which something was written, for the clock to follow (an expiry is not one)."""
+    match cell.kind:
+        case 0:
+            return cell.order[1], cell.order[4]  # type: ignore[return-value]
+        case 1 | 2:
+            return (cell.order[0],)  # type: ignore[return-value]
+        case _:
+            return ()
+
+
+# --- as bytes ------------------------------------------------------------------------------------------------------
+
+_SEVEN, _EIGHT = array_head(7), array_head(8)
+
+
+def encode_cell(cell: Cell) -> bytes:
+    """Canonical: equal cells are equal bytes."""
+    kind, key, order, body, bound, actor, n, hash_ = cell
+    return b"".join(
+        (
+            _EIGHT if hash_ else _SEVEN,
+            write_int(kind),
+            write_text(key),
+            array_head(len(order)),
+            *[write_int(item) if isinstance(item, int) else write_bytes(item) for item in order],
+            NULL if body is None else write_bytes(body),
+            NULL if bound is None else write_text(bound),
+            write_bytes(actor),
+            write_int(n),
+            write_bytes(hash_) if hash_ else b"",
+        )
     )
 
 
-def stamp_of(cell: Cell) -> int:
-    """The latest stamp that the cell carries, which its receiver's clock must follow."""
-    return max([stamp for place in _STAMPS.get(cell.kind, ()) if isinstance(stamp := cell.order[place], int)], default=0)
+_SHAPES: dict[int, tuple[type, ...]] = {
+    KEY: (int, int, bytes, int, int, bytes),
+    COUNTER: (int, bytes, int, int),
+    LEASE_END: (int, bytes),
+}
 
 
-def counter_key(name: str, actor: Actor) -> str:
-    """The key of one writer's slot of a counter."""
-    return f"{name}\0{actor.hex()}"
+def cell_of(raw: object) -> Cell:
+    """The cell that was decoded from CBOR, checked in full.
+
+    Raises
+    ------
+    CellError: it is none, or breaks a bound.
+    """
+    if type(raw) is not tuple or not 7 <= len(raw) <= 8:
+        raise CellError("a cell is an array of 7 or 8")
+    kind, key, order, body, bound, actor, n = raw[:7]
+    hash_ = raw[7] if len(raw) == 8 else b""
+    if type(kind) is not int or not 0 <= kind <= MAX_KIND or type(n) is not int or not 1 <= n <= MAX_DOT:
+        raise CellError("kind or dot out of range")
+    if type(key) is not str or not _fits(key, MAX_KEY_BYTES):
+        raise CellError("a key is text of bounded length")
+    if type(actor) is not bytes or len(actor) != ACTOR_BYTES:
+        raise CellError("an actor is 16 bytes")
+    if body is not None and (type(body) is not bytes or len(body) > MAX_BODY_BYTES):
+        raise CellError("a body is bytes of bounded length")
+    if bound is not None and (type(bound) is not str or not _fits(bound, MAX_BOUND_BYTES)):
+        raise CellError("a lease id is text of bounded length")
+    if type(hash_) is not bytes or len(hash_) not in (0, HASH_BYTES) or (hash_ and body is not None):
+        raise CellError("only a value that was dropped has a hash")
+    _check_order(kind, order)
+    if kind == KEY and order[3]:
+        if bound is not None:
+            raise CellError("a key ends by time or with a lease, not both")
+    elif hash_:
+        raise CellError("only a value with an expiry is dropped")
+    if kind == COUNTER:
+        _check_base(body)
+    return Cell(kind, key, order, body, bound, actor, n, hash_)
 
 
-def counter_name(key: str) -> str | None:
-    name, mark, actor = key.rpartition("\0")
-    return name if mark and actor else None
+def _check_base(body: bytes | None) -> None:
+    try:
+        base = cbor2.loads(body or b"", max_depth=1)
+    except (cbor2.CBORDecodeError, ValueError):
+        base = None
+    if type(base) is not int or write_int(base) != body:
+        raise CellError("a counter's base is a whole number")
+
+
+def _fits(text: str, limit: int) -> bool:
+    return len(text) <= limit and (text.isascii() or len(text.encode()) <= limit)
+
+
+def _check_order(kind: int, order: object) -> None:
+    if type(order) is not tuple or len(order) > MAX_ORDER:
+        raise CellError("an order is a bounded array")
+    types = tuple([type(item) for item in order])
+    shape = _SHAPES.get(kind)
+    if (types != shape) if shape is not None else any(kind not in (int, bytes) for kind in types):
+        raise CellError(f"an order of kind {kind} does not consist of {types}")
+    for item in order:
+        if type(item) is int:
+            if item < 0 or item.bit_length() > MAX_NUMBER_BITS:
+                raise CellError("a number in an order is out of range")
+        elif len(item) > MAX_KEY_BYTES:
+            raise CellError("bytes in an order are too long")

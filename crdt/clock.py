@@ -85,6 +85,7 @@ class HybridClock:
         elif difference:
             self._slewed_at = now.boot
             if self._peers_agree(difference):
+                self._last = max(self._last, ms << COUNTER_BITS)  # what was read before is never gone back behind
                 self._anchor_ms, self._anchor_boot = now.wall, now.boot
                 self._offsets.clear()
                 return now.wall

@@ -1,125 +1,161 @@
-"""Which writes a replica has: a vector, and the dots above it (Almeida et al., dotted version vectors).
+"""Which writes a replica has: a vector, and the dots above it.
 
-The rule on which everything rests: *a replica claims a dot only if its own cell for that dot's key is at least the dot's
-cell*. A write that arrived is claimed by itself, beside the vector if something before it is missing; the vector itself rises
-where dots are contiguous, or to a sender's whole summary after the last chunk of a pull, and by nothing else. (Raised
-interval by interval, or for cells that were superseded elsewhere, it claims writes that never come again: they are lost.)"""
+The one rule of the whole store: *a dot is claimed only if the own cell for that dot's key is at least the dot's cell.* What
+claims a dot:
+
+  - holding its cell, or a higher one that was compared with it (`claim`);
+  - the end of a transfer: everything that the sender's first snapshot claimed (`raise_to`). Not before: a dot that the sender
+    claims may live on only in a cell of another actor, which a later chunk brings. Raising the vector interval by interval,
+    while the transfer runs, loses writes.
+
+Dots above the vector are kept one by one and belong to everything that is stated: digests, requests, snapshots. Stating
+less than one has is always safe: others merely send more than they need to."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 from typing import NamedTuple
 
-from crdt.cell import Actor
+from crdt.cbor import array_head, write_bytes, write_int
 
-__all__ = ["EMPTY", "DotSet", "Summary"]
+__all__ = ["NOTHING", "DotSet", "Summary"]
+
+DIGEST_BYTES = 16
 
 
 class Summary(NamedTuple):
-    """A set of dots as a value: sorted by actor, so that equal sets are equal values."""
+    """What a replica claimed at one moment; canonical: equal claims are equal values."""
 
-    vector: tuple[tuple[Actor, int], ...]
-    extras: tuple[tuple[Actor, tuple[int, ...]], ...]
+    vector: tuple[tuple[bytes, int], ...]
+    """Each actor with the number up to which everything is claimed, by actor."""
+    extras: tuple[tuple[bytes, tuple[int, ...]], ...]
+    """Each actor with the numbers above, rising."""
+
+    def capped(self, extras: int) -> Summary:
+        """With at most so many extra dots, to bound a message."""
+        if sum(len(numbers) for _, numbers in self.extras) <= extras:
+            return self
+        kept = []
+        for actor, numbers in self.extras:
+            if extras > 0:
+                kept.append((actor, numbers[:extras]))
+            extras -= len(numbers)
+        return Summary(self.vector, tuple(kept))
 
 
-EMPTY = Summary((), ())
+NOTHING = Summary((), ())
 
 
 class DotSet:
-    __slots__ = ("_digest", "_extras", "_vector")
+    """The claims of one replica."""
 
-    def __init__(self, summary: Summary = EMPTY) -> None:
-        self._vector: dict[Actor, int] = dict(summary.vector)
-        self._extras: dict[Actor, set[int]] = {actor: set(ns) for actor, ns in summary.extras}
+    __slots__ = ("_digest", "_extras", "_summary", "_vector")
+
+    def __init__(self, summary: Summary = NOTHING) -> None:
+        self._vector: dict[bytes, int] = {}
+        self._extras: dict[bytes, set[int]] = {}
+        self._summary: Summary | None = NOTHING
         self._digest: bytes | None = None
+        if summary is not NOTHING:
+            self.raise_to(summary)
 
-    def covers(self, actor: Actor, n: int) -> bool:
-        return n <= self._vector.get(actor, 0) or (actor in self._extras and n in self._extras[actor])
+    def last(self, actor: bytes) -> int:
+        """The number up to which everything of the actor is claimed."""
+        return self._vector.get(actor, 0)
 
-    def claim(self, actor: Actor, n: int) -> bool:
-        """Add one dot; whether it was new."""
-        reached = self._vector.get(actor, 0)
-        if n <= reached:
-            return False
-        if n == reached + 1:
-            self._vector[actor] = n
-            if actor in self._extras:
-                self._advance(actor)
-        else:
-            extras = self._extras.setdefault(actor, set())
-            if n in extras:
+    def extras(self, actor: bytes) -> set[int]:
+        """The numbers above, not to be changed."""
+        return self._extras.get(actor, _NONE)
+
+    def covers(self, actor: bytes, n: int) -> bool:
+        return n <= self._vector.get(actor, 0) or n in self._extras.get(actor, _NONE)
+
+    def covers_all(self, summary: Summary) -> bool:
+        """Whether everything that the summary claims is claimed here."""
+        for actor, n in summary.vector:
+            last = self._vector.get(actor, 0)
+            if n > last and not (n - last <= len(self.extras(actor)) and self._has_range(actor, last + 1, n)):
                 return False
-            extras.add(n)
-        self._digest = None
+        return all(self.covers(actor, n) for actor, numbers in summary.extras for n in numbers)
+
+    def _has_range(self, actor: bytes, first: int, last: int) -> bool:
+        extras = self.extras(actor)
+        return all(n in extras for n in range(first, last + 1))
+
+    def gaps(self) -> list[bytes]:
+        """The actors of whom a later write is here and an earlier one is not."""
+        return sorted(self._extras) if self._extras else []
+
+    def claim(self, actor: bytes, n: int) -> bool:
+        """Claim one dot; False if it was claimed already."""
+        last = self._vector.get(actor, 0)
+        if n <= last:
+            return False
+        extras = self._extras.get(actor)
+        if n != last + 1:
+            if extras is None:
+                self._extras[actor] = {n}
+            elif n in extras:
+                return False
+            else:
+                extras.add(n)
+        elif extras is None:
+            self._vector[actor] = n
+        else:
+            self._vector[actor] = n
+            self._absorb(actor, extras)
+        self._summary = self._digest = None
         return True
 
-    def _advance(self, actor: Actor) -> None:
-        """Take into the vector what has become contiguous, and drop what it covers."""
-        extras = self._extras[actor]
-        reached = self._vector.get(actor, 0)
-        while reached + 1 in extras:
-            reached += 1
-        self._vector[actor] = reached
-        left = {n for n in extras if n > reached}
-        if left:
-            self._extras[actor] = left
-        else:
+    def _absorb(self, actor: bytes, extras: set[int]) -> None:
+        """Let the vector pass over the extras that follow it."""
+        last = self._vector[actor]
+        while last + 1 in extras:
+            last += 1
+            extras.discard(last)
+        self._vector[actor] = last
+        if not extras:
             del self._extras[actor]
 
-    def absorb(self, summary: Summary) -> None:
-        """Claim all of a summary at once: only after every cell that it stands for has been merged."""
+    def raise_to(self, summary: Summary) -> None:
+        """Claim everything that a snapshot claimed: at the end of its transfer, never before."""
         for actor, n in summary.vector:
             if n > self._vector.get(actor, 0):
                 self._vector[actor] = n
-                self._digest = None
-                if actor in self._extras:
-                    self._advance(actor)
-        for actor, ns in summary.extras:
-            for n in ns:
+                extras = self._extras.get(actor)
+                if extras is not None:
+                    extras.difference_update([number for number in extras if number <= n])
+                    self._absorb(actor, extras)
+                self._summary = self._digest = None
+        for actor, numbers in summary.extras:
+            for n in numbers:
                 self.claim(actor, n)
 
-    def reached(self, actor: Actor) -> int:
-        """Every dot of the actor up to this number is claimed."""
-        return self._vector.get(actor, 0)
-
-    def highest(self, actor: Actor) -> int:
-        return max(self._extras.get(actor, ()), default=self._vector.get(actor, 0))
-
-    def has_gaps(self) -> bool:
-        return bool(self._extras)
-
-    def gap_actors(self) -> list[Actor]:
-        """The actors of whom something is missing below what is held, sorted."""
-        return sorted(self._extras)
-
-    def includes(self, summary: Summary) -> bool:
-        """Whether every dot of the summary is claimed."""
-        return all(self.covers_up_to(actor, n) for actor, n in summary.vector) and all(
-            self.covers(actor, n) for actor, ns in summary.extras for n in ns
-        )
-
-    def covers_up_to(self, actor: Actor, n: int) -> bool:
-        reached = self._vector.get(actor, 0)
-        if n <= reached:
-            return True
-        extras = self._extras.get(actor)
-        return extras is not None and all(m in extras for m in range(reached + 1, n + 1))
-
     def summary(self) -> Summary:
-        return Summary(
-            tuple(sorted((actor, n) for actor, n in self._vector.items() if n)),
-            tuple(sorted((actor, tuple(sorted(ns))) for actor, ns in self._extras.items())),
-        )
+        """Everything claimed, as one value."""
+        if self._summary is None:
+            self._summary = Summary(
+                tuple(sorted(self._vector.items())),
+                tuple([(actor, tuple(sorted(self._extras[actor]))) for actor in sorted(self._extras)]),
+            )
+        return self._summary
 
     def digest(self) -> bytes:
-        """16 bytes that are equal exactly if the sets are."""
+        """Equal claims have equal digests."""
         if self._digest is None:
-            state = blake2b(digest_size=16)
-            vector, extras = self.summary()
-            for actor, n in vector:
-                state.update(b"v%d:%s:%d;" % (len(actor), actor, n))
-            for actor, ns in extras:
-                state.update(b"x%d:%s:" % (len(actor), actor))
-                state.update(b",".join([b"%d" % n for n in ns]) + b";")
-            self._digest = state.digest()
+            self._digest = digest(self.summary())
         return self._digest
+
+
+_NONE: set[int] = set()
+
+
+def digest(summary: Summary) -> bytes:
+    """A hash of the canonical form."""
+    parts = [array_head(2), array_head(len(summary.vector))]
+    for actor, n in summary.vector:
+        parts += (array_head(2), write_bytes(actor), write_int(n))
+    parts.append(array_head(len(summary.extras)))
+    for actor, numbers in summary.extras:
+        parts += (array_head(2), write_bytes(actor), array_head(len(numbers)), *map(write_int, numbers))
+    return blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()

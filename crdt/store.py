@@ -1,282 +1,398 @@
-"""The store: every cell this replica has, what of it is visible, and which dots it may claim.
+"""One replica: cells, what is claimed of them, and what readers see.
 
-    write      a local change: visible at once, without a dot
-    flush      the window ends: what was written gets this actor's next dots, one a key, and may be pushed
-    apply      a cell that was received: claimed by its own dot, merged if it outranks what is here
-    expire     what is due: the value is dropped, the cell stays
+Rules:
+  - A local write is in the store at once, without a dot. `flush` gives each key written since its one dot. Whatever states
+    the claims (`dots`) to somebody flushes first.
+  - A received cell whose dot is claimed is ignored. Any other is joined to the own cell, and its dot is claimed: the own
+    cell is then at least it (see `crdt.dots` for why that is the one rule).
+  - What has expired by the given stamp is dropped before anything else happens at that stamp: a value that readers were
+    not shown any more comes back only by a change that says so. Stamps given must not go back.
+  - A cell bound to a lease is hidden from the moment that the lease's end is known, also if it arrives later.
+  - Nothing here takes time in proportion to the store, but sorting new keys when an order is asked for.
 
-Each answers with changes, which carry all that a watcher needs; events folded over a snapshot equal what is visible. Nothing
-here costs more than a logarithm of the number of cells, but `scan` after new keys, which sorts them in."""
+Every change of what readers see is collected, in order, until `take_changes`."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from enum import IntEnum
-from heapq import heappop, heappush
 from typing import NamedTuple
 
-from crdt.cell import COUNTER, EXPIRY, KEY, LEASE_END, Actor, Cell, Order, counter_name, outranks
-from crdt.counter import counter_value
+from crdt.cell import (
+    COUNTER,
+    KEY,
+    LEASE_END,
+    Cell,
+    above,
+    drop,
+    expiry_of,
+    fence_of,
+    fill,
+    is_dropped,
+    put_of,
+)
+from crdt.change import Change, ChangeKind
+from crdt.clock import Stamp
+from crdt.counter import added_slot, counter_of, slot_key, value
 from crdt.dots import DotSet, Summary
+from crdt.expiry import Expiries
+from crdt.keys import SortedKeys
 
-__all__ = ["Change", "Reason", "Store"]
+__all__ = ["Flushed", "Place", "Store", "StoreFencedError"]
+
+Place = tuple[int, str]
+"""Kind and key."""
+
+SCAN_STEP = 128
+WALK_STEP = 512
 
 
-class Reason(IntEnum):
-    """Why what is visible under a key changed."""
+class StoreFencedError(Exception):
+    """The key carries a higher fence than the write."""
 
-    PUT = 0
-    DELETE = 1
-    EXPIRE = 2
-    LEASE_ENDED = 3
+    def __init__(self, key: str, fence: int) -> None:
+        super().__init__(f"the key {key!r} carries the fence {fence}")
+        self.key = key
+        self.fence = fence
 
 
-class Change(NamedTuple):
-    revision: int
-    """Of this store, strictly increasing."""
-    reason: Reason
+class Flushed(NamedTuple):
     cell: Cell
-    """The cell that stands now."""
-    old: Cell | None
-    """What was visible before."""
+    previous: int
+    """The writer's dot before this one under the same key, if that was its cell; else 0."""
 
 
 class Store:
-    """One replica.
-
-    Parameters
+    """Parameters
     ----------
-    actor: who writes here: the session of this process.
-    """
+    actor: under which this replica writes; 16 bytes, never used by another."""
 
     __slots__ = (
-        "_bound", "_by_actor", "_cells", "_counters", "_ended", "_expiries", "_fresh", "_pending", "_sequence", "_sorted",
-        "_values", "actor", "claimed", "keys", "revision",
-    )  # fmt: skip
+        "_bound",
+        "_by_actor",
+        "_cells",
+        "_changes",
+        "_counters",
+        "_ended",
+        "_expiries",
+        "_keys",
+        "_order",
+        "_pending",
+        "_slots",
+        "actor",
+        "dots",
+        "revision",
+    )
 
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, actor: bytes) -> None:
         self.actor = actor
-        self.claimed = DotSet()
-        self.keys: dict[str, Cell] = {}
-        """Every cell of kind KEY, visible or not; read it, but write through `write`."""
+        self.dots = DotSet()
         self.revision = 0
-        self._cells: dict[int, dict[str, Cell]] = {KEY: self.keys, COUNTER: {}, LEASE_END: {}}
-        self._ended: dict[str, None] = {}
+        self._keys: dict[str, Cell] = {}
+        self._cells: dict[int, dict[str, Cell]] = {KEY: self._keys, COUNTER: {}, LEASE_END: {}}
+        self._ended = self._cells[LEASE_END]
+        self._order: dict[int, SortedKeys] = {KEY: SortedKeys(), COUNTER: SortedKeys(), LEASE_END: SortedKeys()}
+        self._slots: dict[str, dict[str, Cell]] = {}
+        self._by_actor: dict[bytes, dict[int, Cell]] = {}
         self._bound: dict[str, dict[str, None]] = {}
-        self._by_actor: dict[Actor, dict[int, tuple[int, str]]] = {}
-        self._pending: dict[tuple[int, str], None] = {}
-        self._sequence = 0
-        self._expiries: list[tuple[int, str]] = []
-        self._sorted: list[str] = []
-        self._fresh: list[str] = []
-        self._counters: dict[str, dict[str, None]] = {}
-        self._values: dict[str, int] = {}
+        self._expiries = Expiries()
+        self._pending: dict[Place, int] = {}
+        self._changes: list[Change] = []
+        self._counters: dict[str, None] = {}
 
-    # --- reading -----------------------------------------------------------------------------------------------------
+    # --- what readers see ------------------------------------------------------------------------------------------
 
-    def get(self, kind: int, key: str) -> Cell | None:
-        """The cell, visible or not."""
-        return self._cells.get(kind, {}).get(key)
-
-    def visible(self, key: str, stamp: int) -> Cell | None:
-        """The cell of a key that has a value now; `stamp` is the clock's."""
-        cell = self.keys.get(key)
+    def peek(self, key: str) -> Cell | None:
+        """The visible cell of a key. The caller compares its expiry, if it has one, with the current stamp: see `get`."""
+        cell = self._keys.get(key)
         if cell is None or cell.body is None or (cell.bound is not None and cell.bound in self._ended):
             return None
-        expiry = cell.order[EXPIRY]
-        return None if expiry and stamp >= expiry else cell  # type: ignore[operator]
+        return cell
 
-    def scan(self, prefix: str, stamp: int) -> Iterator[Cell]:
-        """What is visible under a prefix, in key order; what changes meanwhile is seen if it is still ahead."""
-        after = None
-        while (key := self._next(prefix, after)) is not None:
-            cell = self.visible(key, stamp)
-            if cell is not None:
-                yield cell
-            after = key
+    def get(self, key: str, stamp: Stamp) -> Cell | None:
+        """The visible cell of a key, or None."""
+        cell = self.peek(key)
+        return None if cell is not None and 0 < expiry_of(cell) <= stamp else cell
 
-    def _next(self, prefix: str, after: str | None) -> str | None:
-        if self._fresh:
-            self._sorted += self._fresh
-            self._sorted.sort()
-            self._fresh.clear()
-        place = bisect_left(self._sorted, prefix if after is None else after + "\0")
-        if place < len(self._sorted) and self._sorted[place].startswith(prefix):
-            return self._sorted[place]
-        return None
+    def scan(self, prefix: str, stamp: Stamp) -> Iterator[Cell]:
+        """The visible cells under a prefix, by key. The store may change meanwhile: each key is shown as it is when it is
+        come to, one that is added behind is not shown."""
+        order = self._order[KEY]
+        keys = order.after(prefix, 8, inclusive=True)
+        while keys:
+            for key in keys:
+                if not key.startswith(prefix):
+                    return
+                cell = self.get(key, stamp)
+                if cell is not None:
+                    yield cell
+            keys = order.after(keys[-1], SCAN_STEP)
 
     def counter(self, name: str) -> int:
-        """The value of a counter, 0 for one that nobody has used."""
-        value = self._values.get(name)
-        if value is None:
-            slots = self._cells[COUNTER]
-            value = self._values[name] = counter_value(slots[key] for key in self._counters.get(name, ()))
-        return value
+        """What a counter stands at; 0 if nobody has added to it."""
+        slots = self._slots.get(name)
+        return value(slots.values()) if slots else 0
 
-    def counters(self) -> list[str]:
-        return sorted(self._counters)
-
-    def has_ended(self, lease: str) -> bool:
+    def lease_ended(self, lease: str) -> bool:
         return lease in self._ended
 
-    def bound_leases(self) -> list[str]:
-        """The leases that a key is bound to and that are not known to have ended."""
-        return sorted(lease for lease in self._bound if lease not in self._ended)
+    def cell(self, kind: int, key: str) -> Cell | None:
+        """The cell itself, visible or not."""
+        cells = self._cells.get(kind)
+        return cells.get(key) if cells is not None else None
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, by kind and key. For tests, checkers and exports: it walks the whole store."""
+        for kind in sorted(self._cells):
+            for key in sorted(self._cells[kind]):
+                yield self._cells[kind][key]
 
     def __len__(self) -> int:
-        return sum(len(cells) for cells in self._cells.values())
+        return sum([len(cells) for cells in self._cells.values()])
 
-    # --- local writes ------------------------------------------------------------------------------------------------
+    # --- local writes ----------------------------------------------------------------------------------------------
 
-    def write(self, kind: int, key: str, order: Order, body: bytes | None, bound: str | None = None) -> list[Change]:
-        """A local change, whose order is above what stands here. Its dot follows at the next `flush`."""
-        self._pending[kind, key] = None
-        return self._set(Cell(kind, key, order, body, bound, self.actor, 0))
+    def put(
+        self, key: str, body: bytes | None, stamp: Stamp, expiry: Stamp = 0, bound: str | None = None, fence: int = 0
+    ) -> Cell:
+        """Put a value, or a tombstone (None), under a fresh stamp.
+
+        Raises
+        ------
+        StoreFencedError: the key's cell carries a higher fence. Nothing was written.
+        """
+        self.expire(stamp)
+        old = self._keys.get(key)
+        if old is not None and fence_of(old) > fence:
+            raise StoreFencedError(key, fence_of(old))
+        cell = Cell(KEY, key, (fence, stamp, self.actor, expiry, 0, b""), body, bound, self.actor, 0)
+        self._write(old, cell, stamp)
+        return cell
+
+    def touch(self, key: str, stamp: Stamp, expiry: Stamp) -> Cell | None:
+        """Let a key that has an expiry live longer; None if it is not visible at this fresh stamp. Never shortens."""
+        self.expire(stamp)
+        old = self.get(key, stamp)
+        if old is None or not 0 < expiry_of(old) < expiry:
+            return old
+        cell = old._replace(order=(*put_of(old), expiry, stamp, self.actor), actor=self.actor, n=0)
+        self._write(old, cell, stamp)
+        return cell
+
+    def add(self, name: str, amount: int, stamp: Stamp) -> int:
+        """Add to a counter; its value afterwards, as this replica knows it."""
+        slots = self._slots.get(name, {})
+        if amount == 0:
+            return value(slots.values())
+        own = slots.get(slot_key(name, self.actor))
+        self._write(own, added_slot(name, self.actor, amount, own, slots.values()), stamp)
+        return self.counter(name)
+
+    def end_lease(self, lease: str, stamp: Stamp) -> bool:
+        """State the end of a lease; False if it is known to have ended already."""
+        self.expire(stamp)
+        if lease in self._ended:
+            return False
+        self._write(None, Cell(LEASE_END, lease, (stamp, self.actor), b"", None, self.actor, 0), stamp)
+        return True
+
+    def _write(self, old: Cell | None, cell: Cell, stamp: Stamp) -> None:
+        place = (cell.kind, cell.key)
+        if place not in self._pending:
+            self._pending[place] = old.n if old is not None and old.actor == self.actor else 0
+        self._place(old, cell, stamp)
 
     @property
-    def pending(self) -> bool:
-        """Whether something waits for its dot."""
-        return bool(self._pending)
+    def pending(self) -> int:
+        """Keys written since the last flush."""
+        return len(self._pending)
 
-    def flush(self) -> list[Cell]:
-        """End the window: the written cells that still stand, each with its dot."""
+    def flush(self) -> list[Flushed]:
+        """Give each key written since the last flush its dot, in the order in which they were first written."""
+        if not self._pending:
+            return []
         flushed = []
-        for kind, key in self._pending:
-            cells = self._cells[kind]
-            cell = cells[key]
-            if cell.n or cell.actor != self.actor:
-                continue  # a higher cell came meanwhile: this write never had a dot, nobody misses it
-            self._sequence += 1
-            cell = cells[key] = cell._replace(n=self._sequence)
-            self._by_actor.setdefault(self.actor, {})[self._sequence] = (kind, key)
-            self.claimed.claim(self.actor, self._sequence)
-            flushed.append(cell)
+        actor, dots = self.actor, self.dots
+        own = self._by_actor.setdefault(actor, {})
+        n = dots.last(actor)
+        for (kind, key), previous in self._pending.items():
+            n += 1
+            cell = self._cells[kind][key]._replace(n=n)
+            self._cells[kind][key] = own[n] = cell
+            if kind == COUNTER:
+                self._slots[counter_of(key)][key] = cell
+            dots.claim(actor, n)
+            flushed.append(Flushed(cell, previous))
         self._pending.clear()
         return flushed
 
-    # --- merging -----------------------------------------------------------------------------------------------------
+    # --- received cells --------------------------------------------------------------------------------------------
 
-    def apply(self, cell: Cell, stamp: int) -> list[Change]:
-        """Merge a cell that was received. One whose dot is claimed already is ignored.
+    def apply(self, cell: Cell, stamp: Stamp) -> bool:
+        """Join a received cell; False if its dot was claimed already: then nothing happened."""
+        if self.dots.covers(cell.actor, cell.n):
+            return False
+        self.expire(stamp)
+        cells = self._cells.get(cell.kind)
+        if cells is None:
+            cells = self._cells[cell.kind] = {}
+            self._order[cell.kind] = SortedKeys()
+        old = cells.get(cell.key)
+        if old is None or above(cell, old):
+            if old is not None:
+                cell = fill(cell, old)
+                self._pending.pop((cell.kind, cell.key), None)
+            self._place(old, cell, stamp)
+        elif old.hash and cell.body is not None:
+            filled = fill(old, cell)
+            if filled is not old:
+                self._place(old, filled, stamp)
+        self.dots.claim(cell.actor, cell.n)
+        return True
 
-        The claim is right whether or not the cell replaces what is here: then what is here outranks it."""
-        if not self.claimed.claim(cell.actor, cell.n):
-            return []
-        current = self._cells.setdefault(cell.kind, {}).get(cell.key)
-        if current is not None and not outranks(cell, current):
-            return []
-        return self._set(cell, stamp)
+    def apply_touch(self, touch: Cell, stamp: Stamp) -> bool | None:
+        """Join a touch that travelled without its value.
 
-    def _set(self, cell: Cell, stamp: int | None = None) -> list[Change]:
-        kind, key = cell.kind, cell.key
-        cells = self._cells[kind]
-        current = cells.get(key)
-        if current is not None and current.n:
-            del self._by_actor[current.actor][current.n]
-        cells[key] = cell
-        if cell.n:
-            self._by_actor.setdefault(cell.actor, {})[cell.n] = (kind, key)
-        if kind == KEY:
-            return self._set_key(cell, current, stamp)
-        if kind == LEASE_END:
-            return self._end_lease(key)
-        if kind == COUNTER:
-            name = counter_name(key)
-            assert name is not None
-            self._counters.setdefault(name, {})[key] = None
-            self._values.pop(name, None)
-            return [self._change(Reason.PUT, cell, current)]
-        return []
-
-    def _set_key(self, cell: Cell, current: Cell | None, stamp: int | None) -> list[Change]:
-        key, bound = cell.key, cell.bound
-        if current is None:
-            self._fresh.append(key)
-        elif current.bound is not None and current.bound != bound:
-            self._unbind(current.bound, key)
-        old = current if current is not None and self._shows(current) else None
-        if bound is not None and cell.body is not None:
-            self._bound.setdefault(bound, {})[key] = None
-        expiry = cell.expiry
-        if expiry and cell.body is not None:
-            if stamp is not None and stamp >= expiry:
-                self.keys[key] = cell = cell._replace(body=None)
-                return [self._change(Reason.EXPIRE, cell, old)] if old is not None else []
-            heappush(self._expiries, (expiry, key))
-        if self._shows(cell):
-            return [self._change(Reason.PUT, cell, old)]
+        None if the put that it touches is not here: then nothing is claimed, and the whole cell must be fetched."""
+        if self.dots.covers(touch.actor, touch.n):
+            return False
+        self.expire(stamp)
+        old = self._keys.get(touch.key)
         if old is None:
-            return []
-        if cell.body is None:
-            return [self._change(Reason.EXPIRE if expiry else Reason.DELETE, cell, old)]
-        return [self._change(Reason.LEASE_ENDED, cell, old)]
+            return None
+        whole = fill(touch, old)
+        if is_dropped(whole) and above(whole, old):
+            return None
+        return self.apply(whole, stamp)
 
-    def _shows(self, cell: Cell) -> bool:
-        return cell.body is not None and (cell.bound is None or cell.bound not in self._ended)
+    def claim_previous(self, cell: Cell, previous: int) -> None:
+        """Claim the writer's earlier dot under the key of a cell that was applied: what is held is at least that."""
+        if previous:
+            self.dots.claim(cell.actor, previous)
+
+    def raise_to(self, snapshot: Summary) -> None:
+        """The transfer of this snapshot has ended. Of the own writes nothing is learnt from others."""
+        vector = tuple([entry for entry in snapshot.vector if entry[0] != self.actor])
+        extras = tuple([entry for entry in snapshot.extras if entry[0] != self.actor])
+        self.dots.raise_to(Summary(vector, extras))
+
+    # --- placing and ending ----------------------------------------------------------------------------------------
+
+    def _place(self, old: Cell | None, cell: Cell, stamp: Stamp) -> None:
+        """Put a cell in its place and tell what readers see of it."""
+        kind, key = cell.kind, cell.key
+        if kind == KEY:
+            expiry = expiry_of(cell)
+            if expiry and cell.body is not None:
+                if expiry <= stamp:
+                    cell = drop(cell)
+                else:
+                    self._expiries.schedule(key, expiry)
+        if old is None:
+            self._order[kind].add(key)
+        elif old.n:
+            del self._by_actor[old.actor][old.n]
+        self._cells[kind][key] = cell
+        if cell.n:
+            held = self._by_actor.get(cell.actor)
+            if held is None:
+                held = self._by_actor[cell.actor] = {}
+            held[cell.n] = cell
+        if kind == KEY:
+            self._tell(old, cell, stamp)
+        elif kind == COUNTER:
+            name = counter_of(key)
+            self._slots.setdefault(name, {})[key] = cell
+            self._counters[name] = None
+        elif kind == LEASE_END and old is None:
+            self._hide(cell)
+
+    def _tell(self, old: Cell | None, cell: Cell, stamp: Stamp) -> None:
+        ended, bound = self._ended, cell.bound
+        if old is not None:
+            if old.bound is not None and old.bound != bound:
+                self._unbind(old.bound, cell.key)
+            if old.body is None or (old.bound is not None and old.bound in ended):
+                old = None
+        if bound is not None:
+            self._bound.setdefault(bound, {})[cell.key] = None
+        if cell.body is not None and (bound is None or bound not in ended):
+            if old is not None and old.order[:3] == cell.order[:3]:
+                return  # a touch
+            kind = ChangeKind.PUT
+        elif old is None:
+            return
+        elif cell.hash:
+            kind = ChangeKind.EXPIRE
+        elif cell.body is None:
+            kind = ChangeKind.DELETE
+        else:
+            kind = ChangeKind.LEASE_ENDED
+        self.revision = revision = self.revision + 1
+        self._changes.append(Change(kind, cell.key, cell, old, cell.actor, revision))
 
     def _unbind(self, lease: str, key: str) -> None:
-        keys = self._bound.get(lease)
-        if keys is not None:
-            keys.pop(key, None)
-            if not keys:
-                del self._bound[lease]
+        keys = self._bound[lease]
+        keys.pop(key, None)
+        if not keys:
+            del self._bound[lease]
 
-    def _end_lease(self, lease: str) -> list[Change]:
-        if lease in self._ended:
-            return []
-        self._ended[lease] = None
-        changes = []
-        for key in self._bound.get(lease, ()):
-            cell = self.keys[key]
-            changes.append(self._change(Reason.LEASE_ENDED, cell, cell))
-        return changes
+    def _hide(self, end: Cell) -> None:
+        """Hide what is bound to a lease that has just ended."""
+        for key in self._bound.get(end.key, ()):
+            cell = self._keys[key]
+            if cell.body is not None:
+                self.revision += 1
+                self._changes.append(Change(ChangeKind.LEASE_ENDED, key, cell, cell, end.actor, self.revision))
 
-    def _change(self, reason: Reason, cell: Cell, old: Cell | None) -> Change:
-        self.revision += 1
-        return Change(self.revision, reason, cell, old)
+    def expire(self, stamp: Stamp) -> None:
+        """Drop every value that has expired by this stamp."""
+        expiries = self._expiries
+        while (key := expiries.pop(stamp)) is not None:
+            cell = self._keys[key]
+            if cell.body is not None and expiry_of(cell):
+                self._place(cell, cell, stamp)
 
-    # --- expiry ------------------------------------------------------------------------------------------------------
+    def next_expiry(self) -> Stamp | None:
+        """When `expire` has to look again; it may be early, never late."""
+        return self._expiries.next()
 
-    def next_expiry(self) -> int | None:
-        """The stamp at which something expires next."""
-        heap = self._expiries
-        while heap:
-            expiry, key = heap[0]
-            cell = self.keys[key]
-            if cell.body is not None and cell.order[EXPIRY] == expiry:
-                return expiry
-            heappop(heap)
-        return None
+    def take_changes(self) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+        """What changed since the last call, in order; and the counters of which a slot did."""
+        if not self._changes and not self._counters:
+            return (), ()
+        changes, counters = tuple(self._changes), tuple(self._counters)
+        self._changes.clear()
+        self._counters.clear()
+        return changes, counters
 
-    def expire(self, stamp: int, limit: int) -> list[Change]:
-        """Drop the values that are due, `limit` of them at the most: the rest at the next call."""
-        changes: list[Change] = []
-        while len(changes) < limit and (due := self.next_expiry()) is not None and due <= stamp:
-            _, key = heappop(self._expiries)
-            cell = self.keys[key]
-            shown = self._shows(cell)
-            if cell.bound is not None:
-                self._unbind(cell.bound, key)
-            gone = self.keys[key] = cell._replace(body=None)
-            if shown:
-                changes.append(self._change(Reason.EXPIRE, gone, cell))
-        return changes
+    # --- what others lack (see `crdt.transfer`) --------------------------------------------------------------------
 
-    # --- transfer ----------------------------------------------------------------------------------------------------
-
-    def missing(self, asker: DotSet) -> list[tuple[int, str]]:
-        """The keys of all cells whose dot the asker lacks, in order of kind and key."""
-        found: list[tuple[int, str]] = []
-        for actor, dots in self._by_actor.items():
-            reached = asker.reached(actor)
-            if self.claimed.highest(actor) <= reached:
+    def walk(self, after: Place) -> Iterator[Cell]:
+        """Every cell after a place, in order of place. The store must not change meanwhile."""
+        for kind in sorted(self._cells):
+            if kind < after[0]:
                 continue
-            found += [place for n, place in dots.items() if n > reached and not asker.covers(actor, n)]
-        found.sort()
-        return found
+            cells, order = self._cells[kind], self._order[kind]
+            keys = order.after(after[1], WALK_STEP) if kind == after[0] else order.after("", WALK_STEP, inclusive=True)
+            while keys:
+                for key in keys:
+                    yield cells[key]
+                keys = order.after(keys[-1], WALK_STEP)
 
-    def summary(self) -> Summary:
-        """What this replica claims. Call `flush` before it, in the same step: a write without a dot is in no summary."""
-        assert not self._pending
-        return self.claimed.summary()
+    def lacking(self, known: DotSet, limit: int) -> list[Cell] | None:
+        """The cells with a dot that is not known, in no order; None if finding them may take more than `limit` steps."""
+        found: list[Cell] = []
+        steps = 0
+        for actor, cells in self._by_actor.items():
+            first, last = known.last(actor) + 1, self.dots.last(actor)
+            span = max(0, last + 1 - first)
+            extras = self.dots.extras(actor)
+            steps += min(span + len(extras), len(cells)) + 1
+            if steps > limit:
+                return None
+            if span + len(extras) < len(cells):
+                numbers = [n for n in (*range(first, last + 1), *extras) if n in cells]
+            else:
+                numbers = list(cells)
+            found += [cells[n] for n in numbers if not known.covers(actor, n)]
+        return found

@@ -21,6 +21,7 @@ from mesh.membership.member import Member, State
 from mesh.membership.messages import Gossip
 from mesh.membership.probe import Prober
 from mesh.membership.profile import Profile
+from mesh.membership.ring import Ring
 from mesh.membership.rumours import Rumours
 from mesh.membership.suspicion import Suspicion
 from mesh.membership.table import Table
@@ -43,7 +44,7 @@ class Registry:
         "_lost",
         "_prober",
         "_profile",
-        "_random",
+        "_ring",
         "_rumours",
         "_suspicions",
         "_table",
@@ -70,7 +71,7 @@ class Registry:
         self._lost = lost
         self._clock = clock
         self._profile = profile
-        self._random = random
+        self._ring = Ring(table, random)
         self._actions = actions
         self._suspicions: dict[str, Suspicion] = {}
         self._gossiped = 0
@@ -176,11 +177,17 @@ class Registry:
             self._actions.arm(("gossip",), at)
 
     def gossip(self, now: Instant) -> None:
-        """Give rumours an occasion to travel; they ride on whatever leaves, so the message itself is empty."""
-        others = self._table.others()
-        if not len(self._rumours) or not others:
+        """Give rumours an occasion to travel; they ride on whatever leaves, so the message itself is empty.
+
+        One after the other in random order, as with probes: tellings that are drawn anew each time leave out more
+        members."""
+        if not len(self._rumours) or self._table.standing < 2:
             return
         self._gossiped = now.mono
-        for member in self._random.sample(others, min(self._profile.gossip_fanout, len(others))):
-            self._actions.send(member.name, GOSSIP)
+        heard: dict[str, None] = {}
+        for _ in range(self._profile.gossip_fanout):
+            member = self._ring.next()
+            if member is not None and member.name not in heard:
+                heard[member.name] = None
+                self._actions.send(member.name, GOSSIP)
         self._actions.arm(("gossip",), now.mono + self._profile.gossip_interval)

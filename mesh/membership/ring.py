@@ -1,4 +1,4 @@
-"""Whom to probe next: everyone once, in random order, then everyone again in another (SWIM, section 4.3).
+"""Whom to probe, or to gossip with, next: everyone once, in random order, then everyone again in another (SWIM, section 4.3).
 
 A newcomer is put in at a random place, so every member is probed within 2N-1 rounds at the latest."""
 

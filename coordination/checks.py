@@ -1,0 +1,70 @@
+"""What users hand in, checked once, at the call: one clear sentence with the wrong value and what to do."""
+
+from __future__ import annotations
+
+import math
+
+from coordination.errors import BadKey, BadTTL, BadValue, TooLarge
+from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
+
+__all__ = ["MAX_KEY_BYTES", "MIN_KEY_TTL", "MIN_LEASE_TTL", "check_key", "check_lease_ttl", "encode_checked", "key_ttl_ms"]
+
+MAX_KEY_BYTES = 512
+MIN_KEY_TTL = 1.0
+"""Seconds: below it the spreading of a key would take a good part of its life."""
+MAX_KEY_TTL = 10 * 365 * 86_400.0
+MIN_LEASE_TTL = 0.5
+"""Seconds: below it the renewals of a busy process would be late by chance."""
+
+
+def check_key(key: str, what: str = "key") -> str:
+    """A key, or the name of a lock or counter: text of 1 to 512 bytes in UTF-8."""
+    if type(key) is str and 0 < len(key) <= MAX_KEY_BYTES // 4 and "\0" not in key and key.isascii():
+        return key
+    if not isinstance(key, str):
+        raise BadKey(f"the {what} {key!r} is of type {type(key).__name__}: use text")
+    if not key:
+        raise BadKey(f"the {what} is empty: use 1 to {MAX_KEY_BYTES} bytes of text")
+    if "\0" in key:
+        raise BadKey(f"the {what} {key!r} holds a zero character: leave it out")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise BadKey(f"the {what} {key!r} holds lone surrogates, which is no UTF-8: clean it first") from None
+    if size > MAX_KEY_BYTES:
+        raise BadKey(f"the {what} {key[:40]!r}… is {size} bytes long, above {MAX_KEY_BYTES}: shorten it, or hash it")
+    return key
+
+
+def key_ttl_ms(ttl: float | None) -> int:
+    """The ttl of a key in ms, 0 for none."""
+    if ttl is None:
+        return 0
+    if not isinstance(ttl, int | float) or isinstance(ttl, bool) or math.isnan(ttl):
+        raise BadTTL(f"the ttl {ttl!r} is no number of seconds")
+    if not MIN_KEY_TTL <= ttl <= MAX_KEY_TTL:
+        raise BadTTL(f"the ttl of {ttl:g} s is out of range: at least {MIN_KEY_TTL:g} s, at most ten years")
+    return round(ttl * 1000)
+
+
+def check_lease_ttl(ttl: float, longest_ns: int) -> int:
+    """The ttl of a lock or lease in ns."""
+    if not isinstance(ttl, int | float) or isinstance(ttl, bool) or math.isnan(ttl):
+        raise BadTTL(f"the ttl {ttl!r} is no number of seconds")
+    longest = longest_ns / 1e9
+    if not MIN_LEASE_TTL <= ttl <= longest:
+        raise BadTTL(
+            f"the ttl of {ttl:g} s is out of range: {MIN_LEASE_TTL:g} s to {longest:g} s, the max_ttl that this mesh was "
+            "founded with"
+        )
+    return round(ttl * 1e9)
+
+
+def encode_checked(value: object) -> bytes:
+    """A value's CBOR."""
+    try:
+        return encode_value(value)
+    except ValueTypeError as problem:
+        raise BadValue(str(problem)) from None
+    except ValueTooLargeError as problem:
+        raise TooLarge(str(problem)) from None

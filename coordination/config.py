@@ -1,0 +1,48 @@
+"""The numbers of a mesh. They count at its founding only: later nodes follow what the roster says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordination.agreed.roster import Parameters
+from coordination.errors import BadConfig
+from mesh.directives import NANOSECONDS
+
+__all__ = ["MeshConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """What the founders agree on.
+
+    Parameters
+    ----------
+    R: voters that keep each lock and lease, 1 to 9; a majority of them must answer.
+    max_ttl: the longest lease, seconds, 1 to 3600. A voter that restarts without memory abstains for as long.
+    rho: bound of the rate error of any node's monotonic clock, a fraction below 0.1.
+    max_drift: seconds by which wall clocks may differ; each must be within half of it.
+    """
+
+    R: int = 5
+    max_ttl: float = 15.0
+    rho: float = 0.01
+    max_drift: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.R <= 9:
+            raise BadConfig(f"R={self.R} is out of range: 1 to 9 voters keep each lock")
+        if not 1 <= self.max_ttl <= 3600:
+            raise BadConfig(f"max_ttl={self.max_ttl} s is out of range: 1 to 3600 s")
+        if not 0.001 <= self.rho < 0.1:
+            raise BadConfig(f"rho={self.rho} is out of range: a rate error from 0.001 to 0.1")
+        if not 0.01 <= self.max_drift <= 60:
+            raise BadConfig(f"max_drift={self.max_drift} s is out of range: 0.01 to 60 s")
+
+    def parameters(self) -> Parameters:
+        """As the roster holds them: ns, and the rate in permille."""
+        return Parameters(
+            R=self.R,
+            max_ttl=round(self.max_ttl * NANOSECONDS),
+            rho=round(self.rho * 1000),
+            max_drift=round(self.max_drift * NANOSECONDS),
+        )

@@ -1,0 +1,45 @@
+"""Counters: sums that every member may add to, and that merge without loss (PN-counter, Shapiro et al., 2011)."""
+
+from __future__ import annotations
+
+from coordination.checks import check_key
+from coordination.core import Core
+from coordination.errors import BadValue, TooLarge
+
+__all__ = ["Counter"]
+
+MAX_ADD_BITS = 4096
+
+
+class Counter:
+    """One counter: `peer.counter(name)`. Always available; each member's adds reach the others by gossip.
+
+    A counter and a key of one name are two things that never meet."""
+
+    __slots__ = ("_core", "name")
+
+    def __init__(self, core: Core, name: str) -> None:
+        self._core = core
+        self.name = check_key(name, "counter name")
+
+    def add(self, n: int = 1) -> None:
+        """Add `n`, which may be negative. Local and synchronous, no checkpoint.
+
+        Raises
+        ------
+        BadValue: not an integer.
+        TooLarge: beyond 512 bytes.
+        ClockDrift: this node's clock is off.
+        """
+        if not isinstance(n, int) or isinstance(n, bool):
+            raise BadValue(f"{n!r} cannot be added to counter {self.name!r}: use an integer")
+        if n.bit_length() > MAX_ADD_BITS:
+            raise TooLarge(f"{n.bit_length()} bits are too many for counter {self.name!r}: at most {MAX_ADD_BITS}")
+        self._core.check_clock()
+        driver, replication = self._core.driver, self._core.assembly.replication
+        driver.command(replication, replication.add(self.name, n, driver.instant()))
+
+    @property
+    def value(self) -> int:
+        """The sum of all adds that have arrived here. Local."""
+        return self._core.assembly.store.counter(self.name)

@@ -1,0 +1,117 @@
+"""Everything that this library raises on purpose, as one small tree. Each says what happened and what to do."""
+
+from __future__ import annotations
+
+from mesh.errors import (
+    AddressRefusedError,
+    BindFailedError,
+    ClosedError,
+    ForkedError,
+    MeshError,
+    NameTakenError,
+)
+
+__all__ = [
+    "AddressRefused",
+    "BadConfig",
+    "BadKey",
+    "BadTTL",
+    "BadValue",
+    "BindFailed",
+    "ClockDrift",
+    "Closed",
+    "Forked",
+    "JoinFailed",
+    "LeaseLost",
+    "MeshError",
+    "NameTaken",
+    "NoQuorum",
+    "NotHolding",
+    "OutcomeUnknown",
+    "TooLarge",
+    "Unreachable",
+]
+
+NameTaken = NameTakenError
+BindFailed = BindFailedError
+AddressRefused = AddressRefusedError
+Closed = ClosedError
+Forked = ForkedError
+
+
+class BadConfig(MeshError, ValueError):
+    """An argument of `open_peer`, `connect` or a command that cannot work."""
+
+
+class BadKey(MeshError, ValueError):
+    """A key or a name that is empty, too long or not text."""
+
+
+class BadValue(MeshError, TypeError):
+    """A value that is not plain CBOR."""
+
+
+class TooLarge(MeshError, ValueError):
+    """A value above 1 MiB encoded, or nested too deep."""
+
+
+class BadTTL(MeshError, ValueError):
+    """A time to live out of range."""
+
+
+class JoinFailed(MeshError):
+    """No seed admitted this node in time. `reasons` holds one (address, why) for each."""
+
+    def __init__(self, reasons: tuple[tuple[str, str], ...], seconds: float) -> None:
+        told = "; ".join(f"{address} {JOIN_REASONS.get(why, why)}" for address, why in reasons) or "no seed was reached"
+        super().__init__(f"could not join within {seconds:g} s: {told}")
+        self.reasons = reasons
+
+
+JOIN_REASONS = {
+    "refused": "refused the connection (is a node running there?)",
+    "silent": "did not answer (is the address right, is it reachable?)",
+    "unanswered": "did not complete the handshake (has it the same secret?)",
+    "unauthentic": "did not complete the handshake (has it the same secret?)",
+    "unwelcomed": "answered, but did not welcome this node (is it joining itself?)",
+    "itself": "is this node itself (name another one, or expect founders)",
+    "closed": "closed the connection (has it the same secret?)",
+    "reset": "reset the connection (is it a node of this mesh?)",
+    "unresolved": "is a name that does not resolve",
+}
+
+
+class NoQuorum(MeshError):
+    """Fewer than a majority of the voters answer: this may be the minority side of a partition. Nothing was changed."""
+
+    def __init__(self, what: str, missing: tuple[str, ...], reason: str) -> None:
+        waiting = f"; without an answer: {', '.join(missing)}" if missing else ""
+        super().__init__(f"{what}: {reason}{waiting}. Try again when they are back")
+        self.missing = missing
+
+
+class LeaseLost(MeshError):
+    """The lease can be proven no longer: another may hold it by now. The body was cancelled before that."""
+
+
+class NotHolding(MeshError, RuntimeError):
+    """Used without being held: before it was granted, or after its end."""
+
+
+class ClockDrift(MeshError):
+    """This node's wall clock is off the others': what it wrote would order wrongly."""
+
+    def __init__(self, offset_ms: float) -> None:
+        side = "behind" if offset_ms > 0 else "ahead of"
+        super().__init__(
+            f"this node's clock is {abs(offset_ms):.0f} ms {side} the others': correct it (NTP); writes go on when it is right"
+        )
+        self.offset_ms = offset_ms
+
+
+class OutcomeUnknown(MeshError):
+    """The stream broke before the answer: the write may or may not have happened. Read before writing again."""
+
+
+class Unreachable(MeshError):
+    """A thin client could not reach any of the nodes that it was given."""

@@ -1,0 +1,200 @@
+"""Keys: a replicated dictionary with time to live. Reads are local look-ups; writes are local and spread by gossip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from coordination.checks import check_key, encode_checked, key_ttl_ms
+from coordination.core import Core
+from coordination.errors import BadTTL
+from crdt.cell import ACTOR, EXPIRY, STAMP, Cell
+from crdt.clock import COUNTER_BITS
+from mesh.values import decode_value
+
+__all__ = ["KV", "Binding", "Entry"]
+
+SCALARS = 8_192
+"""Decoded scalars that are remembered; beyond it all are forgotten at once and decoded anew."""
+
+
+class Binding(Protocol):
+    """A lease that keys may be bound to."""
+
+    async def bind(self) -> str:
+        """Its id, checked valid. Raises `LeaseLost` or `NotHolding`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key's value with what is known of it."""
+
+    key: str
+    value: Any
+    stamp: int
+    """Hybrid logical time of the put."""
+    remaining: float | None
+    """Seconds until it expires; None for no ttl."""
+    lease: str | None
+    """The id of the lease that it is bound to."""
+    writer: str | None
+    """The member that put it, if it is one now."""
+
+
+class KV:
+    """The keys of one peer: `peer.kv`.
+
+    Keys are text of 1 to 512 bytes, values plain CBOR of at most 1 MiB. Eventually consistent: last writer wins by hybrid
+    logical time (Kulkarni et al., 2014), the same winner on every replica."""
+
+    __slots__ = ("_clock", "_core", "_driver", "_ended", "_keys", "_replication", "_scalars", "_store")
+
+    def __init__(self, core: Core) -> None:
+        assembly = core.assembly
+        self._core = core
+        self._driver = core.driver
+        self._replication = assembly.replication
+        self._store = assembly.store
+        self._keys = assembly.store.keys
+        self._clock = assembly.clock
+        self._scalars: dict[bytes, object] = {}
+        self._ended = assembly.store.has_ended
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key here and now, or `default`. Local, no checkpoint.
+
+        Containers are decoded anew at each call: altering them alters nothing but the copy."""
+        cell = self._keys.get(key)
+        if cell is None:
+            if type(key) is not str:
+                check_key(key)
+            return default
+        body = cell.body
+        if body is None or (cell.order[EXPIRY] and self._expired(cell)):
+            return default
+        if cell.bound is not None and self._ended(cell.bound):
+            return default
+        try:
+            return self._scalars[body]
+        except KeyError:
+            return self._decode(body)
+
+    def _expired(self, cell: Cell) -> bool:
+        return self._clock.read(self._driver.instant()) >= cell.expiry
+
+    def _decode(self, body: bytes) -> Any:
+        value = decode_value(body)
+        if not isinstance(value, list | dict) and len(body) <= 1024:
+            if len(self._scalars) >= SCALARS:
+                self._scalars.clear()
+            self._scalars[body] = value
+        return value
+
+    def entry(self, key: str) -> Entry | None:
+        """The value with its stamp, remaining ttl (seconds), lease and writer; None if there is none. Local."""
+        check_key(key)
+        stamp = self._clock.read(self._driver.instant())
+        cell = self._store.visible(key, stamp)
+        if cell is None or cell.body is None:
+            return None
+        expiry = cell.expiry
+        put, actor = cell.order[STAMP], cell.order[ACTOR]
+        assert isinstance(put, int) and isinstance(actor, bytes)
+        return Entry(
+            key,
+            self._decode(cell.body),
+            put,
+            (expiry - stamp) / (1000 << COUNTER_BITS) if expiry else None,
+            cell.bound,
+            self.writer(actor),
+        )
+
+    def writer(self, actor: bytes) -> str | None:
+        """The member whose process an actor is."""
+        member = self._core.assembly.membership.by_session(actor)
+        return None if member is None else member.name
+
+    def scan(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """(key, value) of all keys that begin with `prefix`, in key order. Local, no checkpoint.
+
+        Keys may be written during the iteration: what lies ahead is seen as it is when it is reached."""
+        if prefix:
+            check_key(prefix, "prefix")
+        return self._scan(prefix)
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, Any]]:
+        for cell in self._store.scan(prefix, self._clock.read(self._driver.instant())):
+            assert cell.body is not None
+            yield cell.key, self._decode(cell.body)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    async def put(self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None) -> int:
+        """Put a value; its stamp. Seen here at once and elsewhere as gossip carries it.
+
+        A checkpoint, before anything is written.
+
+        Parameters
+        ----------
+        ttl: seconds until it expires, at least 1.0; None for never.
+        lease: the key is gone on every replica once this lease has ended. Not together with `ttl`.
+
+        Raises
+        ------
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; LeaseLost if the lease is not valid any more.
+        """
+        check_key(key)
+        body = encode_checked(value)
+        ttl_ms = key_ttl_ms(ttl)
+        self._core.check_clock()
+        await self._core.turn()
+        bound = None
+        if lease is not None:
+            if ttl_ms:
+                raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
+            bound = await lease.bind()
+        return self._put(key, body, ttl_ms, bound)
+
+    def _put(self, key: str, body: bytes | None, ttl_ms: int = 0, bound: str | None = None) -> int:
+        replication = self._replication
+        stamp, directives = replication.put(key, body, self._driver.instant(), ttl_ms=ttl_ms, bound=bound)
+        self._driver.command(replication, directives)
+        return stamp
+
+    async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None) -> None:
+        """Put many keys. They are written together here, but arrive one by one elsewhere. All are checked before any is
+        written. A checkpoint, before anything is written. Raises as `put`."""
+        ttl_ms = key_ttl_ms(ttl)
+        encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
+        self._core.check_clock()
+        await self._core.turn()
+        for key, body in encoded:
+            self._put(key, body, ttl_ms)
+
+    async def delete(self, key: str) -> bool:
+        """Delete a key; whether it had a value here. A checkpoint, before anything is written.
+
+        Also without a value here: one that is on its way from elsewhere, and older, is deleted too."""
+        check_key(key)
+        self._core.check_clock()
+        await self._core.turn()
+        had = self._store.visible(key, self._clock.read(self._driver.instant())) is not None
+        self._put(key, None)
+        return had
+
+    async def touch(self, key: str, ttl: float) -> bool:
+        """Extend the life of a key that has a ttl to `ttl` seconds from now; False if it has no value here, or no ttl.
+
+        It never shortens a life (put again for that). A checkpoint, before anything is written. Raises BadKey, BadTTL,
+        ClockDrift."""
+        check_key(key)
+        ttl_ms = key_ttl_ms(ttl)
+        self._core.check_clock()
+        await self._core.turn()
+        replication = self._replication
+        done, directives = replication.touch(key, ttl_ms, self._driver.instant())
+        self._driver.command(replication, directives)
+        return done

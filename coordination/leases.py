@@ -1,0 +1,77 @@
+"""Leases: a life that keys are bound to. Granted, kept alive in the background, and revoked on exit."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from coordination.checks import check_lease_ttl
+from coordination.core import Core
+from coordination.errors import LeaseLost, NotHolding
+from coordination.locks import Claim, Held, acquire
+
+__all__ = ["Lease"]
+
+
+class Lease:
+    """`async with peer.lease(ttl=10) as lease: await peer.kv.put(key, value, lease=lease)`
+
+    What is bound to it is gone on every replica once it has ended: at once when the context is left, within the ttl after
+    the process dies. The body is cancelled, and `LeaseLost` raised, when the lease can be proven no longer."""
+
+    __slots__ = ("_claim", "_core", "_held", "ttl")
+
+    def __init__(self, core: Core, ttl: float) -> None:
+        self._core = core
+        self.ttl = ttl
+        self._claim: Claim | None = None
+        self._held: Held | None = None
+        self._ttl()
+
+    def _ttl(self) -> int:
+        roster = self._core.assembly.agreed.birth.roster
+        longest = roster.max_ttl if roster is not None else self._core.assembly.settings.parameters.max_ttl
+        return check_lease_ttl(self.ttl, longest)
+
+    async def __aenter__(self) -> Lease:
+        """Wait until a majority of the voters granted it. A checkpoint. Raises `NoQuorum`."""
+        if self._claim is not None:
+            raise NotHolding("this lease is in use: make another with peer.lease()")
+        assembly = self._core.assembly
+        number = assembly.agreed.holder.next_request()
+        boot = assembly.identity.boot
+        key = f"lease/{assembly.identity.name}.{boot.session.hex()}.{number}"
+        held = await acquire(self._core, key, self._ttl(), kind="lease", wait=True, renew=True)
+        assert held is not None
+        self._held = held
+        self._claim = Claim(held)
+        self._claim.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        claim, self._claim = self._claim, None
+        assert claim is not None
+        try:
+            return await claim.exit(kind, error, tb)
+        except LeaseLost as lost:
+            raise LeaseLost(f"a lease of {self.ttl:g} s was lost: {lost}") from None
+
+    @property
+    def held(self) -> Held:
+        """The grant. Raises `NotHolding` outside of the context."""
+        if self._held is None or self._claim is None:
+            raise NotHolding("this lease is not held: enter it with `async with` first")
+        return self._held
+
+    def valid(self) -> bool:
+        """Whether it holds at this moment, by this process's clock. Local."""
+        return self._claim is not None and self.held.valid()
+
+    def remaining(self) -> float:
+        """Seconds for which it surely holds; 0.0 after its end. Local."""
+        return self.held.remaining() if self._claim is not None else 0.0
+
+    async def bind(self) -> str:
+        """Its id, checked valid, for what ends with it. Raises `LeaseLost`, `NotHolding`."""
+        return await self.held.bind()

@@ -1,0 +1,248 @@
+"""Locks: one holder in the whole mesh, whose body is cancelled before anyone else can be granted the lock.
+
+The lease under a lock is kept by a majority of voters for its ttl and renewed in the background each third of it. This process
+believes in it for a little less than they keep it, by its own clock, and counts from before it asked; so its belief ends
+first, whatever the network does. At the deadline less a twentieth the body's cancel scope is cancelled, and `LeaseLost` is
+raised. A body without checkpoints cannot be cancelled: guard what it writes with the token (see `Held.token`).
+
+Gray and Cheriton, 1989 (leases); Burrows, 2006 (Chubby's sequencers, here the token)."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import trio
+
+from coordination.agreed.events import Busy, Ended, Ending, Granted, Released, Renewed, RenewFailed, Unavailable
+from coordination.checks import check_key, check_lease_ttl
+from coordination.core import Core
+from coordination.dispatch import Mailbox
+from coordination.errors import LeaseLost, NoQuorum, NotHolding
+from mesh.directives import NANOSECONDS, Event
+
+__all__ = ["Claim", "Held", "Lock", "acquire"]
+
+RELEASE_SECONDS = 1.0
+"""How long leaving waits for a majority to confirm the release. Beyond it the release is repeated in the background."""
+
+
+class Held:
+    """A lock or lease that this process holds, or held."""
+
+    __slots__ = ("_core", "_ended", "_released", "_request", "_scope", "_text", "_token", "key", "mailbox")
+
+    def __init__(self, core: Core, key: str, request: int, mailbox: Mailbox) -> None:
+        self._core = core
+        self.key = key
+        self.mailbox = mailbox
+        self._request = request
+        self._token = 0
+        self._text = ""
+        self._scope: trio.CancelScope | None = None
+        self._ended: str | None = None
+        self._released = False
+        mailbox.on_event = self._on_event
+
+    def granted(self) -> Held:
+        holder = self._core.assembly.agreed.holder
+        token = holder.token(self._request)
+        assert token is not None
+        self._token = token
+        self._text = holder.lease_id(self._request)
+        return self
+
+    def guard(self, scope: trio.CancelScope) -> None:
+        """Cancel this scope when the end is near."""
+        self._scope = scope
+        if not self.valid():
+            scope.cancel()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._ended = event.reason
+        if isinstance(event, Ended | Ending) and self._scope is not None:
+            self._scope.cancel()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def token(self) -> int:
+        """The fencing token: strictly above that of every earlier grant of this lock. Hand it to whatever you write to, and
+        have that refuse lower ones."""
+        return self._token
+
+    def remaining(self) -> float:
+        """Seconds for which this process may still act as the holder, by its own clock; 0.0 after the end. Local."""
+        deadline = self._core.assembly.agreed.holder.deadline(self._request)
+        if deadline is None or self._released:
+            return 0.0
+        return max(0.0, (deadline - self._core.now().boot) / NANOSECONDS)
+
+    def valid(self) -> bool:
+        """Whether this process may act as the holder at this moment, by its own clock. Local, no network."""
+        return not self._released and self._core.assembly.agreed.holder.valid(self._request, self._core.now())
+
+    # --- acting ------------------------------------------------------------------------------------------------------
+
+    async def renew(self) -> None:
+        """Extend to a full ttl from now. A checkpoint.
+
+        Raises
+        ------
+        LeaseLost: it has ended, or no majority confirmed before its end.
+        """
+        if not self.valid():
+            await trio.lowlevel.checkpoint()
+            raise self.lost()
+        holder = self._core.assembly.agreed.holder
+        self._core.driver.command(holder, holder.renew(self._request, self._core.now()))
+        while True:
+            match await self.mailbox.next():
+                case Renewed():
+                    return
+                case RenewFailed() | Ended() | Ending():
+                    raise self.lost()
+
+    async def release(self) -> None:
+        """Give it back; it counts as ended here at once. A checkpoint, also when it has ended already: then nothing happens.
+
+        Waits up to a second for a majority to confirm, shielded from cancellation; beyond that the release goes on in the
+        background. Never raises for a lease that has ended."""
+        if self._released:
+            await trio.lowlevel.checkpoint()
+            return
+        self._released = True
+        core, holder = self._core, self._core.assembly.agreed.holder
+        core.driver.command(holder, holder.release(self._request, core.now()))
+        try:
+            with trio.move_on_after(RELEASE_SECONDS, shield=True):
+                while not isinstance(await self.mailbox.next(), Released):
+                    pass
+        finally:
+            core.dispatch.done(self._request)
+
+    async def bind(self) -> str:
+        """The id of this lease for what ends with it, once the voters know that something does."""
+        if not self.valid():
+            await trio.lowlevel.checkpoint()
+            raise self.lost()
+        holder = self._core.assembly.agreed.holder
+        directives = holder.bind(self._request, self._core.now())
+        if directives:
+            self._core.driver.command(holder, directives)
+            while not isinstance(event := await self.mailbox.next(), Renewed):
+                if isinstance(event, Ended | Ending):
+                    raise self.lost()
+        return self._text
+
+    def lost(self) -> LeaseLost:
+        why = "it was released" if self._released else self._ended or "it could not be renewed in time"
+        return LeaseLost(f"{self.key.replace('/', ' ', 1)!r} is not held any more: {why}")
+
+
+async def acquire(core: Core, key: str, ttl: int, *, kind: str, wait: bool, renew: bool) -> Held | None:
+    """Ask for the lease of a register until it is granted; None if it is not to wait and another holds it.
+
+    Cancelled at any moment it leaves nothing held and nobody in the queue."""
+    holder, driver, dispatch = core.assembly.agreed.holder, core.driver, core.dispatch
+    await trio.lowlevel.checkpoint_if_cancelled()
+    request = holder.next_request()
+    mailbox = Mailbox()
+    held = Held(core, key, request, mailbox)
+    dispatch.request(request, mailbox)
+    try:
+        driver.command(holder, holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=core.now()))
+        while True:
+            match await mailbox.next():
+                case Granted():
+                    return held.granted()
+                case Busy():
+                    dispatch.done(request)
+                    return None
+                case Unavailable(_, missing, reason):
+                    raise NoQuorum(f"{key.replace('/', ' ', 1)!r} could not be acquired", missing, reason)
+                case Ended(_, reason):
+                    raise LeaseLost(f"{key.replace('/', ' ', 1)!r} was lost before it could be used: {reason}")
+    except BaseException:
+        dispatch.done(request)
+        driver.command(holder, holder.cancel(request, core.now()))
+        raise
+
+
+class Claim:
+    """One entry of an `async with`: acquired, guarded, given back."""
+
+    __slots__ = ("_held", "_scope")
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._scope = trio.CancelScope()
+
+    def enter(self) -> Held:
+        self._scope.__enter__()
+        self._held.guard(self._scope)
+        return self._held
+
+    async def exit(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Give it back; raises `LeaseLost` if the body was cancelled for its loss, or ended after it."""
+        swallowed = False
+        try:
+            swallowed = bool(self._scope.__exit__(kind, error, tb))
+            lost = None if self._held.valid() and not self._scope.cancelled_caught else self._held.lost()
+        finally:
+            await self._held.release()
+        if lost is not None and (error is None or swallowed):
+            raise lost
+        return swallowed
+
+
+class Lock:
+    """`peer.lock(name, ttl=10.0)`: stateless and reusable; exclusion is per acquire, also between tasks of one peer.
+
+    Not re-entrant: a task that holds it and asks again raises `NotHolding` instead of waiting for itself."""
+
+    __slots__ = ("_claims", "_core", "_key", "name", "ttl")
+
+    def __init__(self, core: Core, name: str, ttl: float) -> None:
+        self._core = core
+        self.name = check_key(name, "lock name")
+        self.ttl = ttl
+        self._key = f"lock/{name}"
+        self._claims: dict[trio.lowlevel.Task, Claim] = {}
+        self._ttl()
+
+    def _ttl(self) -> int:
+        agreed = self._core.assembly.agreed
+        roster = agreed.birth.roster
+        longest = roster.max_ttl if roster is not None else self._core.assembly.settings.parameters.max_ttl
+        return check_lease_ttl(self.ttl, longest)
+
+    async def __aenter__(self) -> Held:
+        """Wait for one's turn; the lease is renewed in the background. A checkpoint.
+
+        Raises
+        ------
+        NoQuorum: no majority of the voters answers for 2 s, and none of them is only waiting out its restart.
+        """
+        task = trio.lowlevel.current_task()
+        if task in self._claims:
+            raise NotHolding(f"this task holds the lock {self.name!r} already, and would wait for itself")
+        held = await acquire(self._core, self._key, self._ttl(), kind="lock", wait=True, renew=True)
+        assert held is not None
+        claim = self._claims[task] = Claim(held)
+        return claim.enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        return await self._claims.pop(trio.lowlevel.current_task()).exit(kind, error, tb)
+
+    async def acquire(self) -> Held:
+        """Wait for one's turn. Not renewed by itself: call `renew`, and `release`. A checkpoint. Raises as the context."""
+        held = await acquire(self._core, self._key, self._ttl(), kind="lock", wait=True, renew=False)
+        assert held is not None
+        return held
+
+    async def try_acquire(self) -> Held | None:
+        """Acquire without waiting for another holder; None only if another holds it. A checkpoint. Raises as the context."""
+        return await acquire(self._core, self._key, self._ttl(), kind="lock", wait=False, renew=False)

@@ -1,0 +1,211 @@
+"""Watching keys: every change, woken by the merge that made it, and never in the way of one.
+
+A watcher holds one slot for each key that changed since it last read, so a slow one costs the keys and not the changes: it
+sees the last state of each, with the value that it saw before as `old`. Per key the order is that of the store; nothing comes
+twice; what came first stays first in line. Folding the events over a snapshot gives the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import trio
+
+from coordination.core import Core
+from crdt.cell import ACTOR, KEY, STAMP, TOUCH_ACTOR, Cell
+from crdt.store import Change, Reason
+from mesh.replication import Changed
+from mesh.values import decode_value
+
+__all__ = ["EventKind", "Hub", "Watch", "WatchEvent"]
+
+
+class EventKind(StrEnum):
+    """What happened to a key."""
+
+    PUT = "put"
+    DELETE = "delete"
+    EXPIRE = "expire"
+    LEASE_ENDED = "lease_ended"
+    SYNCED = "synced"
+    """The snapshot is over; what follows are changes."""
+
+
+KINDS = {
+    Reason.PUT: EventKind.PUT,
+    Reason.DELETE: EventKind.DELETE,
+    Reason.EXPIRE: EventKind.EXPIRE,
+    Reason.LEASE_ENDED: EventKind.LEASE_ENDED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One change, as the watcher sees it."""
+
+    kind: EventKind
+    key: str
+    value: Any
+    """The new value, None if there is none."""
+    old: Any
+    """What this watcher saw before, None if nothing."""
+    stamp: int
+    """Hybrid logical time of the write; 0 for `synced`."""
+    origin: str | None
+    """The member that wrote it, if it is one now."""
+    revision: int
+    """Of the local store, strictly increasing."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """What a watcher has not read yet of one key."""
+
+    old: Cell | None
+    change: Change
+
+
+class Hub:
+    """Hands each change to the watches that want it."""
+
+    __slots__ = ("_by_key", "_prefixed", "core")
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._by_key: dict[str, list[Watch]] = {}
+        self._prefixed: dict[str, list[Watch]] = {}
+        core.dispatch.handle(Changed, self._on_changed)
+
+    def add(self, watch: Watch) -> None:
+        table, name = (self._by_key, watch.key) if watch.key is not None else (self._prefixed, watch.prefix)
+        assert name is not None
+        table.setdefault(name, []).append(watch)
+
+    def remove(self, watch: Watch) -> None:
+        table, name = (self._by_key, watch.key) if watch.key is not None else (self._prefixed, watch.prefix)
+        assert name is not None
+        watches = table.get(name, [])
+        if watch in watches:
+            watches.remove(watch)
+            if not watches:
+                del table[name]
+
+    def _on_changed(self, event: Changed) -> None:
+        if not self._by_key and not self._prefixed:
+            return
+        for change in event.changes:
+            if change.cell.kind != KEY:
+                continue
+            key = change.cell.key
+            for watch in self._by_key.get(key, ()):
+                watch.offer(change)
+            if self._prefixed:
+                for length in range(len(key) + 1):
+                    for watch in self._prefixed.get(key[:length], ()):
+                        watch.offer(change)
+
+
+class Watch:
+    """`async with peer.watch(key=… | prefix=…, snapshot=False) as changes: async for event in changes: …`
+
+    Changes count from the moment of entering the context. The iteration is a checkpoint and ends with the context; one task
+    iterates at a time."""
+
+    __slots__ = ("_entered", "_hub", "_slots", "_snapshot", "_wake", "key", "prefix")
+
+    def __init__(self, hub: Hub, key: str | None, prefix: str | None, snapshot: bool) -> None:
+        self._hub = hub
+        self.key = key
+        self.prefix = prefix
+        self._snapshot = snapshot
+        self._slots: dict[str, Slot | None] = {}
+        self._wake: trio.Event | None = None
+        self._entered = False
+
+    async def __aenter__(self) -> Watch:
+        await trio.lowlevel.checkpoint()
+        self._hub.add(self)
+        self._entered = True
+        if self._snapshot:
+            store = self._hub.core.assembly.store
+            stamp = self._hub.core.assembly.clock.read(self._hub.core.now())
+            found: Iterable[Cell]
+            if self.key is not None:
+                cell = store.visible(self.key, stamp)
+                found = [] if cell is None else [cell]
+            else:
+                found = store.scan(self.prefix or "", stamp)
+            for cell in found:
+                self._slots[cell.key] = Slot(None, Change(store.revision, Reason.PUT, cell, None))
+            self._slots[SYNCED_KEY] = None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._entered = False
+        self._hub.remove(self)
+        self._slots.clear()
+        if self._wake is not None:
+            self._wake.set()
+
+    def offer(self, change: Change) -> None:
+        """A change that this watch wants; never waits."""
+        slots = self._slots
+        slot = slots.get(change.cell.key)
+        if slot is None:
+            slots[change.cell.key] = Slot(change.old, change)
+        else:
+            slot.change = change
+        if self._wake is not None:
+            self._wake.set()
+
+    def __aiter__(self) -> AsyncIterator[WatchEvent]:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        while self._entered:
+            while self._slots:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                key = next(iter(self._slots))
+                slot = self._slots.pop(key)
+                event = self._event(slot)
+                if event is not None:
+                    return event
+            self._wake = trio.Event()
+            try:
+                await self._wake.wait()
+            finally:
+                self._wake = None
+        raise StopAsyncIteration
+
+    def _event(self, slot: Slot | None) -> WatchEvent | None:
+        if slot is None:
+            revision = self._hub.core.assembly.store.revision
+            return WatchEvent(EventKind.SYNCED, self.key or self.prefix or "", None, None, 0, None, revision)
+        change, old = slot.change, slot.old
+        if change.reason is not Reason.PUT and old is None:
+            return None  # put and gone again since the last look
+        return make_event(change, old, self._hub.core.assembly.membership.by_session)
+
+
+SYNCED_KEY = "\0"
+"""No key is this; it stands in line behind the snapshot."""
+
+
+def make_event(change: Change, old: Cell | None, by_session: Callable[[bytes], Any]) -> WatchEvent:
+    """The public form of a change."""
+    cell = change.cell
+    shown = change.reason is Reason.PUT
+    stamp, actor = cell.order[STAMP], cell.order[TOUCH_ACTOR] or cell.order[ACTOR]
+    assert isinstance(stamp, int)
+    member = by_session(actor)
+    return WatchEvent(
+        KINDS[change.reason],
+        cell.key,
+        decode_value(cell.body) if shown and cell.body is not None else None,
+        decode_value(old.body) if old is not None and old.body is not None else None,
+        stamp,
+        None if member is None else member.name,
+        change.revision,
+    )
