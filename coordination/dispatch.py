@@ -27,6 +27,10 @@ from mesh.replication import Synced
 __all__ = ["Dispatch", "Mailbox"]
 
 
+KEPT = 16
+"""Events that wait to be read: nobody reads those of a lease that is merely renewed."""
+
+
 class Mailbox:
     """The events of one request."""
 
@@ -41,8 +45,14 @@ class Mailbox:
         if self.on_event is not None:
             self.on_event(event)
         self._events.append(event)
+        if len(self._events) > KEPT:
+            del self._events[0]
         if self._arrived is not None:
             self._arrived.set()
+
+    def clear(self) -> None:
+        """Forget what came so far: only what follows from now on is of interest."""
+        self._events.clear()
 
     async def next(self) -> Event:
         """The next event, in order. A checkpoint; cancelling loses nothing."""

@@ -47,9 +47,7 @@ class Lease:
         self._claim.enter()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> bool:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         claim, self._claim = self._claim, None
         assert claim is not None
         try:

@@ -95,6 +95,7 @@ class Held:
             await trio.lowlevel.checkpoint()
             raise self.lost()
         holder = self._core.assembly.agreed.holder
+        self.mailbox.clear()
         self._core.driver.command(holder, holder.renew(self._request, self._core.now()))
         while True:
             match await self.mailbox.next():
@@ -113,6 +114,7 @@ class Held:
             return
         self._released = True
         core, holder = self._core, self._core.assembly.agreed.holder
+        self.mailbox.clear()
         core.driver.command(holder, holder.release(self._request, core.now()))
         try:
             with trio.move_on_after(RELEASE_SECONDS, shield=True):
@@ -127,6 +129,7 @@ class Held:
             await trio.lowlevel.checkpoint()
             raise self.lost()
         holder = self._core.assembly.agreed.holder
+        self.mailbox.clear()
         directives = holder.bind(self._request, self._core.now())
         if directives:
             self._core.driver.command(holder, directives)
@@ -232,9 +235,7 @@ class Lock:
         claim = self._claims[task] = Claim(held)
         return claim.enter()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> bool:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         return await self._claims.pop(trio.lowlevel.current_task()).exit(kind, error, tb)
 
     async def acquire(self) -> Held:

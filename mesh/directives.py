@@ -238,10 +238,13 @@ class Bye(Event):
 class Part(Protocol):
     """One deciding part of a node. Mesh's own parts and coordination's extensions have the same shape."""
 
-    name: str
-    """Short and unique within the node: the owner of its timers, and the prefix of its counts in `stats`."""
-    messages: tuple[type[Message], ...]
-    """The wire messages that it handles."""
+    @property
+    def name(self) -> str:
+        """Short and unique within the node: the owner of its timers, and the prefix of its counts in `stats`."""
+
+    @property
+    def messages(self) -> tuple[type[Message], ...]:
+        """The wire messages that it handles."""
 
     def start(self, now: Instant) -> Directives: ...
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives: ...

@@ -116,9 +116,7 @@ class Holder:
         self._next += 1
         return self._next
 
-    def acquire(
-        self, request: int, key: str, *, kind: str, ttl: int, wait: bool, renew: bool, now: Instant
-    ) -> Directives:
+    def acquire(self, request: int, key: str, *, kind: str, ttl: int, wait: bool, renew: bool, now: Instant) -> Directives:
         """Ask for a lease of register `key`; `kind` is `lock` or `lease` (which binds something from the start)."""
         out: list[Directive] = []
         record = Request(request, key, ttl, now, wait=wait, renew=renew, binds=kind == "lease")
@@ -451,9 +449,7 @@ class Holder:
             record.belief.end()
             self._forget(record)
             self._start_leaving(record, now, out, tell=False)
-            again = Request(
-                record.name, record.key, record.ttl, now, wait=record.wait, renew=record.renew, binds=record.binds
-            )
+            again = Request(record.name, record.key, record.ttl, now, wait=record.wait, renew=record.renew, binds=record.binds)
             again.wire = self.next_request()
             again.queued_at = record.queued_at
             again.quorum_at = record.quorum_at

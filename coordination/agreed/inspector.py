@@ -110,9 +110,7 @@ class Inspector:
         holder = token = remaining = None
         if best is not None and best.value.holdings:
             lease = best.value.holdings[0].lease
-            left = max(
-                [live.remaining for answer in answers for live in answer.leases if live.lease == lease], default=0
-            )
+            left = max([live.remaining for answer in answers for live in answer.leases if live.lease == lease], default=0)
             if left:
                 holder, token, remaining = lease.name, lease.token, left / NANOSECONDS
         queue = max((answer.queue for answer in answers), key=len, default=())

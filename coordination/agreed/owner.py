@@ -264,9 +264,13 @@ class Owner:
         if isinstance(answer, Rejected) and answer.reason == Reason.LIVE and isinstance(round_.message, Accept):
             known = tuple([kept.lease for kept in answer.leases if kept.lease in desk.ended and kept.remaining])
             missed = [lease for lease in known if lease not in round_.message.ends]
-            if missed and answer.name not in round_.answers and all(
-                kept.lease in desk.ended or round_.message.value.has(kept.lease) or not kept.remaining
-                for kept in answer.leases
+            if (
+                missed
+                and answer.name not in round_.answers
+                and all(
+                    kept.lease in desk.ended or round_.message.value.has(kept.lease) or not kept.remaining
+                    for kept in answer.leases
+                )
             ):
                 # It missed an end. The same value, and its holder's word with it.
                 told = round_.message
@@ -386,9 +390,7 @@ class Owner:
                 del desk.binding[lease]
                 out.append(Emit(LeaseOver(lease_text(desk.key, lease))))
 
-    def _granted(
-        self, desk: Desk, holding: Holding, handed: bool, message: Accept, now: Instant, out: list[Directive]
-    ) -> None:
+    def _granted(self, desk: Desk, holding: Holding, handed: bool, message: Accept, now: Instant, out: list[Directive]) -> None:
         desk.highest = max(desk.highest, holding.lease.token)
         if holding.binds:
             desk.binding[holding.lease] = None
@@ -646,9 +648,7 @@ class Owner:
         desk.used = now.mono
         return desk
 
-    def _tell_waiting(
-        self, desk: Desk, ticket: Ticket, now: Instant, out: list[Directive], *, owner: str = ""
-    ) -> None:
+    def _tell_waiting(self, desk: Desk, ticket: Ticket, now: Instant, out: list[Directive], *, owner: str = "") -> None:
         name, boot, request = ticket.asker
         ticket.told = True
         ticket.told_serial = ticket.serial
@@ -658,4 +658,3 @@ class Owner:
             desk.missing(now.mono), desk.abstainers(now.mono), holder,
         )  # fmt: skip
         out.append(Send(name, waiting))
-

@@ -1,11 +1,11 @@
 """One round of a proposal: a prepare or an accept, sent to a group, and its answers.
 
-  - A round is reached when q answers count. An answer counts only if its boot is not older than any boot of that
-    voter named in the request or in another answer. (Beside its replacement, an older process of one name makes two
-    quorums that do not meet.)
-  - A repeated message is the same message: acceptors answer it again.
-  - A refusal never turns into an answer within the round; with more than R - q refusals the round is hopeless.
-  - A ballot serves one value: a round that was refused or ran out of time is never tried again with another value."""
+- A round is reached when q answers count. An answer counts only if its boot is not older than any boot of that
+  voter named in the request or in another answer. (Beside its replacement, an older process of one name makes two
+  quorums that do not meet.)
+- A repeated message is the same message: acceptors answer it again.
+- A refusal never turns into an answer within the round; with more than R - q refusals the round is hopeless.
+- A ballot serves one value: a round that was refused or ran out of time is never tried again with another value."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The queue at an owner: one ticket a waiting request, served in order of arrival.
 
-  - Only a fresh waiter is granted: refreshed within 1.5 of its intervals. (A lock handed to the dead, again and again.)
-  - A ticket that nobody refreshes is forgotten, so a lost cancel leaves no ghost for long.
-  - A ticket that comes from another owner's queue brings its age and takes the place that this gives it."""
+- Only a fresh waiter is granted: refreshed within 1.5 of its intervals. (A lock handed to the dead, again and again.)
+- A ticket that nobody refreshes is forgotten, so a lost cancel leaves no ghost for long.
+- A ticket that comes from another owner's queue brings its age and takes the place that this gives it."""
 
 from __future__ import annotations
 

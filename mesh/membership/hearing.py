@@ -167,9 +167,7 @@ class Hearing:
         self._actions.disarm(("refute",))
         self._actions.count("incarnations")
         self._identity.incarnation += 1
-        self._registry.apply(
-            replace(self._table.own(), incarnation=self._identity.incarnation, tags=self._identity.tags), now
-        )
+        self._registry.apply(replace(self._table.own(), incarnation=self._identity.incarnation, tags=self._identity.tags), now)
 
     def _stop(self, other: Member) -> None:
         self.gone = True

@@ -23,7 +23,7 @@ from mesh.errors import AddressRefusedError, NameTakenError
 from mesh.membership.actions import Actions
 from mesh.membership.checks import Check, Checks, Newcomer
 from mesh.membership.events import JoinFailed
-from mesh.membership.identity import Identity
+from mesh.membership.identity import Identity, is_reachable
 from mesh.membership.lost import Lost
 from mesh.membership.member import State
 from mesh.membership.messages import TABLE_ENTRIES, Entry, Join, Refuse, Table, Welcome, WireBoot, entry_of
@@ -82,6 +82,7 @@ class Joiner:
         "_attempt",
         "_checks",
         "_dialling",
+        "_exchange_wait",
         "_host",
         "_identity",
         "_itself",
@@ -122,6 +123,7 @@ class Joiner:
         self._talks: dict[int, Talk] = {}
         self._lost = lost
         self._wait = profile.redial_first
+        self._exchange_wait = profile.probe_interval
 
     # --- when to dial whom -----------------------------------------------------------------------------------------
 
@@ -159,8 +161,18 @@ class Joiner:
         """Exchange tables with a random member, and plan the next time."""
         for member in self._sample(self._members.others(), 1):
             self._dial(member.address)
-        wait = self._profile.exchange_after(self._members.standing)
+        self.plan_exchange(now)
+
+    def plan_exchange(self, now: Instant) -> None:
+        """Soon after the start, then ever less often: who joins while many do misses news that has just passed."""
+        wait = min(self._exchange_wait, self._profile.exchange_after(self._members.standing))
+        self._exchange_wait = min(2 * self._exchange_wait, 1 << 62)
         self._actions.arm(("exchange",), now.mono + int(wait * self._random.uniform(0.75, 1.25)))
+
+    def acquaint(self, address: Address) -> None:
+        """Exchange tables with a process that knows this one, but is not known here."""
+        if is_reachable(address):
+            self._dial(address)
 
     def _missing_seeds(self) -> list[Address]:
         return [seed for seed in self._seeds if not self._is_own(seed) and not self._answers(seed)]
@@ -295,9 +307,7 @@ class Joiner:
             return
         subject = join.subject.member()
         if subject is None:
-            self._refuse(
-                talk, Refuse.BAD_ADDRESS, "it is no host and port that others could dial, or its name or tags are bad"
-            )
+            self._refuse(talk, Refuse.BAD_ADDRESS, "it is no host and port that others could dial, or its name or tags are bad")
             return
         holder = self._members.get(subject.name)
         if holder is None and self._members.full and self._members.room() is None:

@@ -65,8 +65,8 @@ __all__ = ["FAREWELLS", "Membership"]
 FAREWELLS = 16
 """Members that are told directly of a leave; the others hear it from them."""
 
-EVIDENCE = ("reset", "closed")
-"""Ends of a stream to a member that may mean that its process died; deliberate ones are `bye`, `idle` and the like."""
+ACQUAINTANCE_SPACING = 1_000_000_000
+"""At most one stranger's ping in so many ns makes this node exchange tables with it."""
 
 NS_PER_MS = 1_000_000
 
@@ -142,9 +142,8 @@ class Membership:
             profile,
             self._actions,
         )
-        self._joiner = Joiner(
-            identity, seeds, self._table, self._checks, lost, self._hearing, profile, random, self._actions
-        )
+        self._joiner = Joiner(identity, seeds, self._table, self._checks, lost, self._hearing, profile, random, self._actions)
+        self._acquainted = -ACQUAINTANCE_SPACING
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Ping: self._on_ping,
             Ack: self._on_ack,
@@ -266,8 +265,7 @@ class Membership:
         self._registry.apply(own, now)
         self._joiner.start(now)
         self._actions.arm(("round",), now.mono + self._random.randrange(self.profile.probe_interval))
-        wait = self.profile.exchange_interval
-        self._actions.arm(("exchange",), now.mono + self._random.randrange(wait // 2, wait))
+        self._joiner.plan_exchange(now)
         return self._actions.take()
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
@@ -349,6 +347,10 @@ class Membership:
         ack = Ack(ping.sequence, max(0, now.wall))
         if source.channel is None:
             self._actions.send(source.session, ack)
+            if source.name is None and now.mono - self._acquainted >= ACQUAINTANCE_SPACING:
+                # It counts this node among its members, so it is one, and the news of it was missed.
+                self._acquainted = now.mono
+                self._joiner.acquaint(source.address)
         else:
             self._actions.add(Write(source.channel, News(entry_of(self._table.own()), None)))
             self._actions.add(Write(source.channel, ack))
@@ -418,11 +420,14 @@ class Membership:
                 check = self._checks.on_down(number, down.reason)
                 if check is not None:
                     self._checked(check, False, now)
-            case (tag, *_) if tag == DIAL:
-                pass
-            case _ if down.session is not None and down.reason in EVIDENCE:
+            case (tag, "probe", int()) if tag == DIAL:
+                if down.reason == "refused":
+                    self._on_refused(down.address, now)
+            case _ if down.session is not None:
+                # Who dialled may close when it likes; who was dialled closes only when its process ends.
                 member = self._table.by_session(down.session)
-                if member is not None and member.reachable and member.name != self.identity.name:
+                telling = down.reason == "reset" or (down.reason == "closed" and down.tag is not None)
+                if telling and member is not None and member.reachable and member.name != self.identity.name:
                     self._prober.evidence(member, False, now.mono)
 
     def _checked(self, check: Check, lives: bool, now: Instant) -> None:

@@ -115,7 +115,7 @@ class Prober:
         if probe is not None:
             self._evidence[member.name] = now
             probe.refused_here = int(refused)
-            self._ask_helpers(probe)
+            self._ask_otherwise(probe)
 
     def _begin(self, member: Member, now: int, evidence: bool) -> Probe | None:
         if len(self._probes) >= MAX_PROBES:
@@ -133,7 +133,8 @@ class Prober:
         self._actions.arm(("verdict", sequence), now + stretch * self._profile.probe_interval)
         return probe
 
-    def _ask_helpers(self, probe: Probe) -> None:
+    def _ask_otherwise(self, probe: Probe) -> None:
+        """Through others, and by a stream, whose refusal would be evidence too."""
         session = probe.member.boot.session
         able = [
             other.boot.session
@@ -143,14 +144,13 @@ class Prober:
         for helper in self._random.sample(able, min(self._profile.indirect, len(able))):
             probe.helpers[helper] = False
             self._actions.send(helper, PingRequest(probe.sequence, session))
+        self._actions.add(Dial(probe.member.address, (DIAL, "probe", probe.sequence)))
 
     # --- what comes back -------------------------------------------------------------------------------------------
 
     def on_timeout(self, sequence: int) -> None:
-        """No ack in time: try through others, and by a stream, for only datagrams may be blocked."""
-        probe = self._probes[sequence]
-        self._ask_helpers(probe)
-        self._actions.add(Dial(probe.member.address, (DIAL, "probe", sequence)))
+        """No ack in time; it may be that only datagrams are blocked, or only those between these two."""
+        self._ask_otherwise(self._probes[sequence])
 
     def on_verdict(self, sequence: int) -> Verdict | None:
         """The time for answers is over."""

@@ -139,9 +139,7 @@ class Registry:
         if self.apply(accused, now, accuser):
             shortest, longest, expected = self._profile.suspicion(self._table.standing)
             stretch = self._health.multiplier
-            running = Suspicion(
-                accused.boot, accused.incarnation, now.mono, stretch * shortest, stretch * longest, expected
-            )
+            running = Suspicion(accused.boot, accused.incarnation, now.mono, stretch * shortest, stretch * longest, expected)
             running.accuse(accuser)
             self._suspicions[accused.name] = running
         else:

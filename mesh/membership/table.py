@@ -111,9 +111,7 @@ class Table:
     def highest_boot(self, name: str, but: bytes) -> Boot | None:
         """The highest boot that this name is known to have had, but for the session `but`."""
         known = self._members.get(name)
-        boots = [
-            boot for boot in (self._boots.get(name), known.boot if known else None) if boot and boot.session != but
-        ]
+        boots = [boot for boot in (self._boots.get(name), known.boot if known else None) if boot and boot.session != but]
         return max(boots, default=None)
 
     def since(self, name: str) -> int:

@@ -61,7 +61,15 @@ READ_BYTES = 1 << 16
 PAUSE = 0.1
 """Seconds of rest when the process has no descriptors left: the waiting connection keeps the listener readable."""
 
-BARRED = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
+BARRED = (
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EADDRNOTAVAIL,
+    errno.EINVAL,
+    errno.EAFNOSUPPORT,
+)
 AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
 DISCARD_ON_CLOSE = struct.pack("ii", 1, 0)
 

@@ -269,6 +269,7 @@ class World:
             delay = self.random.randint(*self.latency)
             if self.loss and self.random.random() < 0.02:
                 delay *= 50
+
             def arrive() -> None:
                 if (node.name, to) in self.cuts or type(message) not in far.routes:
                     return
@@ -377,9 +378,7 @@ FAULT_KINDS = (
 )  # fmt: skip
 
 
-def stress(
-    seed: int, *, build: Callable[..., Agreed] | None = None, duration: int = 12 * S, final: bool = True
-) -> World:
+def stress(seed: int, *, build: Callable[..., Agreed] | None = None, duration: int = 12 * S, final: bool = True) -> World:
     """One random history with faults, then healing, then the liveness check. Raises Violation."""
     dice = random.Random(seed * 7919 + 1)
     voters = dice.choice([3, 3, 3, 5])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from agreed_world import S, World
-
 from coordination.agreed import events
+from tests.coordination.agreed_world import S, World
 
 
 def rosters(world: World) -> set[tuple[str, ...]]:

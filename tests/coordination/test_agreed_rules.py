@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from agreed_world import MS, PARAMETERS, S, Self_
-
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.belief import Belief
@@ -26,6 +24,7 @@ from coordination.agreed.tickets import Queue, Ticket
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Directive, Send, Source
+from tests.coordination.agreed_world import MS, PARAMETERS, S, Self_
 
 ROSTER = found(("a", "b", "c"), PARAMETERS)
 GROUP = Placement(ROSTER).group("lock/x")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from agreed_faults import KeepsGhosts, patched
-from agreed_world import MS, S, World
-
 from coordination.agreed import events
 from coordination.agreed.holder import Holder
 from coordination.agreed.values import lease_text, parse_lease
 from mesh.directives import Event
+from tests.coordination.agreed_faults import KeepsGhosts, patched
+from tests.coordination.agreed_world import MS, S, World
 
 
 def ready(seed: int = 1, **options: object) -> World:

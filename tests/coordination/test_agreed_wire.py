@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from agreed_world import Node, World, stress
-
-import coordination.agreed.messages as messages
+from coordination.agreed import messages
 from mesh.directives import Message
 from mesh.wire import decode, encode
+from tests.coordination.agreed_world import Node, World, stress
 
 
 def test_messages_of_whole_runs_decode_to_themselves(monkeypatch: object) -> None:

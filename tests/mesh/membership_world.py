@@ -180,17 +180,13 @@ class World:
     def converged(self) -> bool:
         living = {p.name: p for p in self.living()}
         return all(p.started or not p.alive for p in self.processes) and all(
-            (member := p.part.get(name)) is not None
-            and member.state is State.ALIVE
-            and member.boot == other.part.identity.boot
+            (member := p.part.get(name)) is not None and member.state is State.ALIVE and member.boot == other.part.identity.boot
             for p in living.values()
             for name, other in living.items()
         )
 
     def known_as(self, name: str, state: State) -> bool:
-        return all(
-            (member := p.part.get(name)) is not None and member.state is state for p in self.living() if p.name != name
-        )
+        return all((member := p.part.get(name)) is not None and member.state is state for p in self.living() if p.name != name)
 
     def kill(self, process: Process) -> None:
         process.alive = False
@@ -256,7 +252,8 @@ class World:
                     token = self._count
                     process.timers[timer] = (at, token)
                     self.later(
-                        max(0, at - self.now), lambda timer=timer, token=token: self._fire(process, timer, token)  # type: ignore[misc]
+                        max(0, at - self.now),
+                        lambda timer=timer, token=token: self._fire(process, timer, token),  # type: ignore[misc]
                     )
                 case Disarm(timer):
                     process.timers.pop(timer, None)

@@ -226,9 +226,7 @@ def test_two_holders_in_a_partition_end_as_one() -> None:
     assert world.converged()
     for p in made[:4]:
         shown = [
-            (e.member.boot, e.member.state)
-            for e in p.events
-            if isinstance(e, MemberChanged) and e.member.name == first.name
+            (e.member.boot, e.member.state) for e in p.events if isinstance(e, MemberChanged) and e.member.name == first.name
         ]
         boots = [boot for boot, _ in shown]
         assert boots == sorted(boots)

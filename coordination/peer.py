@@ -1,0 +1,120 @@
+"""The peer: what a service holds of the mesh that it is part of."""
+
+from __future__ import annotations
+
+import trio
+
+from coordination.agreed.events import Explained, Explanation
+from coordination.checks import check_key
+from coordination.core import Core
+from coordination.counters import Counter
+from coordination.errors import BadKey
+from coordination.keys import KV
+from coordination.leases import Lease
+from coordination.locks import Lock
+from coordination.watch import Hub, Watch
+from mesh.membership import Member
+
+__all__ = ["Peer"]
+
+
+class Peer:
+    """One process's part in a mesh. Made by `open_peer`; every object it gives belongs to it and ends with it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._hub = Hub(core)
+        self.kv = KV(core)
+        """The keys."""
+
+    # --- who is there ------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """This peer's name in the mesh."""
+        return self._core.assembly.identity.name
+
+    @property
+    def address(self) -> str:
+        """`host:port` at which the others reach it; empty without a network."""
+        return self._core.assembly.identity.address
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Everyone known, this peer included, by name: `name`, `address`, `state`, `tags`, `boot`. Local."""
+        return self._core.assembly.membership.members()
+
+    # --- coordination ------------------------------------------------------------------------------------------------
+
+    def lock(self, name: str, *, ttl: float = 10.0) -> Lock:
+        """A lock of the mesh; nothing is asked for yet.
+
+        Parameters
+        ----------
+        ttl: seconds after which it is free again if this process dies; 0.5 to the mesh's max_ttl.
+
+        Raises
+        ------
+        BadKey, BadTTL
+        """
+        return Lock(self._core, name, ttl)
+
+    def lease(self, *, ttl: float = 10.0) -> Lease:
+        """A life to bind keys to; nothing is asked for yet. `ttl` as for `lock`. Raises `BadTTL`."""
+        return Lease(self._core, ttl)
+
+    def counter(self, name: str) -> Counter:
+        """A replicated counter. Raises `BadKey`."""
+        return Counter(self._core, name)
+
+    def watch(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> Watch:
+        """Follow one key, or all keys under a prefix ("" for all).
+
+        Parameters
+        ----------
+        snapshot: begin with what is there, as puts, then a `synced` event.
+
+        Raises
+        ------
+        BadKey: neither or both of `key` and `prefix`.
+        """
+        if (key is None) == (prefix is None):
+            raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
+        if key is not None:
+            check_key(key)
+        elif prefix:
+            check_key(prefix, "prefix")
+        return Watch(self._hub, key, prefix, snapshot)
+
+    # --- the mesh as a whole -----------------------------------------------------------------------------------------
+
+    async def synced(self) -> None:
+        """Wait until this replica has everything that a sponsor and two more members (or all there are) had at a moment
+        after the call. Ends under continuous writes. A checkpoint; without limit of its own."""
+        replication = self._core.assembly.replication
+        query, mailbox = self._core.dispatch.sync()
+        try:
+            self._core.driver.command(replication, replication.begin_sync(query, self._core.now()))
+            await mailbox.next()
+        finally:
+            self._core.dispatch.asked(query)
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def explain(self, key: str) -> Explanation:
+        """Who keeps a lock (`jobs/nightly`) or another register (`lease/…`), who holds it and waits for it, who is silent
+        and who abstains. A checkpoint; waits about a second for silent voters at the most."""
+        check_key(key)
+        register = key if key.startswith(("lock/", "lease/")) else f"lock/{key}"
+        inspector = self._core.assembly.agreed.inspector
+        query, mailbox = self._core.dispatch.explain()
+        try:
+            self._core.driver.command(inspector, inspector.explain(query, register, self._core.now()))
+            event = await mailbox.next()
+        finally:
+            self._core.dispatch.asked(query)
+        assert isinstance(event, Explained)
+        return event.explanation
+
+    def stats(self) -> dict[str, int]:
+        """Every count and drop of this peer, by `part.name`. Local."""
+        return {**self._core.assembly.node.stats(), **self._core.driver.stats()}
