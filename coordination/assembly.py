@@ -64,6 +64,10 @@ class Others:
             self._names = tuple([name for name in seen if name != self._own])
         return self._names
 
+    def session(self, name: str) -> bytes | None:
+        boot = self._membership.boot(name)
+        return None if boot is None else boot.session
+
 
 @dataclass(frozen=True, slots=True)
 class Assembly:

@@ -3,31 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
+from coordination.agreed.holder import Holder
+from coordination.agreed.ports import Identity
 from coordination.assembly import Assembly
 from coordination.dispatch import Dispatch
 from coordination.errors import ClockDrift
 from crdt.clock import Instant
+from mesh.directives import Directives
 from mesh.driver import Driver
 
-__all__ = ["CALLS_PER_TURN", "Core"]
+__all__ = ["CALLS_PER_TURN", "Core", "LeaseCore"]
 
 CALLS_PER_TURN = 32
 """Local writes after which one lets other tasks run: a full checkpoint costs as much as two writes."""
 
 
+class LeaseCore(Protocol):
+    """What locks and leases need: of a peer, or of a thin client, which runs the holder's core itself."""
+
+    @property
+    def holder(self) -> Holder: ...
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def dispatch(self) -> Dispatch: ...
+    def now(self) -> Instant: ...
+    def act(self, directives: Directives) -> None:
+        """Perform what a command of the holder answered. Not a checkpoint."""
+
+    def longest_ttl(self) -> int:
+        """The max_ttl of the mesh, ns, as far as it is known."""
+
+
 @dataclass(slots=True)
 class Core:
+    """A peer's."""
+
     assembly: Assembly
     driver: Driver[Any]
     dispatch: Dispatch = field(default_factory=Dispatch)
+    joined: trio.Event = field(default_factory=trio.Event)
+    """Set once this node has been admitted, or founds."""
     _calls: int = 0
+
+    @property
+    def holder(self) -> Holder:
+        return self.assembly.agreed.holder
+
+    @property
+    def identity(self) -> Identity:
+        return self.assembly.identity
 
     def now(self) -> Instant:
         return self.driver.instant()
+
+    def act(self, directives: Directives) -> None:
+        self.driver.command(self.assembly.agreed.holder, directives)
+
+    def longest_ttl(self) -> int:
+        roster = self.assembly.agreed.birth.roster
+        return roster.max_ttl if roster is not None else self.assembly.settings.parameters.max_ttl
 
     def check_clock(self) -> None:
         """Refuse writes while this node's clock is off."""

@@ -20,6 +20,7 @@ __all__ = [
     "BindFailed",
     "ClockDrift",
     "Closed",
+    "Fenced",
     "Forked",
     "JoinFailed",
     "LeaseLost",
@@ -107,6 +108,15 @@ class ClockDrift(MeshError):
             f"this node's clock is {abs(offset_ms):.0f} ms {side} the others': correct it (NTP); writes go on when it is right"
         )
         self.offset_ms = offset_ms
+
+
+class Fenced(MeshError):
+    """The key was written under a fencing token, which leads its order: a write without one would lose everywhere."""
+
+    def __init__(self, key: str, fence: int) -> None:
+        super().__init__(f"the key {key!r} carries the fence {fence}: only the holder of that lock may write it")
+        self.key = key
+        self.fence = fence
 
 
 class OutcomeUnknown(MeshError):

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from coordination.checks import check_key, encode_checked, key_ttl_ms
 from coordination.core import Core
-from coordination.errors import BadTTL
-from crdt.cell import ACTOR, EXPIRY, STAMP, Cell
+from coordination.errors import BadTTL, Fenced
+from crdt.cell import Cell, expiry_of
 from crdt.clock import COUNTER_BITS
+from crdt.store import StoreFencedError
 from mesh.values import decode_value
 
 __all__ = ["KV", "Binding", "Entry"]
@@ -48,7 +49,7 @@ class KV:
     Keys are text of 1 to 512 bytes, values plain CBOR of at most 1 MiB. Eventually consistent: last writer wins by hybrid
     logical time (Kulkarni et al., 2014), the same winner on every replica."""
 
-    __slots__ = ("_clock", "_core", "_driver", "_ended", "_keys", "_replication", "_scalars", "_store")
+    __slots__ = ("_clock", "_core", "_driver", "_peek", "_replication", "_scalars", "_store")
 
     def __init__(self, core: Core) -> None:
         assembly = core.assembly
@@ -56,10 +57,9 @@ class KV:
         self._driver = core.driver
         self._replication = assembly.replication
         self._store = assembly.store
-        self._keys = assembly.store.keys
+        self._peek = assembly.store.peek
         self._clock = assembly.clock
         self._scalars: dict[bytes, object] = {}
-        self._ended = assembly.store.has_ended
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -67,23 +67,22 @@ class KV:
         """The value of a key here and now, or `default`. Local, no checkpoint.
 
         Containers are decoded anew at each call: altering them alters nothing but the copy."""
-        cell = self._keys.get(key)
+        cell = self._peek(key)
         if cell is None:
             if type(key) is not str:
                 check_key(key)
             return default
+        if cell.order[3] and self._expired(cell):
+            return default
         body = cell.body
-        if body is None or (cell.order[EXPIRY] and self._expired(cell)):
-            return default
-        if cell.bound is not None and self._ended(cell.bound):
-            return default
+        assert body is not None
         try:
             return self._scalars[body]
         except KeyError:
             return self._decode(body)
 
     def _expired(self, cell: Cell) -> bool:
-        return self._clock.read(self._driver.instant()) >= cell.expiry
+        return self._clock.read(self._driver.instant()) >= expiry_of(cell)
 
     def _decode(self, body: bytes) -> Any:
         value = decode_value(body)
@@ -97,20 +96,14 @@ class KV:
         """The value with its stamp, remaining ttl (seconds), lease and writer; None if there is none. Local."""
         check_key(key)
         stamp = self._clock.read(self._driver.instant())
-        cell = self._store.visible(key, stamp)
+        cell = self._store.get(key, stamp)
         if cell is None or cell.body is None:
             return None
-        expiry = cell.expiry
-        put, actor = cell.order[STAMP], cell.order[ACTOR]
+        expiry = expiry_of(cell)
+        put, actor = cell.order[1], cell.order[2]
         assert isinstance(put, int) and isinstance(actor, bytes)
-        return Entry(
-            key,
-            self._decode(cell.body),
-            put,
-            (expiry - stamp) / (1000 << COUNTER_BITS) if expiry else None,
-            cell.bound,
-            self.writer(actor),
-        )
+        remaining = (expiry - stamp) / (1000 << COUNTER_BITS) if expiry else None
+        return Entry(key, self._decode(cell.body), put, remaining, cell.bound, self.writer(actor))
 
     def writer(self, actor: bytes) -> str | None:
         """The member whose process an actor is."""
@@ -144,7 +137,8 @@ class KV:
 
         Raises
         ------
-        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; LeaseLost if the lease is not valid any more.
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries a fence; LeaseLost if the lease is not valid
+        any more.
         """
         check_key(key)
         body = encode_checked(value)
@@ -160,7 +154,10 @@ class KV:
 
     def _put(self, key: str, body: bytes | None, ttl_ms: int = 0, bound: str | None = None) -> int:
         replication = self._replication
-        stamp, directives = replication.put(key, body, self._driver.instant(), ttl_ms=ttl_ms, bound=bound)
+        try:
+            stamp, directives = replication.put(key, body, self._driver.instant(), ttl_ms=ttl_ms, bound=bound)
+        except StoreFencedError as problem:
+            raise Fenced(key, problem.fence) from None
         self._driver.command(replication, directives)
         return stamp
 
@@ -181,7 +178,7 @@ class KV:
         check_key(key)
         self._core.check_clock()
         await self._core.turn()
-        had = self._store.visible(key, self._clock.read(self._driver.instant())) is not None
+        had = self._store.get(key, self._clock.read(self._driver.instant())) is not None
         self._put(key, None)
         return had
 

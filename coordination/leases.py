@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from coordination.checks import check_lease_ttl
-from coordination.core import Core
+from coordination.core import LeaseCore
 from coordination.errors import LeaseLost, NotHolding
 from coordination.locks import Claim, Held, acquire
 
@@ -20,7 +20,7 @@ class Lease:
 
     __slots__ = ("_claim", "_core", "_held", "ttl")
 
-    def __init__(self, core: Core, ttl: float) -> None:
+    def __init__(self, core: LeaseCore, ttl: float) -> None:
         self._core = core
         self.ttl = ttl
         self._claim: Claim | None = None
@@ -28,18 +28,14 @@ class Lease:
         self._ttl()
 
     def _ttl(self) -> int:
-        roster = self._core.assembly.agreed.birth.roster
-        longest = roster.max_ttl if roster is not None else self._core.assembly.settings.parameters.max_ttl
-        return check_lease_ttl(self.ttl, longest)
+        return check_lease_ttl(self.ttl, self._core.longest_ttl())
 
     async def __aenter__(self) -> Lease:
         """Wait until a majority of the voters granted it. A checkpoint. Raises `NoQuorum`."""
         if self._claim is not None:
             raise NotHolding("this lease is in use: make another with peer.lease()")
-        assembly = self._core.assembly
-        number = assembly.agreed.holder.next_request()
-        boot = assembly.identity.boot
-        key = f"lease/{assembly.identity.name}.{boot.session.hex()}.{number}"
+        identity = self._core.identity
+        key = f"lease/{identity.name}.{identity.boot.session.hex()}.{self._core.holder.next_request()}"
         held = await acquire(self._core, key, self._ttl(), kind="lease", wait=True, renew=True)
         assert held is not None
         self._held = held

@@ -9,15 +9,16 @@ Gray and Cheriton, 1989 (leases); Burrows, 2006 (Chubby's sequencers, here the t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 
 import trio
 
 from coordination.agreed.events import Busy, Ended, Ending, Granted, Released, Renewed, RenewFailed, Unavailable
 from coordination.checks import check_key, check_lease_ttl
-from coordination.core import Core
+from coordination.core import LeaseCore
 from coordination.dispatch import Mailbox
-from coordination.errors import LeaseLost, NoQuorum, NotHolding
+from coordination.errors import LeaseLost, MeshError, NoQuorum, NotHolding
 from mesh.directives import NANOSECONDS, Event
 
 __all__ = ["Claim", "Held", "Lock", "acquire"]
@@ -31,7 +32,7 @@ class Held:
 
     __slots__ = ("_core", "_ended", "_released", "_request", "_scope", "_text", "_token", "key", "mailbox")
 
-    def __init__(self, core: Core, key: str, request: int, mailbox: Mailbox) -> None:
+    def __init__(self, core: LeaseCore, key: str, request: int, mailbox: Mailbox) -> None:
         self._core = core
         self.key = key
         self.mailbox = mailbox
@@ -44,7 +45,7 @@ class Held:
         mailbox.on_event = self._on_event
 
     def granted(self) -> Held:
-        holder = self._core.assembly.agreed.holder
+        holder = self._core.holder
         token = holder.token(self._request)
         assert token is not None
         self._token = token
@@ -73,14 +74,14 @@ class Held:
 
     def remaining(self) -> float:
         """Seconds for which this process may still act as the holder, by its own clock; 0.0 after the end. Local."""
-        deadline = self._core.assembly.agreed.holder.deadline(self._request)
+        deadline = self._core.holder.deadline(self._request)
         if deadline is None or self._released:
             return 0.0
         return max(0.0, (deadline - self._core.now().boot) / NANOSECONDS)
 
     def valid(self) -> bool:
         """Whether this process may act as the holder at this moment, by its own clock. Local, no network."""
-        return not self._released and self._core.assembly.agreed.holder.valid(self._request, self._core.now())
+        return not self._released and self._core.holder.valid(self._request, self._core.now())
 
     # --- acting ------------------------------------------------------------------------------------------------------
 
@@ -94,9 +95,9 @@ class Held:
         if not self.valid():
             await trio.lowlevel.checkpoint()
             raise self.lost()
-        holder = self._core.assembly.agreed.holder
+        holder = self._core.holder
         self.mailbox.clear()
-        self._core.driver.command(holder, holder.renew(self._request, self._core.now()))
+        self._core.act(holder.renew(self._request, self._core.now()))
         while True:
             match await self.mailbox.next():
                 case Renewed():
@@ -113,10 +114,14 @@ class Held:
             await trio.lowlevel.checkpoint()
             return
         self._released = True
-        core, holder = self._core, self._core.assembly.agreed.holder
+        core, holder = self._core, self._core.holder
         self.mailbox.clear()
-        core.driver.command(holder, holder.release(self._request, core.now()))
         try:
+            try:
+                core.act(holder.release(self._request, core.now()))
+            except MeshError:  # the peer has ended, and its leases with it
+                await trio.lowlevel.checkpoint()
+                return
             with trio.move_on_after(RELEASE_SECONDS, shield=True):
                 while not isinstance(await self.mailbox.next(), Released):
                     pass
@@ -128,11 +133,11 @@ class Held:
         if not self.valid():
             await trio.lowlevel.checkpoint()
             raise self.lost()
-        holder = self._core.assembly.agreed.holder
+        holder = self._core.holder
         self.mailbox.clear()
         directives = holder.bind(self._request, self._core.now())
         if directives:
-            self._core.driver.command(holder, directives)
+            self._core.act(directives)
             while not isinstance(event := await self.mailbox.next(), Renewed):
                 if isinstance(event, Ended | Ending):
                     raise self.lost()
@@ -143,18 +148,18 @@ class Held:
         return LeaseLost(f"{self.key.replace('/', ' ', 1)!r} is not held any more: {why}")
 
 
-async def acquire(core: Core, key: str, ttl: int, *, kind: str, wait: bool, renew: bool) -> Held | None:
+async def acquire(core: LeaseCore, key: str, ttl: int, *, kind: str, wait: bool, renew: bool) -> Held | None:
     """Ask for the lease of a register until it is granted; None if it is not to wait and another holds it.
 
     Cancelled at any moment it leaves nothing held and nobody in the queue."""
-    holder, driver, dispatch = core.assembly.agreed.holder, core.driver, core.dispatch
+    holder, dispatch = core.holder, core.dispatch
     await trio.lowlevel.checkpoint_if_cancelled()
     request = holder.next_request()
     mailbox = Mailbox()
     held = Held(core, key, request, mailbox)
     dispatch.request(request, mailbox)
     try:
-        driver.command(holder, holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=core.now()))
+        core.act(holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=core.now()))
         while True:
             match await mailbox.next():
                 case Granted():
@@ -168,7 +173,8 @@ async def acquire(core: Core, key: str, ttl: int, *, kind: str, wait: bool, rene
                     raise LeaseLost(f"{key.replace('/', ' ', 1)!r} was lost before it could be used: {reason}")
     except BaseException:
         dispatch.done(request)
-        driver.command(holder, holder.cancel(request, core.now()))
+        with suppress(MeshError):  # a peer that has ended holds nothing
+            core.act(holder.cancel(request, core.now()))
         raise
 
 
@@ -206,7 +212,7 @@ class Lock:
 
     __slots__ = ("_claims", "_core", "_key", "name", "ttl")
 
-    def __init__(self, core: Core, name: str, ttl: float) -> None:
+    def __init__(self, core: LeaseCore, name: str, ttl: float) -> None:
         self._core = core
         self.name = check_key(name, "lock name")
         self.ttl = ttl
@@ -215,10 +221,7 @@ class Lock:
         self._ttl()
 
     def _ttl(self) -> int:
-        agreed = self._core.assembly.agreed
-        roster = agreed.birth.roster
-        longest = roster.max_ttl if roster is not None else self._core.assembly.settings.parameters.max_ttl
-        return check_lease_ttl(self.ttl, longest)
+        return check_lease_ttl(self.ttl, self._core.longest_ttl())
 
     async def __aenter__(self) -> Held:
         """Wait for one's turn; the lease is renewed in the background. A checkpoint.
@@ -236,7 +239,10 @@ class Lock:
         return claim.enter()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        return await self._claims.pop(trio.lowlevel.current_task()).exit(kind, error, tb)
+        claim = self._claims.pop(trio.lowlevel.current_task(), None)
+        if claim is None:
+            raise NotHolding(f"the lock {self.name!r} is left by another task than the one that entered it")
+        return await claim.exit(kind, error, tb)
 
     async def acquire(self) -> Held:
         """Wait for one's turn. Not renewed by itself: call `renew`, and `release`. A checkpoint. Raises as the context."""

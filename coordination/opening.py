@@ -9,10 +9,10 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import trio
 
@@ -88,8 +88,6 @@ async def open_peer(
             logger.warning("%s keeps no promises on disk: after a restart it does not vote for max_ttl", settings.name)
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
-            from dataclasses import replace
-
             placed = replace(settings, address=address or "local")
             return build(placed, session=session, entropy=entropy, random=random, now=now)
 
@@ -112,15 +110,15 @@ class Joining:
     """Waits for the admission of a node that joins."""
 
     def __init__(self, core: Core) -> None:
-        self._joined = trio.Event()
+        self._joined = core.joined
         self._reasons: dict[str, str] = {}
         core.dispatch.handle(Joined, self._on_joined)
         core.dispatch.handle(JoinAttempt, self._on_attempt)
 
-    def _on_joined(self, event: Any) -> None:
+    def _on_joined(self, event: Joined) -> None:
         self._joined.set()
 
-    def _on_attempt(self, event: Any) -> None:
+    def _on_attempt(self, event: JoinAttempt) -> None:
         self._reasons.update(event.reasons)
 
     async def wait(self) -> None:

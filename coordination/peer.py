@@ -89,8 +89,9 @@ class Peer:
     # --- the mesh as a whole -----------------------------------------------------------------------------------------
 
     async def synced(self) -> None:
-        """Wait until this replica has everything that a sponsor and two more members (or all there are) had at a moment
-        after the call. Ends under continuous writes. A checkpoint; without limit of its own."""
+        """Wait for the join, then until this replica has everything that a sponsor and two more members (or all there are)
+        had at a moment after the call. Ends under continuous writes. A checkpoint; without limit of its own."""
+        await self._core.joined.wait()
         replication = self._core.assembly.replication
         query, mailbox = self._core.dispatch.sync()
         try:

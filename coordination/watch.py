@@ -14,8 +14,8 @@ from typing import Any
 import trio
 
 from coordination.core import Core
-from crdt.cell import ACTOR, KEY, STAMP, TOUCH_ACTOR, Cell
-from crdt.store import Change, Reason
+from crdt.cell import Cell
+from crdt.change import Change, ChangeKind
 from mesh.replication import Changed
 from mesh.values import decode_value
 
@@ -33,12 +33,7 @@ class EventKind(StrEnum):
     """The snapshot is over; what follows are changes."""
 
 
-KINDS = {
-    Reason.PUT: EventKind.PUT,
-    Reason.DELETE: EventKind.DELETE,
-    Reason.EXPIRE: EventKind.EXPIRE,
-    Reason.LEASE_ENDED: EventKind.LEASE_ENDED,
-}
+KINDS = {kind: EventKind(kind.value) for kind in ChangeKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +91,7 @@ class Hub:
         if not self._by_key and not self._prefixed:
             return
         for change in event.changes:
-            if change.cell.kind != KEY:
-                continue
-            key = change.cell.key
+            key = change.key
             for watch in self._by_key.get(key, ()):
                 watch.offer(change)
             if self._prefixed:
@@ -133,12 +126,14 @@ class Watch:
             stamp = self._hub.core.assembly.clock.read(self._hub.core.now())
             found: Iterable[Cell]
             if self.key is not None:
-                cell = store.visible(self.key, stamp)
+                cell = store.get(self.key, stamp)
                 found = [] if cell is None else [cell]
             else:
                 found = store.scan(self.prefix or "", stamp)
             for cell in found:
-                self._slots[cell.key] = Slot(None, Change(store.revision, Reason.PUT, cell, None))
+                self._slots[cell.key] = Slot(
+                    None, Change(ChangeKind.PUT, cell.key, cell, None, cell.actor, store.revision)
+                )
             self._slots[SYNCED_KEY] = None
         return self
 
@@ -152,9 +147,9 @@ class Watch:
     def offer(self, change: Change) -> None:
         """A change that this watch wants; never waits."""
         slots = self._slots
-        slot = slots.get(change.cell.key)
+        slot = slots.get(change.key)
         if slot is None:
-            slots[change.cell.key] = Slot(change.old, change)
+            slots[change.key] = Slot(change.old, change)
         else:
             slot.change = change
         if self._wake is not None:
@@ -184,7 +179,7 @@ class Watch:
             revision = self._hub.core.assembly.store.revision
             return WatchEvent(EventKind.SYNCED, self.key or self.prefix or "", None, None, 0, None, revision)
         change, old = slot.change, slot.old
-        if change.reason is not Reason.PUT and old is None:
+        if change.kind is not ChangeKind.PUT and old is None:
             return None  # put and gone again since the last look
         return make_event(change, old, self._hub.core.assembly.membership.by_session)
 
@@ -195,14 +190,14 @@ SYNCED_KEY = "\0"
 
 def make_event(change: Change, old: Cell | None, by_session: Callable[[bytes], Any]) -> WatchEvent:
     """The public form of a change."""
-    cell = change.cell
-    shown = change.reason is Reason.PUT
-    stamp, actor = cell.order[STAMP], cell.order[TOUCH_ACTOR] or cell.order[ACTOR]
+    cell = change.new
+    stamp = cell.order[1]
     assert isinstance(stamp, int)
-    member = by_session(actor)
+    shown = change.kind is ChangeKind.PUT
+    member = by_session(change.origin)
     return WatchEvent(
-        KINDS[change.reason],
-        cell.key,
+        KINDS[change.kind],
+        change.key,
         decode_value(cell.body) if shown and cell.body is not None else None,
         decode_value(old.body) if old is not None and old.body is not None else None,
         stamp,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 __all__ = [
     "MAX_INT_BYTES",
     "Bounds",
+    "Codec",
     "Length",
     "SchemaError",
     "compile_class",
@@ -47,6 +48,14 @@ class Length:
 
     low: int
     high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A type with functions of its own: `write` gives its bytes, `read` checks what was decoded or raises SchemaError."""
+
+    write: Callable[[Any], bytes]
+    read: Callable[[Any], Any]
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -198,6 +207,9 @@ def _codec_enum(kind: type[int]) -> tuple[Writer, Reader]:
 
 
 def _annotated(inner: Any, marks: tuple[Any, ...]) -> tuple[Writer, Reader]:
+    for mark in marks:
+        if isinstance(mark, Codec):
+            return mark.write, mark.read
     write, read = _codec(inner)
     for mark in marks:
         if isinstance(mark, Bounds):

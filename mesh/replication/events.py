@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crdt.store import Change
+from crdt.change import Change
 from mesh.directives import Event
 
 __all__ = ["Changed", "Synced"]
@@ -12,9 +12,11 @@ __all__ = ["Changed", "Synced"]
 
 @dataclass(frozen=True, slots=True)
 class Changed(Event):
-    """What one local write, one merge or one expiry changed, in order."""
+    """What one local write, one merge or one expiry changed of what readers see, in order."""
 
     changes: tuple[Change, ...]
+    counters: tuple[str, ...]
+    """Counters of which a slot changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ node's own clock has come near enough. One bad clock never drags the mesh, and w
 
 from __future__ import annotations
 
-from crdt.cell import Actor
-from crdt.clock import COUNTER_BITS
+from crdt.clock import COUNTER_BITS, Stamp
 
 __all__ = ["Masks"]
 
@@ -16,10 +15,10 @@ class Masks:
     __slots__ = ("_masks", "_max_drift")
 
     def __init__(self, max_drift_ms: int) -> None:
-        self._masks: dict[Actor, tuple[int, int]] = {}
+        self._masks: dict[bytes, tuple[int, Stamp]] = {}
         self._max_drift = max_drift_ms << COUNTER_BITS
 
-    def hides(self, actor: Actor, n: int, stamp: int) -> bool:
+    def hides(self, actor: bytes, n: int, stamp: Stamp) -> bool:
         """Whether a dot is masked; a mask that is due, by the clock's stamp, is dropped."""
         mask = self._masks.get(actor)
         if mask is None:
@@ -29,12 +28,14 @@ class Masks:
             return False
         return n >= mask[0]
 
-    def add(self, actor: Actor, n: int, ahead: int) -> None:
+    def add(self, actor: bytes, n: int, ahead: Stamp) -> None:
         """The dot's stamp is `ahead`, too far: nothing of this actor from `n` on until the clock is within reach of it."""
-        first, due = self._masks.get(actor, (n, 0))
-        self._masks[actor] = (min(first, n), max(due, ahead - self._max_drift) if n >= first else ahead - self._max_drift)
+        due = ahead - self._max_drift
+        known = self._masks.get(actor)
+        if known is None or n < known[0]:
+            self._masks[actor] = (n, due)
 
-    def active(self, stamp: int) -> list[tuple[Actor, int]]:
+    def active(self, stamp: Stamp) -> list[tuple[bytes, int]]:
         """(actor, n) of the masks that are not due yet, sorted."""
         return sorted((actor, n) for actor, (n, due) in self._masks.items() if due > stamp)
 

@@ -1,57 +1,62 @@
-"""One transfer: everything that a replica lacks, from one sender, in key order, in chunks.
+"""The one pull that a replica has outstanding, and with whom.
 
-The vector rises to the sender's summary only after the last chunk, and to the summary of the *first* chunk: what the sender
-merged meanwhile lies behind keys that may have been passed. Each cell that arrives claims its own dot at once, so a transfer
-that breaks loses nothing, and goes on behind the last key that came. A transfer in which a cell was masked raises nothing."""
+The asker's claims (`Transfer.known`) stay what they were when it began; each cell that arrives claims its own dot at once, so
+a transfer that breaks loses nothing. The same sender goes on behind the last place; another one starts anew. A chunk counts
+only if it answers the last request (`after`): a duplicate, or one that was late, merges its cells and moves nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crdt.dots import Summary
+from crdt.transfer import FIRST, Transfer
+from mesh.replication.messages import Chunk
 
-__all__ = ["ANSWER", "Pulling", "Transfer"]
+__all__ = ["ANSWER", "Pulling"]
 
 ANSWER = 2_000_000_000
-"""ns that a chunk may take before the transfer is given up; the next digest begins another."""
-
-
-@dataclass(slots=True)
-class Transfer:
-    """The one pull that this replica has outstanding."""
-
-    pull: int
-    sender: str
-    asked: int
-    snapshot: Summary | None = None
-    masked: bool = False
+"""ns that a chunk may take; then the next reason to pull goes on with the transfer, or starts another."""
 
 
 class Pulling:
-    """The asker's side."""
-
-    __slots__ = ("_last", "transfer")
+    __slots__ = ("_asked", "_number", "sender", "transfer")
 
     def __init__(self) -> None:
-        self._last = 0
+        self._number = 0
+        self._asked = 0
+        self.sender = b""
+        """The session of the process that is asked."""
         self.transfer: Transfer | None = None
 
-    def begin(self, sender: str, now: int) -> Transfer | None:
-        """A new transfer, or None while another is under way."""
-        if self.transfer is not None and now - self.transfer.asked < ANSWER:
-            return None
-        self._last += 1
-        self.transfer = Transfer(self._last, sender, now)
-        return self.transfer
+    @property
+    def number(self) -> int:
+        return self._number
 
-    def received(self, pull: int, sender: str | None, snapshot: Summary, now: int) -> Transfer | None:
-        """The transfer that a chunk belongs to; None for a stray one, whose cells count all the same."""
+    def begin(self, sender: bytes, claims: Summary, now: int) -> bool:
+        """Whether to ask now: not while an answer of a transfer may still come."""
+        if self.transfer is not None:
+            if now - self._asked < ANSWER:
+                return False
+            if self.sender == sender:
+                self._asked = now
+                return True
+        self._number += 1
+        self.sender = sender
+        self.transfer = Transfer(claims)
+        self._asked = now
+        return True
+
+    def received(self, chunk: Chunk, sender: bytes, merged: bool, now: int) -> Transfer | None:
+        """The transfer that this chunk carries on; None for a stray one, whose cells count all the same.
+
+        `merged` is False if any of its cells was refused."""
         transfer = self.transfer
-        if transfer is None or transfer.pull != pull or transfer.sender != sender:
+        if transfer is None or (self._number, self.sender, transfer.after) != (chunk.pull, sender, chunk.after):
             return None
-        if transfer.snapshot is None:
-            transfer.snapshot = snapshot
-        transfer.asked = now
+        if chunk.after == FIRST:
+            if chunk.snapshot is None:
+                return None
+            transfer.begins(chunk.snapshot)
+        transfer.received(chunk.last, chunk.complete and merged)
+        self._asked = now
         return transfer
 
     def end(self) -> None:

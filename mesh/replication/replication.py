@@ -2,63 +2,52 @@
 
     a local write   is visible at once; its window ends; its cells get their dots and are pushed to a few members
     a push          is merged; what was new is passed on once (in a mesh that is larger than the fan-out)
+    an announcement of what is too large to be pushed: who lacks it pulls
     a gap           (a dot above one that is missing) that lasts for eight windows is pulled, from the writer if it is alive
     a digest        goes to one random member a second; unequal ones make both sides pull
 
-Whatever states a summary flushes the window first, in the same step. Every frame is unreliable and may come twice or late:
-a cell whose dot is claimed is ignored, and what was lost is found by the next digest."""
+Whatever states a summary flushes the window first, in the same step: a write that others could see without its dot would
+be claimed by nobody. Every frame is unreliable and may come twice or late: a cell whose dot is claimed is ignored, and what
+was lost is found by the next digest."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from random import Random
 from typing import Protocol
 
-from crdt.cell import (
-    ACTOR,
-    COUNTER,
-    FENCE,
-    KEY,
-    LEASE_END,
-    STAMP,
-    ZERO_ACTOR,
-    Cell,
-    Order,
-    counter_key,
-    stamp_of,
-    well_formed,
-)
-from crdt.clock import COUNTER_BITS, HybridClock, Instant
+from crdt.cell import Cell, drop, expiry_of, is_dropped, stamps_of
+from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.dots import DotSet, Summary
-from crdt.store import Change, Store
+from crdt.store import Place, Store
+from crdt.transfer import FIRST, missing
 from mesh.directives import Arm, Bye, Directive, Directives, Emit, Event, Message, Send, Source
 from mesh.replication.events import Changed, Synced
 from mesh.replication.masks import Masks
-from mesh.replication.messages import Chunk, Digest, Masked, Pull, Push, Vector, VectorAsk
+from mesh.replication.messages import Announce, Chunk, Digest, Dot, Masked, Pull, Push, Pushed, Vector, VectorAsk
 from mesh.replication.pulling import Pulling
-from mesh.replication.spreading import FANOUT, Window, choose, packets, size_of
+from mesh.replication.spreading import FANOUT, Window, choose, news_of
 from mesh.replication.syncing import Syncing
 
 __all__ = ["Replication", "View"]
 
-DIGEST_INTERVAL = 1_000_000_000
+MS = 1_000_000
+DIGEST_INTERVAL = 1_000 * MS
 """ns between two digests of one node."""
 GAP_WINDOWS = 8
-GAP_DELAY = 10_000_000
+GAP_DELAY = 10 * MS
 """ns that a gap may last at least before it is pulled: eight of the shortest windows, and two."""
+SYNC_RETRY = 200 * MS
 CHUNK_BYTES = 64 << 10
-EXPIRIES = 1_000
-"""Values that expire in one step at the most; the rest follow in the next, so that the node stays responsive."""
-SERVED = 16
-"""Transfers that are served at once; the asker of one that was dropped resumes behind its last key."""
-MS = 1_000_000
 
 
 class View(Protocol):
     """What gossip says of the members, this node left out."""
 
     def names_alive(self) -> Sequence[str]: ...
+    def session(self, name: str) -> bytes | None:
+        """Of the member's newest process."""
 
 
 class Replication:
@@ -72,7 +61,7 @@ class Replication:
     """
 
     name = "replication"
-    messages = (Push, Digest, Pull, Chunk, VectorAsk, Vector)
+    messages = (Push, Announce, Digest, Pull, Chunk, VectorAsk, Vector)
 
     def __init__(
         self,
@@ -89,74 +78,66 @@ class Replication:
         self._name_of = name_of
         self._window = Window()
         self._flush_armed = False
-        self._expiry_armed: int | None = None
+        self._expiry_armed: Stamp | None = None
         self._gap_armed = False
         self._pulling = Pulling()
+        self._pull_next = ""
+        """A member that announced something while another transfer ran."""
         self._syncing = Syncing()
         self._masks = Masks(clock.max_drift_ms)
-        self._forward: dict[tuple[int, str], str | None] = {}
-        self._serving: OrderedDict[tuple[bytes, int], tuple[Summary, list[tuple[int, str]]]] = OrderedDict()
+        self._touched: dict[str, None] = {}
+        """Keys of this window whose put others have been told already: only the touch need travel."""
+        self._forward: dict[Place, tuple[str | None, int]] = {}
+        """What was new and is to be passed on: from whom it came, and its writer's previous dot."""
         self._counts: Counter[str] = Counter()
 
     # --- local commands ----------------------------------------------------------------------------------------------
 
     def put(
-        self, key: str, body: bytes | None, now: Instant, *, ttl_ms: int = 0, bound: str | None = None
-    ) -> tuple[int, Directives]:
-        """Put a value, or delete with a body of None; its stamp."""
+        self, key: str, body: bytes | None, now: Instant, *, ttl_ms: int = 0, bound: str | None = None, fence: int = 0
+    ) -> tuple[Stamp, Directives]:
+        """Put a value, or delete with a body of None; its stamp.
+
+        Raises
+        ------
+        StoreFencedError: the key's cell carries a higher fence. Nothing was written.
+        """
         stamp = self._clock.tick(now)
-        actor = self.store.actor
         expiry = stamp + (ttl_ms << COUNTER_BITS) if ttl_ms else 0
-        changes = self.store.write(KEY, key, (0, stamp, actor, expiry, stamp, actor), body, bound)
-        return stamp, self._written(changes, now)
+        self.store.put(key, body, stamp, expiry, bound, fence)
+        if self._touched:
+            self._touched.pop(key, None)
+        return stamp, self._written(now)
 
     def touch(self, key: str, ttl_ms: int, now: Instant) -> tuple[bool, Directives]:
         """Extend the life of a value that is visible and has a ttl; False if there is none. It never shortens one."""
-        cell = self.store.visible(key, self._clock.read(now))
-        if cell is None or not cell.expiry:
-            return False, ()
         stamp = self._clock.tick(now)
-        expiry = stamp + (ttl_ms << COUNTER_BITS)
-        if stamp >= cell.expiry:
-            return False, ()
-        if expiry <= cell.expiry:
-            return True, ()
-        fence, put_stamp, put_actor = cell.order[FENCE], cell.order[STAMP], cell.order[ACTOR]
-        order: Order = (fence, put_stamp, put_actor, expiry, stamp, self.store.actor)
-        return True, self._written(self.store.write(KEY, key, order, cell.body, cell.bound), now)
+        before = self.store.peek(key)
+        cell = self.store.touch(key, stamp, stamp + (ttl_ms << COUNTER_BITS))
+        if before is not None and before.n and cell is not None and not cell.n:
+            self._touched[key] = None
+        return cell is not None and expiry_of(cell) > 0, self._written(now)
 
     def add(self, counter: str, n: int, now: Instant) -> Directives:
         """Add to a counter (subtract, if n is negative)."""
-        key = counter_key(counter, self.store.actor)
-        slot = self.store.get(COUNTER, key)
-        stamp, actor, added, subtracted = (0, ZERO_ACTOR, 0, 0) if slot is None else slot.order
-        assert isinstance(added, int) and isinstance(subtracted, int)
-        order: Order = (stamp, actor, added + max(n, 0), subtracted + max(-n, 0))
-        body = None if slot is None else slot.body
-        return self._written(self.store.write(COUNTER, key, order, body if body is not None else b""), now)
+        self.store.add(counter, n, self._clock.tick(now))
+        return self._written(now)
 
     def end_lease(self, lease: str, now: Instant) -> Directives:
         """State that a lease has ended: what is bound to it is gone on every replica. Idempotent."""
-        if self.store.has_ended(lease):
+        if not self.store.end_lease(lease, self._clock.tick(now)):
             return ()
-        order: Order = (self._clock.tick(now), self.store.actor)
-        return self._written(self.store.write(LEASE_END, lease, order, b""), now)
+        return self._written(now)
 
-    def mark(self, now: Instant) -> tuple[Summary, Directives]:
-        """All that this replica has now."""
-        out: list[Directive] = []
-        self._flush(now, out)
-        return self.store.summary(), out
-
-    def begin_sync(self, query: int, now: Instant, mark: Summary | None = None) -> Directives:
+    def begin_sync(self, query: int, now: Instant) -> Directives:
         """Emit `Synced(query)` once this replica has what one sponsor and two more members (or all there are) had at a
-        moment after this call, or what `mark` states."""
+        moment after this call."""
         out: list[Directive] = []
-        for name, message in self._syncing.begin(query, self._others(), self._random, mark):
+        for name, message in self._syncing.begin(query, self._view.names_alive(), self._random):
             out.append(Send(name, message))
         self._check_syncs(out)
         if len(self._syncing):
-            out.append(Arm("sync", now.mono + 200 * MS))
+            out.append(Arm("sync", now.mono + SYNC_RETRY))
         return out
 
     def end_sync(self, query: int) -> None:
@@ -171,9 +152,10 @@ class Replication:
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
         match message:
-            case Push(cells):
-                self._merge(cells, source, now, out)
-                self._seek_gaps(now, out)
+            case Push(news):
+                self._pushed(news, source, now, out)
+            case Announce(dots):
+                self._announced(dots, source, now, out)
             case Digest(digest, answer):
                 self._compare(digest, answer, source, now, out)
             case Pull():
@@ -183,13 +165,9 @@ class Replication:
             case VectorAsk(query):
                 self._flush(now, out)
                 if source.name is not None:
-                    out.append(Send(source.name, Vector(query, self.store.summary())))
+                    out.append(Send(source.session, Vector(query, self.store.dots.summary())))
             case Vector(query, summary):
-                if source.name is not None:
-                    self._syncing.answered(query, source.name, summary)
-                    self._check_syncs(out)
-                    if not self.store.claimed.includes(summary):
-                        self._pull(source.name, now, out)
+                self._told(query, summary, source, now, out)
         return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -198,7 +176,9 @@ class Replication:
             case "flush":
                 self._flush(now, out)
             case "expiry":
-                self._expire(now, out)
+                self._expiry_armed = None
+                self.store.expire(self._clock.read(now))
+                self._changed(now, out)
             case "digest":
                 out.append(Arm("digest", now.mono + DIGEST_INTERVAL))
                 self._digest(now, out)
@@ -206,32 +186,40 @@ class Replication:
                 self._gap_armed = False
                 self._pull_gap(now, out)
             case "sync":
-                for name, message in self._syncing.again(self._others(), self._random):
+                for name, message in self._syncing.again(self._view.names_alive(), self._random):
                     out.append(Send(name, message))
                 self._check_syncs(out)
                 if len(self._syncing):
-                    out.append(Arm("sync", now.mono + 200 * MS))
+                    out.append(Arm("sync", now.mono + SYNC_RETRY))
         return out
 
     def on_event(self, event: Event, now: Instant) -> Directives:
+        out: list[Directive] = []
         if isinstance(event, Bye):
-            out: list[Directive] = []
             self._flush(now, out)
-            return out
-        return ()
+        return out
 
     def stats(self) -> dict[str, int]:
-        return {"cells": len(self.store), "masked_actors": len(self._masks), **self._counts}
+        return {"masked_actors": len(self._masks), **self._counts}
 
     # --- windows -----------------------------------------------------------------------------------------------------
 
-    def _written(self, changes: list[Change], now: Instant) -> Directives:
+    def _written(self, now: Instant) -> Directives:
         out: list[Directive] = []
-        if changes:
-            out.append(Emit(Changed(tuple(changes))))
+        self._changed(now, out)
         self._arm_flush(now, out)
-        self._arm_expiry(now, out)
         return out
+
+    def _changed(self, now: Instant, out: list[Directive]) -> None:
+        """Tell what readers see differently, and wake up when the next value expires."""
+        changes, counters = self.store.take_changes()
+        if changes or counters:
+            out.append(Emit(Changed(changes, counters)))
+        due = self.store.next_expiry()
+        if due is not None and (self._expiry_armed is None or due < self._expiry_armed):
+            self._expiry_armed = due
+            wait_ms = (due - self._clock.read(now) + (1 << COUNTER_BITS) - 1) >> COUNTER_BITS
+            out.append(Arm("expiry", now.mono + max(0, wait_ms) * MS))
 
     def _arm_flush(self, now: Instant, out: list[Directive]) -> None:
         if not self._flush_armed:
@@ -241,192 +229,183 @@ class Replication:
     def _flush(self, now: Instant, out: list[Directive]) -> None:
         """End the window: dots for what was written, and a push of that and of what is to be passed on."""
         self._flush_armed = False
-        cells = self.store.flush()
+        written = self.store.flush()
+        touched, self._touched = self._touched, {}
         forward, self._forward = self._forward, {}
-        if not cells and not forward:
+        if not written and not forward:
             return
-        self._window.ended(now.mono, len(cells) + len(forward))
+        self._window.ended(now.mono, len(written) + len(forward))
         names = self._view.names_alive()
         if not names:
             return
-        if cells:
+        if written:
+            cells = [(drop(cell) if touched and cell.key in touched else cell, previous) for cell, previous in written]
             self._push(cells, choose(names, self._random), out)
-        by_origin: dict[str | None, list[Cell]] = {}
-        for (kind, key), origin in forward.items():
-            cell = self.store.get(kind, key)
+        by_origin: dict[str | None, list[tuple[Cell, int]]] = {}
+        for (kind, key), (origin, previous) in forward.items():
+            cell = self.store.cell(kind, key)
             if cell is not None and cell.n:
-                by_origin.setdefault(origin, []).append(cell)
+                by_origin.setdefault(origin, []).append((cell, previous))
         for origin, group in by_origin.items():
             self._push(group, choose(names, self._random, but=origin), out)
 
-    def _push(self, cells: Sequence[Cell], names: Sequence[str], out: list[Directive]) -> None:
-        for packet in packets(cells):
-            message = Push(packet)
+    def _push(self, cells: Sequence[tuple[Cell, int]], names: Sequence[str], out: list[Directive]) -> None:
+        for message in news_of(cells):
             for name in names:
                 out.append(Send(name, message))
         self._counts["cells_pushed"] += len(cells) * len(names)
 
     # --- merging -----------------------------------------------------------------------------------------------------
 
-    def _merge(self, cells: Sequence[Cell], source: Source, now: Instant, out: list[Directive]) -> bool:
-        """Merge what was received; whether something was masked."""
-        store, clock = self.store, self._clock
-        changes: list[Change] = []
-        masked = False
+    def _pushed(self, news: Iterable[Pushed], source: Source, now: Instant, out: list[Directive]) -> None:
+        store = self.store
         passing = len(self._view.names_alive()) > FANOUT
-        for cell in cells:
-            if not well_formed(cell) or cell.n < 1:
-                self._counts["malformed_cells"] += 1
+        wanting = False
+        for cell, previous in news:
+            assert isinstance(cell, Cell)
+            if store.dots.covers(cell.actor, cell.n):
                 continue
-            if len(self._masks) and self._masks.hides(cell.actor, cell.n, clock.read(now)):
-                masked = True
+            stamp = self._admit(cell, now)
+            if stamp is None:
                 continue
-            stamp = stamp_of(cell)
-            if not clock.merge(stamp, now):
-                self._masks.add(cell.actor, cell.n, stamp)
-                self._counts["masked_cells"] += 1
-                masked = True
+            alone = is_dropped(cell) and expiry_of(cell) > stamp
+            if (store.apply_touch(cell, stamp) if alone else store.apply(cell, stamp)) is None:
+                wanting = True
                 continue
-            if store.claimed.covers(cell.actor, cell.n):
-                continue
-            changes += store.apply(cell, clock.read(now))
+            store.claim_previous(cell, previous)
             if passing:
-                self._forward[cell.kind, cell.key] = source.name
-        if changes:
-            out.append(Emit(Changed(tuple(changes))))
-            self._arm_expiry(now, out)
+                self._forward[cell.kind, cell.key] = (source.name, previous)
+        self._merged(now, out)
+        if wanting and source.name is not None:
+            self._pull(source.name, now, out)
+
+    def _admit(self, cell: Cell, now: Instant) -> Stamp | None:
+        """The moment to merge it at; None if its clock is too far ahead, and it is masked."""
+        clock = self._clock
+        if len(self._masks) and self._masks.hides(cell.actor, cell.n, clock.read(now)):
+            return None
+        stamps = stamps_of(cell)
+        for stamp in stamps:
+            if not clock.merge(stamp, now):
+                self._masks.add(cell.actor, cell.n, max(stamps))
+                self._counts["masked_cells"] += 1
+                return None
+        return clock.read(now)
+
+    def _merged(self, now: Instant, out: list[Directive]) -> None:
+        self._changed(now, out)
         if self._forward:
             self._arm_flush(now, out)
-        if len(self._syncing):
-            self._check_syncs(out)
-        return masked
+        self._check_syncs(out)
+        self._seek_gaps(now, out)
+
+    def _announced(self, dots: Iterable[Dot], source: Source, now: Instant, out: list[Directive]) -> None:
+        claimed, stamp = self.store.dots, self._clock.read(now)
+        if source.name is None or all(claimed.covers(*dot) or self._masks.hides(*dot, stamp) for dot in dots):
+            return
+        if not self._pull(source.name, now, out):
+            self._pull_next = source.name
 
     # --- gaps and pulls ----------------------------------------------------------------------------------------------
 
     def _seek_gaps(self, now: Instant, out: list[Directive]) -> None:
-        if not self._gap_armed and self.store.claimed.has_gaps():
+        if not self._gap_armed and self.store.dots.gaps():
             self._gap_armed = True
             out.append(Arm("gap", now.mono + max(GAP_DELAY, GAP_WINDOWS * self._window.length)))
 
     def _pull_gap(self, now: Instant, out: list[Directive]) -> None:
-        others = self._others()
-        for actor in self.store.claimed.gap_actors():
+        others = self._view.names_alive()
+        gaps = self.store.dots.gaps()
+        if not gaps or not others:
+            return
+        for actor in gaps:
             writer = self._name_of(actor)
             if writer is not None and writer in others:
                 self._pull(writer, now, out)
                 return
-        if others and self.store.claimed.has_gaps():
-            self._pull(self._random.choice(others), now, out)
+        self._pull(self._random.choice(others), now, out)
 
-    def _pull(self, name: str, now: Instant, out: list[Directive]) -> None:
-        transfer = self._pulling.begin(name, now.mono)
-        if transfer is None:
-            return
-        self._counts["pulls"] += 1
-        self._ask(transfer.pull, name, None, now, out)
-
-    def _ask(self, pull: int, name: str, after: tuple[int, str] | None, now: Instant, out: list[Directive]) -> None:
+    def _pull(self, name: str, now: Instant, out: list[Directive]) -> bool:
+        """Ask for everything that is lacking here; False if another transfer is under way."""
+        session = self._view.session(name)
+        if session is None:
+            return False
         self._flush(now, out)
+        if not self._pulling.begin(session, self.store.dots.summary(), now.mono):
+            return False
+        self._counts["pulls"] += 1
+        self._ask(now, out)
+        return True
+
+    def _ask(self, now: Instant, out: list[Directive]) -> None:
+        transfer = self._pulling.transfer
+        assert transfer is not None
         masked = tuple([Masked(actor, n) for actor, n in self._masks.active(self._clock.read(now))])
-        out.append(Send(name, Pull(pull, self.store.summary(), masked, after)))
+        out.append(Send(self._pulling.sender, Pull(self._pulling.number, transfer.known, masked, transfer.after)))
 
     def _serve(self, ask: Pull, source: Source, now: Instant, out: list[Directive]) -> None:
         if source.name is None:
             return
         self._flush(now, out)
-        key = (source.session, ask.pull)
-        served = self._serving.pop(key, None)
-        if served is None or ask.after is None:
-            served = (self.store.summary(), self.store.missing(DotSet(ask.have)))
-        snapshot, places = served
-        hidden = dict(ask.masked)
-        have = DotSet(ask.have)
-        cells: list[Cell] = []
-        room = CHUNK_BYTES
-        position = 0
-        while position < len(places) and room > 0:
-            place = places[position]
-            position += 1
-            if ask.after is not None and place <= ask.after:
-                continue
-            cell = self.store.get(*place)
-            if cell is None or not cell.n or have.covers(cell.actor, cell.n):
-                continue
-            if cell.actor in hidden and cell.n >= hidden[cell.actor]:
-                continue
-            cells.append(cell)
-            room -= size_of(cell)
-        last = places[position - 1] if position < len(places) else None
-        if last is not None:
-            self._serving[key] = (snapshot, places[position:])
-            if len(self._serving) > SERVED:
-                self._serving.popitem(last=False)
-        self._counts["cells_served"] += len(cells)
-        out.append(Send(source.name, Chunk(ask.pull, snapshot, tuple(cells), last)))
+        snapshot = self.store.dots.summary() if ask.after == FIRST else None
+        part = missing(self.store, DotSet(ask.have), dict(ask.masked), ask.after, CHUNK_BYTES)
+        self._counts["cells_served"] += len(part.cells)
+        chunk = Chunk(ask.pull, ask.after, snapshot, tuple(part.cells), part.last, part.done, part.complete)
+        out.append(Send(source.session, chunk))
 
     def _chunk(self, chunk: Chunk, source: Source, now: Instant, out: list[Directive]) -> None:
-        transfer = self._pulling.received(chunk.pull, source.name, chunk.snapshot, now.mono)
-        masked = self._merge(chunk.cells, source, now, out)
-        if transfer is None:
-            self._seek_gaps(now, out)
-            return
-        transfer.masked |= masked or bool(self._masks.active(self._clock.read(now)))
-        if chunk.last is not None:
-            self._ask(transfer.pull, transfer.sender, chunk.last, now, out)
-            return
-        if not transfer.masked:
-            assert transfer.snapshot is not None
-            self._claim(transfer.snapshot)
-        self._pulling.end()
-        self._check_syncs(out)
-        self._seek_gaps(now, out)
+        store = self.store
+        merged = True
+        for cell in chunk.cells:
+            assert isinstance(cell, Cell)
+            if store.dots.covers(cell.actor, cell.n):
+                continue
+            stamp = self._admit(cell, now)
+            if stamp is None:
+                merged = False
+            else:
+                store.apply(cell, stamp)
+        transfer = self._pulling.received(chunk, source.session, merged, now.mono)
+        if transfer is not None:
+            if chunk.done:
+                transfer.finish(store)
+                self._pulling.end()
+                name, self._pull_next = self._pull_next, ""
+                if name:
+                    self._pull(name, now, out)
+            else:
+                self._ask(now, out)
+        self._merged(now, out)
 
-    def _claim(self, snapshot: Summary) -> None:
-        """After the last chunk: everything that the sender had when the transfer began is here."""
-        self.store.claimed.absorb(snapshot)
-
-    # --- digests -----------------------------------------------------------------------------------------------------
+    # --- digests and vectors -----------------------------------------------------------------------------------------
 
     def _digest(self, now: Instant, out: list[Directive]) -> None:
-        others = self._others()
+        others = self._view.names_alive()
         if others:
             self._flush(now, out)
-            out.append(Send(self._random.choice(others), Digest(self.store.claimed.digest(), False)))
+            out.append(Send(self._random.choice(others), Digest(self.store.dots.digest(), False)))
             self._counts["digests"] += 1
 
     def _compare(self, digest: bytes, answer: bool, source: Source, now: Instant, out: list[Directive]) -> None:
         if source.name is None:
             return
         self._flush(now, out)
-        if digest == self.store.claimed.digest():
+        if digest == self.store.dots.digest():
             return
         self._counts["unequal_digests"] += 1
         if not answer:
-            out.append(Send(source.name, Digest(self.store.claimed.digest(), True)))
+            out.append(Send(source.session, Digest(self.store.dots.digest(), True)))
         self._pull(source.name, now, out)
 
-    # --- expiry ------------------------------------------------------------------------------------------------------
-
-    def _arm_expiry(self, now: Instant, out: list[Directive]) -> None:
-        due = self.store.next_expiry()
-        if due is None or due == self._expiry_armed:
+    def _told(self, query: int, summary: Summary, source: Source, now: Instant, out: list[Directive]) -> None:
+        if source.name is None:
             return
-        self._expiry_armed = due
-        wait_ms = (due - self._clock.read(now) + (1 << COUNTER_BITS) - 1) >> COUNTER_BITS
-        out.append(Arm("expiry", now.mono + max(0, wait_ms) * MS))
-
-    def _expire(self, now: Instant, out: list[Directive]) -> None:
-        self._expiry_armed = None
-        changes = self.store.expire(self._clock.read(now), EXPIRIES)
-        if changes:
-            out.append(Emit(Changed(tuple(changes))))
-        self._arm_expiry(now, out)
-
-    # --- help --------------------------------------------------------------------------------------------------------
-
-    def _others(self) -> Sequence[str]:
-        return self._view.names_alive()
+        self._syncing.answered(query, source.name, summary)
+        self._check_syncs(out)
+        if not self.store.dots.covers_all(summary):
+            self._pull(source.name, now, out)
 
     def _check_syncs(self, out: list[Directive]) -> None:
-        for query in self._syncing.fulfilled(self.store.claimed):
-            out.append(Emit(Synced(query)))
+        if len(self._syncing):
+            for query in self._syncing.fulfilled(self.store.dots):
+                out.append(Emit(Synced(query)))

@@ -1,35 +1,36 @@
-"""To whom news is pushed, and for how long it is passed on.
+"""To whom news is pushed, how much of it shares a message, and how long writes wait for their fellows.
 
 A writer pushes what it wrote to `FANOUT` members at random; whoever finds a cell new pushes it on, once, to as many, with
 the next window. With a fan-out of 4 a cell reaches all but a few of N members in about log4 N windows; the few are seen to by
 gaps and digests. In a mesh of no more than `FANOUT` + 1 the writer reaches everyone, and nobody passes anything on.
 
-The window grows with the load: writes of one window share frames, and a key written often is sent once."""
+What does not fit a datagram is announced by its dot instead, and pulled once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
-from crdt.cell import Cell
+from crdt.cell import Cell, encode_cell
+from mesh.directives import Message
+from mesh.replication.messages import Announce, Dot, Push, Pushed
 
-__all__ = ["FANOUT", "PUSH_BYTES", "Window", "choose", "packets", "size_of"]
+__all__ = ["FANOUT", "PUSH_BYTES", "Window", "choose", "news_of"]
 
 FANOUT = 4
 PUSH_BYTES = 1_000
-"""About how many bytes of cells share one message: it fits a datagram with its envelope."""
+"""Encoded bytes of cells that share one message at the most: it fits a datagram with its envelope."""
 
 SHORTEST = 1_000_000
 LONGEST = 16_000_000
 BUSY = 256
 """Cells a window above which the next is twice as long."""
 
-CELL_BYTES = 96
-"""An estimate of a cell's order, dot and framing."""
+PREVIOUS_BYTES = 10
 
 
 class Window:
-    """How long writes wait for their fellows (ns)."""
+    """How long writes wait for their fellows (ns): those of one window share frames, and a key written often is sent once."""
 
     __slots__ = ("_opened", "length")
 
@@ -46,28 +47,35 @@ class Window:
         self.length = min(LONGEST, self.length * 2) if cells > BUSY else max(SHORTEST, self.length // 2)
 
 
-def choose(names: Sequence[str], random: Random, but: str | None = None) -> list[str]:
+def choose(names: Sequence[str], random: Random, but: str | None = None) -> Sequence[str]:
     """Up to `FANOUT` of the names, at random, without one."""
-    others = [name for name in names if name != but]
+    others = names if but is None else [name for name in names if name != but]
     return others if len(others) <= FANOUT else random.sample(others, FANOUT)
 
 
-def size_of(cell: Cell) -> int:
-    return CELL_BYTES + len(cell.key) + len(cell.body or b"") + len(cell.bound or "")
-
-
-def packets(cells: Sequence[Cell], limit: int = PUSH_BYTES) -> list[tuple[Cell, ...]]:
-    """The cells in order, in groups of about `limit` bytes; a larger cell travels alone."""
-    groups: list[tuple[Cell, ...]] = []
-    group: list[Cell] = []
-    room = limit
-    for cell in cells:
-        size = size_of(cell)
-        if group and size > room:
-            groups.append(tuple(group))
-            group, room = [], limit
-        group.append(cell)
+def news_of(cells: Iterable[tuple[Cell, int]]) -> list[Message]:
+    """The messages that carry these cells (each with its writer's previous dot), in order."""
+    messages: list[Message] = []
+    group: list[Pushed] = []
+    large: list[Dot] = []
+    room = PUSH_BYTES
+    for cell, previous in cells:
+        data = encode_cell(cell)
+        size = len(data) + PREVIOUS_BYTES
+        if size > PUSH_BYTES:
+            large.append(Dot(cell.actor, cell.n))
+            continue
+        if size > room:
+            messages.append(Push(tuple(group)))
+            group, room = [], PUSH_BYTES
+        group.append(Pushed(data, previous))
         room -= size
     if group:
-        groups.append(tuple(group))
-    return groups
+        messages.append(Push(tuple(group)))
+    for first in range(0, len(large), ANNOUNCED):
+        messages.append(Announce(tuple(large[first : first + ANNOUNCED])))
+    return messages
+
+
+ANNOUNCED = 32
+"""Dots in one announcement: it fits a datagram."""

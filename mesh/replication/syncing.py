@@ -21,7 +21,6 @@ SPONSORS = 3
 class Sync:
     asked: list[str]
     answers: dict[str, Summary] = field(default_factory=dict)
-    mark: Summary | None = None
 
 
 class Syncing:
@@ -30,17 +29,15 @@ class Syncing:
     def __init__(self) -> None:
         self._syncs: dict[int, Sync] = {}
 
-    def begin(self, query: int, names: Sequence[str], random: Random, mark: Summary | None) -> list[tuple[str, VectorAsk]]:
-        asked = [] if mark is not None else _some(names, random)
-        self._syncs[query] = Sync(asked, mark=mark)
+    def begin(self, query: int, names: Sequence[str], random: Random) -> list[tuple[str, VectorAsk]]:
+        asked = _some(names, random)
+        self._syncs[query] = Sync(asked)
         return [(name, VectorAsk(query)) for name in asked]
 
     def again(self, names: Sequence[str], random: Random) -> list[tuple[str, VectorAsk]]:
         """Ask once more who has not answered; another in the place of one that has gone."""
         asks = []
         for query, sync in self._syncs.items():
-            if sync.mark is not None:
-                continue
             gone = [name for name in sync.asked if name not in sync.answers and name not in names]
             if gone or not sync.asked:
                 spare = [name for name in names if name not in sync.asked]
@@ -69,9 +66,7 @@ class Syncing:
 
     @staticmethod
     def _has(sync: Sync, claimed: DotSet) -> bool:
-        if sync.mark is not None:
-            return claimed.includes(sync.mark)
-        return all(name in sync.answers and claimed.includes(sync.answers[name]) for name in sync.asked)
+        return all(name in sync.answers and claimed.covers_all(sync.answers[name]) for name in sync.asked)
 
 
 def _some(names: Sequence[str], random: Random) -> list[str]:
