@@ -1,0 +1,81 @@
+"""What users hold of a mesh: keys, locks, leases, counters and watches, as a peer of it or as a thin client.
+
+    from coordination import open_peer, connect
+
+Every name is loaded when it is first used, so that importing the package costs next to nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coordination.agreed.events import Explanation as Explanation
+    from coordination.config import MeshConfig as MeshConfig
+    from coordination.counters import Counter as Counter
+    from coordination.errors import AddressRefused as AddressRefused
+    from coordination.errors import BadConfig as BadConfig
+    from coordination.errors import BadKey as BadKey
+    from coordination.errors import BadTTL as BadTTL
+    from coordination.errors import BadValue as BadValue
+    from coordination.errors import BindFailed as BindFailed
+    from coordination.errors import ClockDrift as ClockDrift
+    from coordination.errors import Closed as Closed
+    from coordination.errors import Fenced as Fenced
+    from coordination.errors import Forked as Forked
+    from coordination.errors import JoinFailed as JoinFailed
+    from coordination.errors import LeaseLost as LeaseLost
+    from coordination.errors import MeshError as MeshError
+    from coordination.errors import NameTaken as NameTaken
+    from coordination.errors import NoQuorum as NoQuorum
+    from coordination.errors import NotHolding as NotHolding
+    from coordination.errors import OutcomeUnknown as OutcomeUnknown
+    from coordination.errors import TooLarge as TooLarge
+    from coordination.errors import Unreachable as Unreachable
+    from coordination.keys import KV as KV
+    from coordination.keys import Entry as Entry
+    from coordination.leases import Lease as Lease
+    from coordination.locks import Held as Held
+    from coordination.locks import Lock as Lock
+    from coordination.opening import open_peer as open_peer
+    from coordination.peer import Peer as Peer
+    from coordination.thin.client import Client as Client
+    from coordination.thin.client import connect as connect
+    from coordination.watch import EventKind as EventKind
+    from coordination.watch import Watch as Watch
+    from coordination.watch import WatchEvent as WatchEvent
+    from mesh.membership import Member as Member
+    from mesh.membership import State as State
+
+_HOMES = {
+    "coordination.agreed.events": ("Explanation",),
+    "coordination.config": ("MeshConfig",),
+    "coordination.counters": ("Counter",),
+    "coordination.errors": (
+        "AddressRefused", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed", "Fenced",
+        "Forked", "JoinFailed", "LeaseLost", "MeshError", "NameTaken", "NoQuorum", "NotHolding", "OutcomeUnknown",
+        "TooLarge", "Unreachable",
+    ),
+    "coordination.keys": ("KV", "Entry"),
+    "coordination.leases": ("Lease",),
+    "coordination.locks": ("Held", "Lock"),
+    "coordination.opening": ("open_peer",),
+    "coordination.peer": ("Peer",),
+    "coordination.thin.client": ("Client", "connect"),
+    "coordination.watch": ("EventKind", "Watch", "WatchEvent"),
+    "mesh.membership": ("Member", "State"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'coordination' has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -25,7 +25,7 @@ from coordination.peer import Peer
 from coordination.state_dir import StateDir
 from crdt.clock import Instant
 from mesh.keyring import Keyring
-from mesh.membership import LOCAL, PROFILES, Joined
+from mesh.membership import LOCAL, PROFILES, Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
 from mesh.membership.identity import valid_name, valid_tags
 
@@ -95,6 +95,7 @@ async def open_peer(
             core = Core(assembly, driver)
             joining = Joining(core)
             peer = Peer(core)
+            core.dispatch.handle(MemberChanged, _log_member)
             driver.subscribe(core.dispatch)
             if settings.networked and expect == 1 and settings.seeds:
                 await joining.wait()
@@ -126,6 +127,10 @@ class Joining:
             await self._joined.wait()
         if not self._joined.is_set():
             raise JoinFailed(tuple(sorted(self._reasons.items())), JOIN_SECONDS)
+
+
+def _log_member(event: MemberChanged) -> None:
+    logger.info("%s at %s is %s", event.member.name, event.member.address or "no address", event.member.state.value)
 
 
 def _settings(
