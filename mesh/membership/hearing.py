@@ -4,9 +4,9 @@ About others. The subject's own frame is believed. A third party's rumour with a
 checked with the subject first. A death read in a table is taken for a suspicion, for tables meet when partitions heal,
 and the other half is anything but dead.
 
-About this process. Its incarnation rises only when it is accused at the current one, and once a round; who still tells
-what has been refuted is told better, directly. An accusation at an incarnation that it never had is a lie: it is not
-outbid, for nobody else believes it without asking.
+About this process. Its incarnation rises only above what others could take for later than its own word, and once a round; who
+still tells what has been refuted is told better, directly. An incarnation that it never had is a lie, but must be outbid where
+others may believe it; beyond `OUTBID` nobody does.
 
 About its name. Only the highest boot of a name is a member. A process that meets a higher one stops, and never outbids
 it; only before it is admitted may it take note and rise above."""
@@ -24,17 +24,20 @@ from mesh.membership.checks import Checks, Rumoured
 from mesh.membership.events import Joined
 from mesh.membership.health import Health
 from mesh.membership.identity import Identity
-from mesh.membership.member import Member, State
+from mesh.membership.member import Member, State, supersedes
 from mesh.membership.messages import Entry, News, entry_of
 from mesh.membership.probe import Prober
 from mesh.membership.profile import Profile
 from mesh.membership.registry import Registry
 from mesh.membership.table import Table
 
-__all__ = ["INCARNATION_LEAP", "Hearing"]
+__all__ = ["INCARNATION_LEAP", "OUTBID", "Hearing"]
 
 INCARNATION_LEAP = 1_024
 """A third party's incarnation so far above the known one is checked with the subject."""
+
+OUTBID = INCARNATION_LEAP << 10
+"""The subject outbids what is said of it up to here: a thousand lies in a row that others may have believed."""
 
 
 class Hearing:
@@ -42,6 +45,7 @@ class Hearing:
         "_actions",
         "_checks",
         "_clock",
+        "_disputed",
         "_health",
         "_identity",
         "_prober",
@@ -49,7 +53,6 @@ class Hearing:
         "_refuted",
         "_registry",
         "_table",
-        "admitted",
         "gone",
     )
 
@@ -75,10 +78,13 @@ class Hearing:
         self._profile = profile
         self._actions = actions
         self._refuted: int | None = None
-        self.admitted = False
-        """This node has its name, and its boot is final."""
+        self._disputed = 0
         self.gone = False
         """It has left or must stop: it hears and says nothing more."""
+
+    @property
+    def admitted(self) -> bool:
+        return self._identity.admitted
 
     def on_news(self, news: News, source: Source, now: Instant) -> None:
         self._hear(news.subject, news.accuser, source, now, table=False)
@@ -101,11 +107,20 @@ class Hearing:
         elif source.session != news.boot.session and not self._plausible(news, now):
             self._check(news, now)
         elif news.state is State.SUSPECT or (table and news.state is State.DEAD and self._stands(news)):
-            # An echo of what this node itself once said is no second opinion.
-            said_by = "" if accuser == self._identity.name or table else accuser or source.name or ""
-            self._registry.suspect(replace(news, state=State.SUSPECT), said_by, now)
-        else:
-            self._registry.apply(news, now)
+            # Who tells on what it has read in a table has observed nothing, nor is an echo of this node's own word an opinion.
+            said_by = "" if accuser is None or accuser == self._identity.name or table else accuser
+            if not self._registry.suspect(replace(news, state=State.SUSPECT), said_by, now) and not table:
+                self._tell_better(news, source)
+        elif not self._registry.apply(news, now) and not table:
+            self._tell_better(news, source)
+
+    def _tell_better(self, news: Member, source: Source) -> None:
+        """Who still tells what is out of date has missed the news, so it is told, once for each time that it shows. The answer
+        is strictly later than what it answers, so two nodes that correct each other end at once."""
+        known = self._table.get(news.name)
+        if known is not None and supersedes(known, replace(news, address=known.address, tags=known.tags)):
+            self._actions.count("told_better")
+            self._actions.send(source.session, News(entry_of(known), None))
 
     def _stands(self, news: Member) -> bool:
         """Whether the very process that is said to be dead is alive or suspect here."""
@@ -135,24 +150,27 @@ class Hearing:
     def _hear_of_own_name(self, news: Member, source: Source, now: Instant) -> None:
         own = self._table.own()
         if news.boot.session == own.boot.session:
-            if news.boot > own.boot or news.incarnation > own.incarnation:
+            if news.boot > own.boot or news.incarnation > own.incarnation + OUTBID:
                 self._actions.count("news_impossible")
-            elif news.boot == own.boot and news.state is not State.ALIVE:
-                if news.incarnation == own.incarnation:
-                    self._refute(now)
-                self._actions.send(source.session, News(entry_of(self._table.own()), None))
+                return
+            if supersedes(news, own):
+                self._refute(news.incarnation, now)
+            own = self._table.own()
+            if news.state is not State.ALIVE and supersedes(own, news):
+                self._actions.send(source.session, News(entry_of(own), None))
         elif news.boot < own.boot:
             if self.admitted:
                 self._actions.send(source.session, News(entry_of(own), None))
-        elif not self.admitted:
-            self._table.note_boot(news.name, news.boot)
-        elif source.session == news.boot.session or self._plausible_boot(news.boot, now):
+        elif source.session != news.boot.session and not self._plausible_boot(news.boot, now):
+            self._check(news, now)
+        elif self.admitted:
             self._stop(news)
         else:
-            self._check(news, now)
+            self._table.note_boot(news.name, news.boot)
 
-    def _refute(self, now: Instant) -> None:
-        """This process lives: say so at a higher incarnation, once a round."""
+    def _refute(self, incarnation: int, now: Instant) -> None:
+        """This process lives, and is as it says itself: say so above what was said, once a round."""
+        self._disputed = max(self._disputed, incarnation)
         if ("refute",) in self._actions.due:
             return
         self._health.worsen()
@@ -166,7 +184,7 @@ class Hearing:
         self._refuted = now.mono
         self._actions.disarm(("refute",))
         self._actions.count("incarnations")
-        self._identity.incarnation += 1
+        self._identity.incarnation = max(self._identity.incarnation, self._disputed) + 1
         self._registry.apply(replace(self._table.own(), incarnation=self._identity.incarnation, tags=self._identity.tags), now)
 
     def _stop(self, other: Member) -> None:
@@ -180,10 +198,11 @@ class Hearing:
         identity = self._identity
         noted = self._table.highest_boot(identity.name, but=identity.boot.session)
         highest = max((boot for boot in (known, noted) if boot is not None), default=None)
-        self.admitted = True
+        identity.admitted = True
         if highest is not None and highest > identity.boot:
             identity.boot = Boot(max(self._clock.read(now), highest.stamp + 1), identity.boot.session)
             self._registry.apply(replace(self._table.own(), boot=identity.boot), now)
+        self._registry.tell(self._table.own(), "", now)
         self._actions.emit(Joined(sponsor))
 
     def next_sequence(self) -> int:

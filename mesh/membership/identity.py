@@ -8,13 +8,16 @@ from ipaddress import ip_address
 
 from mesh.directives import Address, Boot
 
-__all__ = ["MAX_TAGS_BYTES", "Identity", "Tags", "is_reachable", "valid_name", "valid_tags"]
+__all__ = ["MAX_STAMP", "MAX_TAGS_BYTES", "Identity", "Tags", "is_reachable", "valid_name", "valid_tags"]
 
 Tags = tuple[tuple[str, str], ...]
 """Pairs of key and value, sorted by key, no key twice."""
 
 MAX_TAGS_BYTES = 512
 """All keys and values together, in UTF-8: an entry must fit a datagram with room to spare."""
+
+MAX_STAMP = 1 << 63
+"""No boot is believed from here on (the year 6,429): there must be room above, or the name could never start again."""
 
 MAX_PORT = 65_535
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -24,13 +27,15 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Identity:
     """The one mutable record of this process, shared by the node and its parts.
 
-    Only membership writes to it: it may raise the boot's stamp once, while joining, and raises the incarnation."""
+    Only membership writes to it: it may raise the boot's stamp once, when it is admitted, and raises the incarnation."""
 
     name: str
     boot: Boot
     address: Address
     tags: Tags = ()
     incarnation: int = 0
+    admitted: bool = False
+    """The name is this process's, and the boot is final: it may be told of."""
 
 
 def valid_name(name: str) -> bool:

@@ -8,6 +8,8 @@ dialled for ever, at a bounded rate, which is what heals a partition of any leng
   - a newcomer is given a name that another process holds only if that one does not answer any more, or lived at this
     very address, which the newcomer has taken over;
   - who has been admitted is never checked again: the order of boots decides between two holders of one name;
+  - of two newcomers of one name that meet, the elder keeps it;
+  - nobody is told of a newcomer before it is admitted;
   - seeds are handed to the driver as they were given, so names are resolved anew at every attempt;
   - those that left are not dialled."""
 
@@ -23,7 +25,7 @@ from mesh.errors import AddressRefusedError, NameTakenError
 from mesh.membership.actions import Actions
 from mesh.membership.checks import Check, Checks, Newcomer
 from mesh.membership.events import JoinFailed
-from mesh.membership.identity import Identity, is_reachable
+from mesh.membership.identity import MAX_STAMP, Identity, is_reachable
 from mesh.membership.lost import Lost
 from mesh.membership.member import State
 from mesh.membership.messages import TABLE_ENTRIES, Entry, Join, Refuse, Table, Welcome, WireBoot, entry_of
@@ -239,7 +241,7 @@ class Joiner:
     def on_down(self, address: Address, reason: str) -> None:
         """A dialled stream did not come up."""
         self._dialling.pop(address, None)
-        if reason == "itself":
+        if reason == "itself" and address in self._seeds and is_reachable(address):  # a host name may lead elsewhere next time
             self._itself[address] = None
         self._failed(address, reason)
 
@@ -249,7 +251,8 @@ class Joiner:
             self._actions.count("unexpected")
             return
         talk.welcome, talk.source = welcome, source
-        self._sponsors[talk.dialled] = welcome.sponsor
+        if talk.dialled in self._seeds:
+            self._sponsors[talk.dialled] = welcome.sponsor
         if self._host.admitted:
             self._finish(talk, now)
             return
@@ -267,7 +270,8 @@ class Joiner:
         if not welcomed or self._host.admitted:
             return
         welcomes = [talk.welcome for talk in welcomed if talk.welcome is not None]
-        known = [Boot(welcome.known.stamp, welcome.known.session) for welcome in welcomes if welcome.known is not None]
+        boots = [welcome.known for welcome in welcomes if welcome.known is not None]
+        known = [Boot(boot.stamp, boot.session) for boot in boots if boot.stamp < MAX_STAMP]
         self._host.admit(max(known, default=None), welcomes[0].sponsor, now)
         self._attempt = {}
         for talk in welcomed:
@@ -315,7 +319,10 @@ class Joiner:
         elif join.admitted or holder is None or holder.boot.session == source.session:
             self._welcome(talk, join.subject)
         elif subject.name == self._identity.name:
-            self._refuse(talk, Refuse.NAME_TAKEN, self._identity.address)
+            if self._host.admitted or self._identity.boot < subject.boot:
+                self._refuse(talk, Refuse.NAME_TAKEN, self._identity.address)
+            else:
+                self._end(talk, close=True)  # two newcomers of one name: the elder keeps it, and will say so itself
         elif holder.address == subject.address or holder.state is State.LEFT:
             self._welcome(talk, join.subject)
         elif not self._checks.begin(
@@ -405,6 +412,8 @@ class Joiner:
             self._actions.add(Close(talk.channel))
 
     def _write_table(self, channel: int) -> None:
-        entries = [entry_of(member) for member in self._members.all()]
+        """Everyone known; this node itself only when it is admitted, for another may hold its name."""
+        untold = None if self._host.admitted else self._identity.name
+        entries = [entry_of(member) for member in self._members.all() if member.name != untold]
         for first in range(0, len(entries), TABLE_ENTRIES):
             self._actions.add(Write(channel, Table(tuple(entries[first : first + TABLE_ENTRIES]))))

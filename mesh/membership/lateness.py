@@ -24,9 +24,9 @@ class Lateness:
         self.total = 0
 
     def observe(self, due: int, now: int) -> int:
-        """A timer that was due at `due` fires, or is seen unfired, at `now`: the pause to make up for in ns, or 0.
+        """A timer that was due at `due` fires, or is seen unfired, at `now`: the pause in ns that came to light, or 0.
 
-        Each pause is answered once, however many timers it made late."""
+        Each pause is answered once, however many timers it made late; `excuses` says whether it is one to make up for."""
         pause = now - max(due, self._accounted)
         if pause <= self._threshold:
             return 0
@@ -34,7 +34,11 @@ class Lateness:
         self._fresh = True
         self.total += 1
         self._running += 1
-        return pause if self._running <= FORGIVEN else 0
+        return pause
+
+    @property
+    def excuses(self) -> bool:
+        return self._running <= FORGIVEN
 
     def on_time(self, now: int) -> None:
         """A round begins. If no pause was noticed since the last one, the node is well again."""

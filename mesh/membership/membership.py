@@ -162,7 +162,7 @@ class Membership:
     def admitted(self) -> bool:
         """Whether this node has its name and its final boot: a founder from its start, a joiner from its first
         welcome."""
-        return self._hearing.admitted
+        return self.identity.admitted
 
     # --- what others read ------------------------------------------------------------------------------------------
 
@@ -234,8 +234,9 @@ class Membership:
         """
         if not valid_tags(tags):
             raise ValueError("tags are pairs sorted by key, no key twice, at most 512 bytes in all")
-        self.identity.tags = tags
-        self._hearing.renew(now)
+        if not self._hearing.gone:
+            self.identity.tags = tags
+            self._hearing.renew(now)
         return self._actions.take()
 
     def pin(self, names: Iterable[str]) -> None:
@@ -444,6 +445,9 @@ class Membership:
             return
         pause = self._lateness.observe(due, now.mono)
         if pause == 0:
+            return
+        self._health.worsen()
+        if not self._lateness.excuses:
             return
         self._prober.void()
         self._relays.clear()

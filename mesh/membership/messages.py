@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from mesh.directives import Boot, Message
-from mesh.membership.identity import is_reachable, valid_name, valid_tags
+from mesh.membership.identity import MAX_STAMP, is_reachable, valid_name, valid_tags
 from mesh.membership.member import RANK, STATES, Member
 from mesh.wire import U32, U64, AddressText, Bounds, Length, Name, SessionId, StampInt, message, record
 
@@ -61,8 +61,8 @@ class Entry:
     tags: Annotated[tuple[Tag, ...], Length(0, 64)]
 
     def member(self) -> Member | None:
-        """The member, or None if its name, address or tags are such as no member may have."""
-        if not (valid_name(self.name) and is_reachable(self.address) and valid_tags(self.tags)):
+        """The member, or None if its name, boot, address or tags are such as no member may have."""
+        if not (self.boot.stamp < MAX_STAMP and valid_name(self.name) and is_reachable(self.address) and valid_tags(self.tags)):
             return None
         boot = Boot(self.boot.stamp, self.boot.session)
         return Member(self.name, boot, self.incarnation, STATES[self.rank], self.address, self.tags)

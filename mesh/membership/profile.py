@@ -4,7 +4,8 @@ Worked numbers are for `lan`, 30 members, a node in good health:
   - first detection by probes: e/(e-1) = 1.6 intervals in the mean, 1.6 s;
   - suspicion, fully confirmed: max(floor, factor x log10(N+1) x interval) = 4 x 1.49 x 1 s = 6.0 s;
   - suspicion, unconfirmed: stretch x that = 36 s;
-  - tellings of one rumour by one node: ceil(retransmit x log10(N+1)) = ceil(4 x 1.49) = 6;
+  - tellings of one rumour by one node: ceil(retransmit x log10(N+1)) = ceil(6 x 1.49) = 9, which leave any one member out
+    with (1 - 9/29)^28 = 3 in 100,000 (tellings go round, so they meet as many members);
   - every member probed by every other within 2N-1 intervals = 59 s.
 An evidence round (a refused datagram, a reset stream) bypasses suspicion and takes one or two round trips."""
 
@@ -51,7 +52,7 @@ class Profile:
     indirect: int = 3
     """Members that are asked to probe in our stead."""
     gossip_fanout: int = 3
-    retransmit: int = 4
+    retransmit: int = 6
     forget_after: int = 24 * 3_600 * SECOND
     """The dead and the left are listed for so long."""
 

@@ -99,7 +99,7 @@ class Registry:
         else:
             self._prober.forget(member)
             self._clock.forget(member.name)
-        self._tell(member, accuser, now)
+        self.tell(member, accuser, now)
         if change.visible:
             self._actions.emit(MemberChanged(member, previous))
         return True
@@ -113,6 +113,7 @@ class Registry:
             self._actions.add(Know(member.name, member.boot, member.address))
         if member.reachable and (previous is None or not previous.reachable):
             self._prober.ring.add(member.name)
+            self._ring.add(member.name)
 
     def forget_the_gone(self, now: Instant) -> None:
         """Drop those that have long been dead or left."""
@@ -133,9 +134,9 @@ class Registry:
 
     # --- suspicion -------------------------------------------------------------------------------------------------
 
-    def suspect(self, accused: Member, accuser: str, now: Instant) -> None:
-        """`accused` is in state suspect; `accuser` has said so of its own observation, or is empty if nobody is known
-        to."""
+    def suspect(self, accused: Member, accuser: str, now: Instant) -> bool:
+        """`accused` is in state suspect; `accuser` has said so of its own observation, or is empty if nobody is known to.
+        False if something later is known."""
         if self.apply(accused, now, accuser):
             shortest, longest, expected = self._profile.suspicion(self._table.standing)
             stretch = self._health.multiplier
@@ -145,12 +146,13 @@ class Registry:
         else:
             known = self._suspicions.get(accused.name)
             if known is None or (known.boot, known.incarnation) != (accused.boot, accused.incarnation):
-                return
-            if not accuser or not known.accuse(accuser):
-                return
+                return False
+            if not known.accuse(accuser):
+                return True
             running = known
-            self._tell(accused, accuser, now)
+            self.tell(accused, accuser, now)
         self._actions.arm(("suspicion", accused.name), max(now.mono, running.deadline()))
+        return True
 
     def convict(self, name: str, now: Instant) -> None:
         """A suspicion has run out."""
@@ -168,7 +170,10 @@ class Registry:
 
     # --- telling ---------------------------------------------------------------------------------------------------
 
-    def _tell(self, member: Member, accuser: str, now: Instant) -> None:
+    def tell(self, member: Member, accuser: str, now: Instant) -> None:
+        """Tell the others; of this process itself not before it is admitted, for another may hold its name."""
+        if member.name == self._identity.name and not self._identity.admitted:
+            return
         self._rumours.tell(member, accuser or None)
         if ("gossip",) not in self._actions.due:
             at = max(now.mono + FIRST_GOSSIP, self._gossiped + self._profile.gossip_interval)

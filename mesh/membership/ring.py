@@ -22,7 +22,9 @@ class Ring:
         self._next = 0
 
     def add(self, name: str) -> None:
-        """A member that was not reachable before."""
+        """A member that was not reachable before. One whose turn is still to come keeps it, or flapping would make the ring long."""
+        if name in self._names[self._next :]:
+            return
         place = self._random.randint(0, len(self._names))
         self._names.insert(place, name)
         if place < self._next:

@@ -4,8 +4,8 @@ The window shrinks from `longest` to `shortest` as distinct members confirm the 
 
     window(c) = longest - (longest - shortest) x log(c+1) / log(expected+1)
 
-Rules: an accuser counts once, so an echo of one's own suspicion is no confirmation; confirmations only shorten; a later
-incarnation of the subject is another suspicion."""
+Rules: an accuser counts once, so an echo of one's own suspicion is no confirmation; who merely passes an accusation on is no
+accuser; confirmations only shorten; a later incarnation of the subject is another suspicion."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class Suspicion:
     accusers: dict[str, None] = field(default_factory=dict)
 
     def accuse(self, name: str) -> bool:
-        """Count an accuser; False if it is known, or if no more are needed: then the news need not go further."""
-        if name in self.accusers or len(self.accusers) > self.expected:
+        """Count an accuser; False if it is none (an empty name), is known, or if no more are needed: then the news need not go
+        further."""
+        if not name or name in self.accusers or len(self.accusers) > self.expected:
             return False
         self.accusers[name] = None
         return True

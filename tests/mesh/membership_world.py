@@ -40,6 +40,7 @@ MS = 1_000_000
 SECOND = 1_000 * MS
 WALL = 1_700_000_000_000
 DATAGRAM = 1_150
+CONNECT = 5 * SECOND
 
 Law = Callable[["Process", Member | None, Member], str | None]
 
@@ -90,14 +91,12 @@ class World:
         loss: float = 0.0,
         delay: tuple[int, int] = (1 * MS, 10 * MS),
         profile: Profile = LAN,
-        refusals: bool = True,
         part: type[Membership] = Membership,
     ) -> None:
         self.random = Random(seed)
         self.loss = loss
         self.delay = delay
         self.profile = profile
-        self.refusals = refusals
         self.part = part
         self.now = 0
         self.processes: list[Process] = []
@@ -105,6 +104,10 @@ class World:
         self.blocked: Callable[[Process, Process], bool] = lambda one, other: False
         self.muted: Callable[[Process, Process], bool] = lambda sender, receiver: False
         """Datagrams only."""
+        self.dark: set[str] = set()
+        """Addresses of machines without power."""
+        self.failing: dict[str, str] = {}
+        """Addresses that no stream reaches, and the reason that the driver or the handshake gives."""
         self.false_deaths: list[tuple[int, str, str]] = []
         self.violations: list[str] = []
         self.datagrams = 0
@@ -189,11 +192,19 @@ class World:
         return all((member := p.part.get(name)) is not None and member.state is state for p in self.living() if p.name != name)
 
     def kill(self, process: Process) -> None:
+        """The process ends; its machine refuses what comes for it, and closes its streams."""
         process.alive = False
         if self.at.get(process.address) is process:
             del self.at[process.address]
         for channel in list(process.streams):
-            self._far_end(process, channel, "reset")
+            self._far_end(process, channel, "closed")
+
+    def cut_power(self, process: Process) -> None:
+        """The machine ends: nothing answers, nothing refuses, no stream is closed."""
+        process.alive = False
+        self.dark.add(process.address)
+        if self.at.get(process.address) is process:
+            del self.at[process.address]
 
     def stop(self, process: Process) -> None:
         """Leave gracefully, then exit."""
@@ -304,7 +315,7 @@ class World:
         def arrive() -> None:
             receiver = self.at.get(address)
             if receiver is None:
-                if self.refusals and sender.alive:
+                if address not in self.dark and sender.alive:
                     self.later(self._delay(), lambda: self.event(sender, Refused(address)))
                 return
             if self.blocked(sender, receiver) or self.muted(sender, receiver) or receiver.session != session:
@@ -338,10 +349,14 @@ class World:
             other = self.at.get(address)
             if other is process:
                 down("itself")
+            elif address in self.failing:
+                down(self.failing[address])
+            elif other is None and address in self.dark:
+                self.later(CONNECT, lambda: down("silent"))
             elif other is None:
                 down("refused")
             elif self.blocked(process, other) or self.blocked(other, process) or other.paused:
-                self.later(5 * SECOND, lambda: down("silent"))
+                self.later(CONNECT, lambda: down("silent"))
             else:
                 process.streams[near] = Stream(other, far)
                 other.streams[far] = Stream(process, near)

@@ -84,10 +84,9 @@ def test_a_kill_is_known_to_all_by_evidence(count: int) -> None:
 @pytest.mark.parametrize("count", [2, 5, 12])
 def test_a_silent_death_is_known_by_suspicion(count: int) -> None:
     """No refusals: a machine that lost power."""
-    world = World(count, refusals=False, loss=0.05)
+    world = World(count, loss=0.05)
     victim = world.mesh(count)[0]
-    world.kill(victim)
-    victim.streams.clear()
+    world.cut_power(victim)
     world.run_until(lambda: world.known_as(victim.name, State.DEAD), 60 * SECOND)
     assert sum(p.part.stats().get("deaths_by_evidence", 0) for p in world.living()) == 0
     sound(world)
@@ -162,7 +161,7 @@ def test_a_partition_beyond_every_memory_heals() -> None:
 @pytest.mark.parametrize("known_dead", [False, True])
 @pytest.mark.parametrize("wall_offset", [0, -HOUR // MS])
 def test_a_restart_under_the_same_name_is_alive_everywhere(known_dead: bool, wall_offset: int) -> None:
-    world = World(12, refusals=known_dead)
+    world = World(12)
     made = world.mesh(6)
     victim = made[3]
     world.kill(victim)
