@@ -1,0 +1,195 @@
+"""Whole mesh nodes in a world: every message encoded and sealed for real.
+
+The founders are the first `expect` names; the others join through the seeds and do not vote. A peer is one running process;
+after a restart there is another one under the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.assembly import Assembly, Settings, build
+from crdt.store import Store
+from mesh.directives import Address, Directives
+from mesh.driver import NodeLike
+from mesh.membership import LAN, Profile, State
+from mesh.values import encode_value
+from simulations.network import Conditions
+from simulations.process import Process
+from simulations.world import SECOND, World
+
+__all__ = ["SECRET", "Cluster", "SimPeer"]
+
+SECRET = "a secret of the simulated mesh, 32 bytes and more"
+
+Build = Callable[..., Assembly]
+
+
+class SimPeer:
+    """One running node, and what a service would do with it."""
+
+    def __init__(self, process: Process, assembly: Assembly) -> None:
+        self.process = process
+        self.assembly = assembly
+        self.name = assembly.identity.name
+
+    def __repr__(self) -> str:
+        return repr(self.process)
+
+    @property
+    def store(self) -> Store:
+        return self.assembly.store
+
+    def perform(self, part: Any, directives: Directives) -> None:
+        self.process.command(part, directives)
+
+    def put(self, key: str, value: Any, *, ttl_ms: int = 0, bound: str | None = None) -> int:
+        """The stamp of the write."""
+        replication = self.assembly.replication
+        stamp, directives = replication.put(
+            key, encode_value(value), self.process.instant(), ttl_ms=ttl_ms, bound=bound
+        )  # fmt: skip
+        self.perform(replication, directives)
+        return stamp
+
+    def delete(self, key: str) -> int:
+        replication = self.assembly.replication
+        stamp, directives = replication.put(key, None, self.process.instant())
+        self.perform(replication, directives)
+        return stamp
+
+    def add(self, counter: str, n: int) -> None:
+        replication = self.assembly.replication
+        self.perform(replication, replication.add(counter, n, self.process.instant()))
+
+    def acquire(self, key: str, *, ttl: int = SECOND, wait: bool = True, renew: bool = True, kind: str = "lock") -> int:
+        """The number of the request; what comes of it is published."""
+        holder = self.assembly.agreed.holder
+        request = holder.next_request()
+        directives = holder.acquire(
+            request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=self.process.instant()
+        )  # fmt: skip
+        self.perform(holder, directives)
+        return request
+
+    def tell_holder(self, what: str, request: int) -> None:
+        """`release`, `cancel`, `renew` or `bind`."""
+        holder = self.assembly.agreed.holder
+        self.perform(holder, getattr(holder, what)(request, self.process.instant()))
+
+    def holds(self, request: int) -> bool:
+        """Whether it believes in that lease now, by its own clock: also while it is paused, as its clock runs on."""
+        return self.process.alive and self.assembly.agreed.holder.valid(request, self.process.instant())
+
+
+class Cluster:
+    """Parameters
+    ----------
+    names: of the nodes, and of their machines.
+    expect: how many of them found the mesh; by default up to five.
+    seeds: how many addresses, from the first, everyone is given; the founders at least.
+    make: builds a node; a planted fault is a builder that breaks something.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        names: Sequence[str] | int,
+        *,
+        expect: int | None = None,
+        seeds: int = 0,
+        profile: Profile = LAN,
+        parameters: Parameters = DEFAULT_PARAMETERS,
+        make: Build = build,
+    ) -> None:
+        self.world = world
+        self.names = [f"n{number}" for number in range(names)] if isinstance(names, int) else list(names)
+        self.expect = expect or min(5, len(self.names))
+        self.profile = profile
+        self.parameters = parameters
+        self.make = make
+        self.fresh = True
+        """What a founder that starts now says: the operator's word that no lock of this mesh is alive."""
+        self.peers: dict[str, SimPeer] = {}
+        """The last process of each name."""
+        machines = [world.machine(name, self._program) for name in self.names]
+        self.seeds: tuple[Address, ...] = tuple(
+            [machine.address for machine in machines[: max(self.expect, seeds)]]
+        )  # fmt: skip
+
+    def _program(self, process: Process) -> NodeLike:
+        sources = process.sources()
+        name = process.disk.setdefault("name", process.machine)
+        founder = process.machine in self.names[: self.expect]
+        settings = Settings(
+            name=name,
+            address=process.address,
+            seeds=self.seeds,
+            secrets=(SECRET,),
+            expect=self.expect if founder else 1,
+            voter=founder,
+            fresh=self.fresh and founder,
+            profile=self.profile,
+            parameters=self.parameters,
+        )
+        assembly = self.make(
+            settings, session=sources.session, entropy=sources.entropy, random=sources.random, now=sources.now
+        )  # fmt: skip
+        self.peers[process.machine] = SimPeer(process, assembly)
+        return assembly.node
+
+    # --- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self, *, apart: int = 0) -> None:
+        """Boot everyone, one each `apart` ns; restarts from then on are not `fresh`."""
+        for number, name in enumerate(self.names):
+            self.world.after(number * apart, self._boot, name)
+        self.world.run(len(self.names) * apart)
+        self.fresh = False
+
+    def _boot(self, name: str) -> None:
+        if self.world.machines[name].process is None:
+            self.world.boot(name)
+
+    def form(self, *, within: int = 60 * SECOND) -> None:
+        """Start everyone on a good network, and wait until the mesh is whole: members, and the roster."""
+        self.start()
+        if self.world.run_until(self.whole, within) is None:
+            raise AssertionError(f"seed {self.world.seed}: no whole mesh within {within / SECOND} s: {self.unseen()[:10]}")
+
+    def living(self) -> list[SimPeer]:
+        """Those whose process runs and is not paused, by name."""
+        return [peer for peer in self.peers.values() if peer.process.running]
+
+    def peer(self, name: str) -> SimPeer:
+        return self.peers[name]
+
+    # --- what everyone knows -------------------------------------------------------------------------------------------
+
+    def unseen(self) -> list[tuple[str, str, str]]:
+        """(observer, name, how it is seen) of every living pair that do not see each other alive under the right boot."""
+        living = self.living()
+        wrong = []
+        for observer in living:
+            membership = observer.assembly.membership
+            for peer in living:
+                member = membership.get(peer.name)
+                if member is None:
+                    wrong.append((observer.name, peer.name, "unknown"))
+                elif member.state is not State.ALIVE or member.boot != peer.assembly.identity.boot:
+                    wrong.append((observer.name, peer.name, f"{member.state} boot {member.boot.stamp}"))
+        return wrong
+
+    def whole(self) -> bool:
+        """Whether everyone who should live does, sees all others alive, and knows the roster."""
+        return (
+            len(self.living()) == len(self.names)
+            and all(peer.assembly.agreed.birth.roster is not None for peer in self.living())
+            and not self.unseen()
+        )
+
+    def set_loss(self, loss: float, *, duplicate: float = 0.0, reorder: float = 0.0) -> None:
+        """On every link that no rule covers."""
+        conditions = self.world.network.conditions
+        self.world.network.set_conditions(Conditions(conditions.latency, loss, duplicate, reorder, conditions.held))

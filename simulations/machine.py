@@ -1,0 +1,37 @@
+"""A simulated machine: clocks, a disk, sockets' bounds, and at most one process of its program at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mesh.directives import Address
+from mesh.driver import NodeLike
+from simulations.clocks import MachineClocks
+from simulations.process import Process
+
+__all__ = ["Machine", "Program"]
+
+Program = Callable[[Process], NodeLike]
+"""Makes the node of a process that starts; `process.sources()` and `process.disk` are what it has."""
+
+
+class Machine:
+    """Parameters
+    ----------
+    socket_bytes: what the kernel holds of datagrams for a process that does not read; each costs its size and 768 bytes."""
+
+    __slots__ = ("address", "boots", "clocks", "disk", "host", "name", "process", "program", "socket_bytes", "up")
+
+    def __init__(self, name: str, address: Address, program: Program, clocks: MachineClocks, socket_bytes: int) -> None:
+        self.name = name
+        self.address = address
+        self.host = address.rpartition(":")[0]
+        self.program = program
+        self.clocks = clocks
+        self.socket_bytes = socket_bytes
+        self.disk: dict[str, Any] = {}
+        self.process: Process | None = None
+        self.boots = 0
+        self.up = True
+        """Whether it has power; without a process, a machine that is up refuses."""

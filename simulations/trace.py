@@ -1,0 +1,87 @@
+"""What happened in a world: a ring of the last events, and a running digest over all of them, byte for byte.
+
+A line is (true time ns, machine, kind, text, bytes). Two runs with equal digests were the same, to the last sealed byte; two
+runs that should be and are not differ first where their whole traces (`follow`) do.
+
+The kinds: boot stop crash halt pause resume fault / send recv lost cut full refused / dial accept connected write read
+close end / event command."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple
+
+from mesh.directives import Event
+
+__all__ = ["Line", "Trace"]
+
+BATCH = 256
+RING = 4_096
+
+
+class Line(NamedTuple):
+    at: int
+    machine: str
+    kind: str
+    text: str
+    data: bytes | Event
+
+    def digested(self) -> bytes:
+        """An event counts by its class: what it holds came from bytes that count."""
+        data = self.data if type(self.data) is bytes else type(self.data).__name__.encode()
+        return f"{self.at} {self.machine} {self.kind} {self.text} {len(data)} ".encode() + data
+
+    def __str__(self) -> str:
+        if type(self.data) is bytes:
+            data = f"{len(self.data)} bytes {blake2b(self.data, digest_size=6).hexdigest()}" if self.data else ""
+        else:
+            data = repr(self.data)
+        return f"{self.at / 1e9:14.9f}  {self.machine:8} {self.kind:9} {self.text:28} {data}".rstrip()
+
+
+class Trace:
+    """Parameters
+    ----------
+    ring: lines that are kept."""
+
+    __slots__ = ("_hash", "_pending", "_sinks", "lines", "ring")
+
+    def __init__(self, ring: int = RING) -> None:
+        self.ring: deque[Line] = deque(maxlen=ring)
+        self.lines = 0
+        self._hash = blake2b(digest_size=16)
+        self._pending: list[Line] = []
+        self._sinks: tuple[Callable[[Line], None], ...] = ()
+
+    def follow(self, sink: Callable[[Line], None]) -> None:
+        """Call `sink` with every line from now on."""
+        self._sinks = (*self._sinks, sink)
+
+    def add(self, at: int, machine: str, kind: str, text: str = "", data: bytes | Event = b"") -> None:
+        line = Line(at, machine, kind, text, data)
+        pending = self._pending
+        pending.append(line)
+        if len(pending) >= BATCH:
+            self._settle()
+        for sink in self._sinks:
+            sink(line)
+
+    def _settle(self) -> None:
+        pending = self._pending
+        self._hash.update(b"".join([line.digested() for line in pending]))
+        self.ring.extend(pending)
+        self.lines += len(pending)
+        pending.clear()
+
+    def digest(self) -> str:
+        """Of every line so far."""
+        self._settle()
+        return self._hash.hexdigest()
+
+    def last(self, count: int = 60, *, machine: str = "", kind: str = "") -> str:
+        """The last lines of the ring, readable; of one machine or kind only, if it is given."""
+        self._settle()
+        found = [line for line in self.ring if (not machine or line.machine == machine) and (not kind or line.kind == kind)]
+        return "\n".join(map(str, found[-count:]))

@@ -1,0 +1,209 @@
+"""The simulated world: machines, a network between them, and true time. No sockets, no Trio, no real clock.
+
+Everything happens in one heap of events, and every choice comes from the seed: the same seed and the same calls give the same
+world, to the last sealed byte. What a program may do to it is in the methods below; faults as data are in
+`simulations.faults`, whole mesh nodes in `simulations.cluster`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mesh.directives import Address, Event
+from simulations.clocks import MachineClocks
+from simulations.datagrams import Datagrams
+from simulations.dice import seed_of
+from simulations.machine import Machine, Program
+from simulations.network import Conditions, Network
+from simulations.observer import Observer
+from simulations.process import Process
+from simulations.schedule import Schedule
+from simulations.streams import Streams
+from simulations.trace import Trace
+
+__all__ = ["MS", "SECOND", "SOCKET_BYTES", "World"]
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+SOCKET_BYTES = 425_984
+"""What an unprivileged process gets for a datagram socket at most, on an ordinary Linux."""
+UPTIME = 100_000 * SECOND
+
+
+class World:
+    """Parameters
+    ----------
+    seed: of everything.
+    conditions: of every link that no rule covers.
+    """
+
+    def __init__(self, seed: int, *, conditions: Conditions | None = None) -> None:
+        self.seed = seed
+        self.schedule = Schedule()
+        self.trace = Trace()
+        self.network = Network(seed, conditions or Conditions(), self._network_changed)
+        self.machines: dict[str, Machine] = {}
+        self._places: dict[Address, Machine] = {}
+        self.datagrams = Datagrams(self.schedule, self.network, self.trace, self._places)
+        self.streams = Streams(self.schedule, self.network, self.trace, self._places)
+        self._observers: dict[str, tuple[Callable[..., None], ...]] = dict.fromkeys(SEEN, ())
+
+    # --- time ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """True time, ns."""
+        return self.schedule.now
+
+    def at(self, time: int, action: Callable[..., None], *args: Any) -> None:
+        """Call `action` at a true time."""
+        self.schedule.at(time, action, *args)
+
+    def after(self, delay: int, action: Callable[..., None], *args: Any) -> None:
+        """Call `action` so many ns from now."""
+        self.schedule.after(delay, action, *args)
+
+    def run(self, duration: int) -> None:
+        """Let so many ns go by. What goes wrong inside says the seed and the moment."""
+        self.run_to(self.now + duration)
+
+    def run_to(self, end: int) -> None:
+        try:
+            self.schedule.run_to(end)
+        except Exception as problem:
+            problem.add_note(f"world seed {self.seed} at {self.now} ns; the last events:\n{self.trace.last(40)}")
+            raise
+
+    def run_until(self, condition: Callable[[], bool], within: int, step: int = 20 * MS) -> int | None:
+        """Run until the condition holds, looked at every `step`; the ns that it took, or None if `within` went by."""
+        begun = self.now
+        while not condition():
+            if self.now - begun >= within:
+                return None
+            self.run(step)
+        return self.now - begun
+
+    # --- machines ------------------------------------------------------------------------------------------------------
+
+    def machine(self, name: str, program: Program, *, address: Address | None = None) -> Machine:
+        """Add a machine that runs nothing yet."""
+        if name in self.machines:
+            raise ValueError(f"there is a machine {name!r} already")
+        number = len(self.machines)
+        address = address or f"10.0.{number // 250}.{number % 250 + 1}:7946"
+        if address in self._places:
+            raise ValueError(f"the address {address} is taken by {self._places[address].name!r}")
+        clocks = MachineClocks(UPTIME + seed_of(self.seed, "uptime", name) % UPTIME)
+        machine = Machine(name, address, program, clocks, SOCKET_BYTES)
+        self.machines[name] = self._places[address] = machine
+        return machine
+
+    def boot(self, name: str) -> Process:
+        """Start the machine's program; power it up first, if need be."""
+        machine = self.machines[name]
+        if machine.process is not None:
+            raise ValueError(f"{machine.process} is running")
+        machine.up = True
+        machine.boots += 1
+        process = Process(
+            name, machine.address, machine.boots, machine.disk, self.seed, machine.clocks,
+            self.schedule, self.trace, self, machine.socket_bytes,
+        )  # fmt: skip
+        machine.process = process
+        self.trace.add(self.now, name, "boot", str(machine.boots))
+        node = machine.program(process)
+        for saw in self._observers["booted"]:
+            saw(process)
+        process.start(node)
+        return process
+
+    def stop(self, name: str) -> None:
+        """Let the process leave gracefully: it says its last, and exits. Nothing if it does not run, or is paused."""
+        process = self.machines[name].process
+        if process is not None and process.running:
+            self.trace.add(self.now, name, "stop")
+            process.stop()
+
+    def kill(self, name: str, *, power: bool = False, wipe: bool = False) -> None:
+        """End the process as SIGKILL does; with `power` the whole machine, with `wipe` its disk is lost too."""
+        machine = self.machines[name]
+        self.trace.add(self.now, name, "crash", f"{'power ' if power else ''}{'wiped' if wipe else ''}")
+        if machine.process is not None:
+            self._end(machine.process, power=power)
+        machine.up = not power
+        if wipe:
+            machine.disk.clear()
+
+    def _end(self, process: Process, *, power: bool = False) -> None:
+        process.end()
+        self.machines[process.machine].process = None
+        self.streams.gone(process, power=power)
+        for saw in self._observers["died"]:
+            saw(process)
+
+    def pause(self, name: str) -> Process | None:
+        """As SIGSTOP does; None if nothing runs there, or it is paused already."""
+        process = self.machines[name].process
+        if process is None or process.paused:
+            return None
+        self.trace.add(self.now, name, "pause")
+        process.pause()
+        return process
+
+    def resume(self, process: Process) -> None:
+        """As SIGCONT does."""
+        if process.alive and process.paused:
+            self.trace.add(self.now, process.machine, "resume")
+            process.resume()
+
+    def set_rate(self, name: str, ppm: int) -> None:
+        """The machine's monotonic clock gains so many parts per million from now on."""
+        machine = self.machines[name]
+        machine.clocks.set_rate(ppm, self.now)
+        if machine.process is not None and not machine.process.paused:
+            machine.process.rearm()
+
+    # --- observers -----------------------------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer) -> None:
+        """Show it what happens from now on."""
+        for name, known in self._observers.items():
+            if getattr(type(observer), name) is not getattr(Observer, name):
+                self._observers[name] = (*known, getattr(observer, name))
+
+    # --- what processes ask (simulations.process.Wire) -------------------------------------------------------------------
+
+    def transmit(self, process: Process, address: Address, data: bytes) -> None:
+        for saw in self._observers["transmitted"]:
+            saw(process, address, data)
+        self.datagrams.send(process, address, data)
+
+    def connect(self, process: Process, stream: int, address: Address) -> None:
+        self.streams.connect(process, stream, address)
+
+    def write(self, process: Process, stream: int, data: bytes) -> None:
+        for saw in self._observers["wrote"]:
+            saw(process, stream, data)
+        self.streams.write(process, stream, data)
+
+    def close(self, process: Process, stream: int) -> None:
+        self.streams.close(process, stream)
+
+    def published(self, process: Process, event: Event) -> None:
+        self.trace.add(self.now, process.machine, "event", "", event)
+        for saw in self._observers["published"]:
+            saw(process, event)
+
+    def stepped(self, process: Process) -> None:
+        for saw in self._observers["stepped"]:
+            saw(process)
+
+    def exited(self, process: Process) -> None:
+        if process.alive:
+            self._end(process)
+
+    def _network_changed(self) -> None:
+        self.streams.network_changed()
+
+
+SEEN = ("booted", "died", "stepped", "published", "transmitted", "wrote")
