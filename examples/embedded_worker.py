@@ -40,6 +40,10 @@ class Pace:
                     self.seconds = max(0.0, float(event.value))
 
 
+def count_reports(directory: Path) -> int:
+    return sum(1 for _ in directory.glob("report-*"))
+
+
 def write_next(directory: Path, token: int, author: str) -> int:
     """Write the next report under a fencing token; its number. No checkpoint inside: the token is what guards it."""
     guard = directory / "token"
@@ -47,7 +51,7 @@ def write_next(directory: Path, token: int, author: str) -> int:
     if token < highest:
         raise RuntimeError(f"token {token} is below {highest}: this worker's lock is long another's")
     guard.write_text(str(token))
-    number = 1 + sum(1 for _ in directory.glob("report-*"))
+    number = 1 + count_reports(directory)
     with (directory / f"report-{number:04}").open("x") as report:
         report.write(f"{author} {token}\n")
     return number
@@ -63,16 +67,14 @@ async def work(peer: Peer, directory: Path, reports: int) -> None:
         number = 0
         while number < reports:
             async with peer.lock("reports/next", ttl=5) as held:
-                number = sum(1 for _ in directory.glob("report-*"))
+                number = count_reports(directory)
                 if number < reports:
                     number = write_next(directory, held.token, peer.name)
                     written.add(1)
                     print(f"{peer.name} wrote report {number}", flush=True)
             await trio.sleep(pace.seconds)
         nursery.cancel_scope.cancel()
-    with trio.move_on_after(10):  # what the others added may still be on its way
-        while written.value < reports:
-            await trio.sleep(0.05)
+    await peer.synced()  # what the others added may still be on its way
     print(f"{peer.name}: {written.value} reports in all", flush=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from coordination.agreed.acceptor import Acceptor, Kept, Register
+from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.agreed import Agreed, build_agreed
 from coordination.agreed.belief import Belief
 from coordination.agreed.desk import Change, Desk
@@ -14,6 +14,7 @@ from coordination.agreed.holder import Holder
 from coordination.agreed.messages import RenewItem
 from coordination.agreed.owner import Owner
 from coordination.agreed.placement import Group
+from coordination.agreed.register import Kept, Register
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.tickets import Ticket
 from coordination.agreed.values import Holding, LeaseId, Value

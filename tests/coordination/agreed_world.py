@@ -100,9 +100,16 @@ class World:
     build: Callable[..., Agreed] = staticmethod(build_agreed)
 
     def __init__(
-        self, seed: int, *, voters: int = 3, fresh: bool = True, loss: float = 0.0,
-        latency: tuple[int, int] = (MS // 5, 3 * MS), clients: int = 0, build: Callable[..., Agreed] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        seed: int,
+        *,
+        voters: int = 3,
+        fresh: bool = True,
+        loss: float = 0.0,
+        latency: tuple[int, int] = (MS // 5, 3 * MS),
+        clients: int = 0,
+        build: Callable[..., Agreed] | None = None,
+    ) -> None:
         self.random = random.Random(seed)
         self.seed = seed
         self.now = 0
@@ -124,9 +131,11 @@ class World:
         for index in range(voters + clients):
             name = f"n{index}"
             self.nodes[name] = Node(
-                name, 1 + self.random.uniform(-0.0099, 0.0099), self.random.randrange(10**6 * S),
+                name,
+                1 + self.random.uniform(-0.0099, 0.0099),
+                self.random.randrange(10**6 * S),
                 self.random.randrange(-200, 200),
-            )  # fmt: skip
+            )
         for name in self.nodes:
             self.start(name, fresh=fresh)
 
@@ -178,10 +187,17 @@ class World:
         identity = Self_(name, node.boot)
         founder = index < self.voters
         node.parts = self.build(
-            identity, WorldView(self, name), node.clock, random.Random(self.random.random()),
-            expect=self.voters if founder else 1, voter=founder, fresh=fresh, networked=self.voters > 1,
-            seeds=self.voters if self.voters > 1 else 0, parameters=PARAMETERS,
-        )  # fmt: skip
+            identity,
+            WorldView(self, name),
+            node.clock,
+            random.Random(self.random.random()),
+            expect=self.voters if founder else 1,
+            voter=founder,
+            fresh=fresh,
+            networked=self.voters > 1,
+            seeds=self.voters if self.voters > 1 else 0,
+            parameters=PARAMETERS,
+        )
         node.routes = {kind: part for part in node.parts for kind in part.messages}
         for part in node.parts:
             self.perform(node, part, part.start(self.instant(node)))
@@ -311,9 +327,10 @@ class World:
         worker = Worker(name, holder.next_request(), key, "asking", wait, since=self.now)
         node.workers[worker.request] = worker
         self.perform(
-            node, holder,
+            node,
+            holder,
             holder.acquire(worker.request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=self.instant(node)),
-        )  # fmt: skip
+        )
         return worker
 
     def command(self, worker: Worker, what: str) -> None:
@@ -373,9 +390,7 @@ class World:
         return all(node.parts is None or node.parts.birth.roster is not None for node in self.nodes.values())
 
 
-FAULT_KINDS = (
-    "crash", "pause", "cut", "one_way", "isolate", "heal", "jump", "lie", "crash_all", "roll", "stall", "thin"
-)  # fmt: skip
+FAULT_KINDS = ("crash", "pause", "cut", "one_way", "isolate", "heal", "jump", "lie", "crash_all", "roll", "stall", "thin")
 
 
 def stress(seed: int, *, build: Callable[..., Agreed] | None = None, duration: int = 12 * S, final: bool = True) -> World:
@@ -384,9 +399,13 @@ def stress(seed: int, *, build: Callable[..., Agreed] | None = None, duration: i
     voters = dice.choice([3, 3, 3, 5])
     latency = dice.choice([(MS // 5, 2 * MS), (MS, 20 * MS), (MS // 5, 80 * MS)])
     world = World(
-        seed, voters=voters, loss=dice.choice([0, 0, 0.02, 0.15]), latency=latency, clients=dice.choice([0, 1]),
+        seed,
+        voters=voters,
+        loss=dice.choice([0, 0, 0.02, 0.15]),
+        latency=latency,
+        clients=dice.choice([0, 1]),
         build=build,
-    )  # fmt: skip
+    )
     if not world.run_until(world.founded, 60 * S):
         raise Violation(f"birth: no roster after 60 s, seed {seed}")
     keys = ["lock/a", "lock/b"][: dice.choice([1, 1, 2])]
@@ -402,9 +421,13 @@ def stress(seed: int, *, build: Callable[..., Agreed] | None = None, duration: i
             return
         ttl = dice.choice([S // 2, S, 2 * S, 3 * S])
         worker = world.acquire(
-            name, dice.choice(keys), ttl=ttl, wait=dice.random() < 0.8, renew=dice.random() < 0.7,
+            name,
+            dice.choice(keys),
+            ttl=ttl,
+            wait=dice.random() < 0.8,
+            renew=dice.random() < 0.7,
             kind=dice.choice(["lock", "lease"]),
-        )  # fmt: skip
+        )
         patience = dice.choice([dice.randrange(1, 60) * MS, dice.randrange(1, 3000) * MS, 20 * S])
         hold = dice.choice([0, dice.randrange(1, 100) * MS, dice.randrange(1, 4000) * MS])
         watch(worker, world.now + patience, hold, -1)

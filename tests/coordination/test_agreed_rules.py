@@ -18,7 +18,7 @@ from coordination.agreed.messages import (
     RenewItem,
 )
 from coordination.agreed.placement import Placement
-from coordination.agreed.proposer import Round
+from coordination.agreed.round import Round
 from coordination.agreed.roster import RosterValue, found
 from coordination.agreed.tickets import Queue, Ticket
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
@@ -79,9 +79,17 @@ def holding(identity: LeaseId, serial: int = 1, ttl: int = S) -> Holding:
 
 
 def accept(
-    part: Acceptor, at_ballot: Ballot, held: Holding | None, ms: int, *, wait: int = S, granting: bool = True,
-    ends: tuple[LeaseId, ...] = (), boots: tuple[Boot, ...] = BOOTS, rests: int = 0,
-) -> Accepted | Rejected | None:  # fmt: skip
+    part: Acceptor,
+    at_ballot: Ballot,
+    held: Holding | None,
+    ms: int,
+    *,
+    wait: int = S,
+    granting: bool = True,
+    ends: tuple[LeaseId, ...] = (),
+    boots: tuple[Boot, ...] = BOOTS,
+    rests: int = 0,
+) -> Accepted | Rejected | None:
     value = Value((held,), b"") if held is not None else FREE
     waits = (wait,) if held is not None else ()
     message = Accept("lock/x", at_ballot, boots, rests, value, waits, 0 if held and granting else -1, ends)

@@ -1,0 +1,249 @@
+"""Locks and leases by the API, over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from coordination import BadKey, BadTTL, LeaseLost, NotHolding, Peer, open_peer
+from coordination.agreed.acceptor import Acceptor
+from tests.coordination.meshes import joined, mesh_of, until
+
+
+async def test_one_holder_at_a_time_and_rising_tokens() -> None:
+    async with mesh_of(3) as peers:
+        inside = 0
+        tokens: list[int] = []
+
+        async def work(peer: Peer) -> None:
+            nonlocal inside
+            lock = peer.lock("l", ttl=5)
+            for _ in range(30):
+                async with lock as held:
+                    inside += 1
+                    assert inside == 1
+                    await trio.lowlevel.checkpoint()
+                    tokens.append(held.token)
+                    assert held.valid() and 0 < held.remaining() <= 5
+                    inside -= 1
+                assert not held.valid() and held.remaining() == 0.0
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for peer in (*peers, *peers):
+                    nursery.start_soon(work, peer)
+        assert len(tokens) == 180
+        assert tokens == sorted(set(tokens))
+
+
+async def test_try_acquire_renew_release() -> None:
+    async with mesh_of(3) as (a, b, _):
+        held = await a.lock("l", ttl=5).try_acquire()
+        assert held is not None
+        assert await b.lock("l", ttl=5).try_acquire() is None
+        before = held.remaining()
+        await trio.sleep(0.05)
+        assert held.remaining() < before
+        await held.renew()
+        assert held.remaining() > before - 0.04
+        await held.release()
+        await held.release()
+        with pytest.raises(LeaseLost, match="released"):
+            await held.renew()
+        with trio.fail_after(2):
+            other = await b.lock("l", ttl=5).acquire()
+        assert other.token > held.token
+        await other.release()
+
+
+async def test_a_lock_that_is_not_renewed_ends() -> None:
+    async with mesh_of(3) as (a, b, _):
+        held = await a.lock("l", ttl=0.5).acquire()
+        began = trio.current_time()
+        async with b.lock("l", ttl=5) as other:
+            assert not held.valid()
+            assert 0.3 < trio.current_time() - began < 0.9
+            assert other.token > held.token
+        with pytest.raises(LeaseLost):
+            await held.renew()
+        await held.release()
+
+
+async def test_a_lost_lease_cancels_the_body_before_another_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mesh_of(3) as (a, b, _):
+        ended: list[float] = []
+
+        async def hold() -> None:
+            with pytest.raises(LeaseLost):
+                async with a.lock("l", ttl=1.0):
+                    monkeypatch.setattr(Acceptor, "_renew", lambda *_: None)  # nobody renews any more
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        ended.append(trio.current_time())
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hold)
+                await trio.sleep(0.1)
+                held = await b.lock("l", ttl=1.0).acquire()
+                granted = trio.current_time()
+                await held.release()
+        assert ended and ended[0] < granted
+
+
+async def test_an_error_of_the_body_leaves_bare_and_the_lock_is_free() -> None:
+    async with mesh_of(3) as (a, b, _):
+        with pytest.raises(ZeroDivisionError):
+            async with a.lock("l"):
+                raise ZeroDivisionError
+        with trio.fail_after(1):
+            async with b.lock("l"):
+                pass
+
+
+async def test_what_a_lease_binds_goes_with_it() -> None:
+    async with mesh_of(3) as peers:
+        a, b, c = peers
+        async with a.lease(ttl=5) as lease:
+            await a.kv.put("workers/a", "active", lease=lease)
+            for peer in peers:
+                await until(lambda peer=peer: peer.kv.get("workers/a") == "active")  # type: ignore[misc]
+            entry = c.kv.entry("workers/a")
+            assert entry is not None and entry.lease is not None
+            async with b.watch(key="workers/a") as changes:
+                watcher = aiter(changes)
+                assert lease.valid() and lease.remaining() > 3
+                await a.kv.put("workers/a", "busy", lease=lease)
+                event = await anext(watcher)
+                assert event.value == "busy"
+        for peer in peers:
+            await until(lambda peer=peer: peer.kv.get("workers/a") is None)  # type: ignore[misc]
+        with pytest.raises(NotHolding):
+            await a.kv.put("workers/a", "late", lease=lease)
+
+
+async def test_a_lock_binds_too() -> None:
+    async with mesh_of(3) as peers:
+        async with peers[0].lock("l", ttl=5) as held:
+            await peers[0].kv.put("leader", "p0", lease=held)
+            await until(lambda: peers[1].kv.get("leader") == "p0")
+        await until(lambda: all(peer.kv.get("leader") is None for peer in peers))
+
+
+async def test_bound_keys_of_a_dead_process_go() -> None:
+    async with mesh_of(3) as peers:
+        with trio.CancelScope() as scope:
+            async with joined(peers[0], "mortal") as mortal, mortal.lease(ttl=1.0) as lease:
+                await mortal.kv.put("workers/mortal", 1, lease=lease)
+                await until(lambda: peers[2].kv.get("workers/mortal") == 1)
+                # It neither releases nor says goodbye.
+                mortal._core.driver.deaf = True
+                mortal._core.assembly.node.take = list  # type: ignore[method-assign]
+                await until(lambda: all(peer.kv.get("workers/mortal") is None for peer in peers), within=4)
+                scope.cancel()
+                await trio.sleep_forever()
+
+
+async def test_explain_says_who_holds_and_who_waits() -> None:
+    async with mesh_of(3) as (a, b, c):
+        async with a.lock("l", ttl=5) as held, trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                async with b.lock("l", ttl=5):
+                    pass
+
+            nursery.start_soon(wait)
+            with trio.fail_after(2):
+                while not (explanation := await c.explain("l")).queue:
+                    await trio.sleep(0.01)
+            assert (explanation.holder, explanation.token, explanation.queue) == (a.name, held.token, (b.name,))
+            assert explanation.owner in explanation.group and len(explanation.group) == 3
+            assert explanation.remaining is not None and 0 < explanation.remaining <= 5
+            assert explanation.abstaining == explanation.missing == ()
+            nursery.cancel_scope.cancel()
+
+
+class StepsOf(trio.abc.Instrument):
+    """Cancels a scope at the n-th step of one task."""
+
+    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, n: int) -> None:
+        self.task, self.scope, self.left = task, scope, n
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task:
+            self.left -= 1
+            if self.left == 0:
+                self.scope.cancel()
+
+
+async def cancelled_at(n: int, work: Callable[[], Any]) -> bool:
+    """Run `work`, cancelled at its n-th step; whether that came before its end."""
+    with trio.CancelScope() as scope:
+        steps = StepsOf(trio.lowlevel.current_task(), scope, n)
+        trio.lowlevel.add_instrument(steps)
+        try:
+            await work()
+        finally:
+            trio.lowlevel.remove_instrument(steps)
+    return steps.left <= 0
+
+
+@pytest.mark.parametrize("contended", [False, True])
+async def test_acquire_cancelled_at_every_checkpoint_leaves_nothing_held_and_no_ghost(contended: bool) -> None:
+    async with mesh_of(3) as (a, b, c):
+
+        async def use() -> None:
+            async with a.lock("l", ttl=5):
+                await trio.lowlevel.checkpoint()
+
+        points = 0
+        for n in range(1, 50):
+            if contended:
+                other = await b.lock("l", ttl=5).acquire()
+                async with trio.open_nursery() as nursery:
+
+                    async def let_go() -> None:
+                        await trio.sleep(0.01)
+                        await other.release()  # noqa: B023
+
+                    nursery.start_soon(let_go)
+                    ended = await cancelled_at(n, use)
+            else:
+                ended = await cancelled_at(n, use)
+            with trio.fail_after(2):
+                async with b.lock("l", ttl=5):
+                    explanation = await c.explain("l")
+                    assert explanation.holder == b.name
+                    assert explanation.queue == ()
+            points = n
+            if not ended:
+                break
+        else:
+            pytest.fail("the work never ends")
+        assert points > 3
+
+
+@pytest.mark.parametrize("ttl", [0.4, 0, -1, 15.1, float("nan"), "5", None])
+async def test_bad_ttls(ttl: Any) -> None:
+    async with open_peer() as peer:
+        with pytest.raises(BadTTL):
+            peer.lock("l", ttl=ttl)
+        with pytest.raises(BadTTL):
+            peer.lease(ttl=ttl)
+
+
+async def test_bad_names_and_reentry() -> None:
+    async with open_peer() as peer:
+        with pytest.raises(BadKey):
+            peer.lock("")
+        lock = peer.lock("l")
+        async with lock:
+            with pytest.raises(NotHolding, match="wait for itself"):
+                async with lock:
+                    pass
+        async with lock:
+            pass
