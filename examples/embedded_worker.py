@@ -57,23 +57,34 @@ def write_next(directory: Path, token: int, author: str) -> int:
     return number
 
 
-async def work(peer: Peer, directory: Path, reports: int) -> None:
+async def all_done(peer: Peer, instances: int) -> None:
+    """Stay until everyone is done: the locks of those who still work need a majority of the founders."""
+    await peer.kv.put(f"done/{peer.name}", True)
+    async with peer.watch(prefix="done/", snapshot=True) as changes:
+        done = 0
+        with trio.move_on_after(10):
+            async for event in changes:
+                done += event.kind == "put"
+                if done == instances:
+                    break
+
+
+async def work(peer: Peer, directory: Path, reports: int, instances: int) -> None:
     """Write reports, in turn with the other instances, until there are enough."""
     pace = Pace()
     written = peer.counter("reports")
     async with peer.lease(ttl=5) as lease, trio.open_nursery() as nursery:
         await peer.kv.put(f"workers/{peer.name}", {"pid": os.getpid()}, lease=lease)
         nursery.start_soon(pace.follow, peer)
-        number = 0
-        while number < reports:
+        while count_reports(directory) < reports:
             async with peer.lock("reports/next", ttl=5) as held:
-                number = count_reports(directory)
-                if number < reports:
+                if count_reports(directory) < reports:
                     number = write_next(directory, held.token, peer.name)
                     written.add(1)
                     print(f"{peer.name} wrote report {number}", flush=True)
             await trio.sleep(pace.seconds)
         nursery.cancel_scope.cancel()
+    await all_done(peer, instances)
     await peer.synced()  # what the others added may still be on its way
     print(f"{peer.name}: {written.value} reports in all", flush=True)
 
@@ -92,7 +103,7 @@ async def main() -> None:
     async with open_peer(
         name=arguments.name, bind=arguments.bind, seeds=arguments.seed, expect=arguments.expect, secret=secret, fresh=True
     ) as peer:
-        await work(peer, arguments.directory, arguments.reports)
+        await work(peer, arguments.directory, arguments.reports, arguments.expect)
 
 
 if __name__ == "__main__":
