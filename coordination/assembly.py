@@ -126,7 +126,7 @@ def build(
         parameters=settings.parameters,
     )
     gateway = Gateway(identity, membership, store, clock, replication, agreed)
-    parts: list[Part] = [membership, replication, *agreed, LeaseEnds(replication, membership), gateway]
+    parts: list[Part] = [membership, replication, *agreed, LeaseEnds(replication, agreed.owner, membership), gateway]
     loopback = settings.address.startswith(("127.", "[::1]"))
     node = Node(
         identity,

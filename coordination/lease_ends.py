@@ -1,7 +1,10 @@
 """From the end of a lease, as the voters decided it, to the cell that hides what was bound to it on every replica.
 
 The agreed state says that a lease is over after a majority accepted its end, perhaps on several nodes; the cell is
-idempotent. Voters are pinned in the membership here too, for they must stay known however long they are dead."""
+idempotent. That word may be lost for good (every voter restarts), so each max_ttl the owners ask anew about the leases that
+something here is bound to: what their register does not hold is over. Nothing bound outlives its lease for ever.
+
+Voters are pinned in the membership here too, for they must stay known however long they are dead."""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from collections.abc import Hashable, Iterable
 from typing import Protocol
 
 from coordination.agreed.events import LeaseOver, RosterDecided
+from coordination.agreed.owner import Owner
 from crdt.clock import Instant
-from mesh.directives import Act, Directives, Event, Message, Source
+from mesh.directives import Act, Arm, Directives, Event, Message, Source
 from mesh.replication import Replication
 
 __all__ = ["LeaseEnds", "Pins"]
@@ -26,9 +30,11 @@ class LeaseEnds:
     name = "lease_ends"
     messages: tuple[type[Message], ...] = ()
 
-    def __init__(self, replication: Replication, pins: Pins) -> None:
+    def __init__(self, replication: Replication, owner: Owner, pins: Pins) -> None:
         self._replication = replication
+        self._owner = owner
         self._pins = pins
+        self._interval = 0
         self._written = 0
 
     def start(self, now: Instant) -> Directives:
@@ -38,12 +44,16 @@ class LeaseEnds:
         return ()
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
-        return ()
+        leases = self._replication.store.visible_leases()
+        again = Arm("recheck", now.mono + self._interval)
+        return (Act(self._owner, self._owner.recheck(leases, now)), again) if leases else (again,)
 
     def on_event(self, event: Event, now: Instant) -> Directives:
         if isinstance(event, RosterDecided):
             self._pins.pin(event.roster.voters)
-        elif isinstance(event, LeaseOver):
+            self._interval = event.roster.max_ttl
+            return (Arm("recheck", now.mono + self._interval),)
+        if isinstance(event, LeaseOver):
             self._written += 1
             return (Act(self._replication, self._replication.end_lease(event.lease_id, now)),)
         return ()

@@ -135,6 +135,10 @@ class Store:
     def lease_ended(self, lease: str) -> bool:
         return lease in self._ended
 
+    def visible_leases(self) -> list[str]:
+        """The leases, not known to have ended, that something here is bound to."""
+        return [lease for lease in self._bound if lease not in self._ended]
+
     def cell(self, kind: int, key: str) -> Cell | None:
         """The cell itself, visible or not."""
         cells = self._cells.get(kind)
@@ -213,11 +217,11 @@ class Store:
         flushed = []
         actor, dots = self.actor, self.dots
         own = self._by_actor.setdefault(actor, {})
-        n = dots.last(actor)
         for (kind, key), previous in self._pending.items():
-            n += 1
-            cell = self._cells[kind][key]._replace(n=n)
-            self._cells[kind][key] = own[n] = cell
+            n = dots.last(actor) + 1  # also above what a clone of this process may have written
+            cells = self._cells[kind]
+            _, _, order, body, bound, _, _, hash_ = cells[key]
+            cells[key] = own[n] = cell = Cell(kind, key, order, body, bound, actor, n, hash_)
             if kind == COUNTER:
                 self._slots[counter_of(key)][key] = cell
             dots.claim(actor, n)
@@ -265,8 +269,10 @@ class Store:
         return self.apply(whole, stamp)
 
     def claim_previous(self, cell: Cell, previous: int) -> None:
-        """Claim the writer's earlier dot under the key of a cell that was applied: what is held is at least that."""
-        if previous:
+        """Claim the writer's earlier dot under the key of a cell that was applied: what is held is at least that.
+
+        Of the own writes nothing is learnt from others, and none comes before itself."""
+        if 0 < previous < cell.n and cell.actor != self.actor:
             self.dots.claim(cell.actor, previous)
 
     def raise_to(self, snapshot: Summary) -> None:
