@@ -55,6 +55,11 @@ class Program:
         assert isinstance(message, dict)
         return message
 
+    async def write(self, message: dict[str, Any]) -> None:
+        """A line for its standard input."""
+        assert self._process.stdin is not None
+        await self._process.stdin.send_all(json.dumps(message).encode() + b"\n")
+
     def complaint(self) -> str:
         """The last line of its standard error."""
         lines = self._errors.read_text(errors="replace").strip().splitlines()

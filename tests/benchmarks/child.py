@@ -1,0 +1,99 @@
+"""One process of a benchmark: a founder that does a job when it is told to, and reports in lines of JSON.
+
+Run as `python -m tests.benchmarks.child JSON`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import trio
+
+from coordination import Peer, open_peer
+
+__all__ = ["main"]
+
+
+def tell(**message: Any) -> None:
+    print(json.dumps(message), flush=True)
+
+
+async def puts(peer: Peer, count: int, pause: float) -> dict[str, Any]:
+    """Put the time of day, again and again, each under a key of its own."""
+    for n in range(count):
+        await peer.kv.put(f"latency/{n}", time.monotonic_ns())
+        await trio.sleep(pause)
+    return {"put": count}
+
+
+async def watch(peer: Peer, count: int) -> dict[str, Any]:
+    """Seconds from each put elsewhere to its event here."""
+    took: dict[str, float] = {}
+    async with peer.watch(prefix="latency/") as changes:
+        tell(watching=True)
+        with trio.fail_after(60):
+            async for event in changes:
+                took[event.key] = (time.monotonic_ns() - event.value) / 1e9
+                if len(took) == count:
+                    break
+    return {"took": list(took.values())}
+
+
+async def locks(peer: Peer, clients: int, seconds: float, shared: bool) -> dict[str, Any]:
+    """Acquire and release: each client a lock of its own, or all the same one."""
+    took: list[float] = []
+    tokens: list[int] = []
+    rising = True
+    end = trio.current_time() + seconds
+
+    async def client(index: int) -> None:
+        nonlocal rising
+        lock = peer.lock("bench/shared" if shared else f"bench/{peer.name}/{index}", ttl=10)
+        last = 0
+        while trio.current_time() < end:
+            began = time.perf_counter()
+            held = await lock.acquire()
+            if held.token <= last:
+                rising = False
+            last = held.token
+            if shared:
+                tokens.append(held.token)
+            await held.release()
+            took.append(time.perf_counter() - began)
+
+    async with trio.open_nursery() as nursery:
+        for index in range(clients):
+            nursery.start_soon(client, index)
+    return {"took": took, "rising": rising and tokens == sorted(set(tokens)), "tokens": tokens}
+
+
+JOBS = {"puts": puts, "watch": watch, "locks": locks}
+
+
+async def main(name: str, bind: str, seeds: list[str]) -> None:
+    secret = os.environ["MESH_SECRET"]
+    async with open_peer(
+        name=name, bind=bind, seeds=seeds, expect=len(seeds), secret=secret, fresh=True, profile="local"
+    ) as peer:
+        with trio.fail_after(20):
+            while len(peer.members) < len(seeds):
+                await trio.sleep(0.01)
+            await peer.synced()
+            async with peer.lock(f"warm/{name}", ttl=5):
+                pass
+        tell(up=True)
+        stdin = trio.lowlevel.FdStream(os.dup(0))
+        buffer = b""
+        async for data in stdin:
+            buffer += data
+            while b"\n" in buffer:
+                line, _, buffer = buffer.partition(b"\n")
+                message = json.loads(line)
+                tell(**await JOBS[message.pop("job")](peer, **message))
+
+
+if __name__ == "__main__":
+    trio.run(lambda: main(**json.loads(sys.argv[1])))

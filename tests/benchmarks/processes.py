@@ -1,0 +1,80 @@
+"""Three processes: from a put to a watcher's event, and locks."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from coordination.demo.programs import Program, Programs, free_addresses
+from tests.benchmarks.figures import rate, times, title
+from tests.benchmarks.limits import round_trip, sealed_round_trips
+
+__all__ = ["main"]
+
+PUTS = 1000
+SECONDS = 4.0
+
+
+@asynccontextmanager
+async def three() -> AsyncIterator[list[Program]]:
+    async with Programs.opened("a secret of the benchmarks, of 32 bytes") as programs:
+        addresses = list(free_addresses(3))
+        nodes = []
+        for index, address in enumerate(addresses):
+            told = json.dumps({"name": f"b{index}", "bind": address, "seeds": addresses})
+            nodes.append(await programs.start(f"b{index}", "tests.benchmarks.child", told))
+        for node in nodes:
+            assert (await node.read())["up"]
+        yield nodes
+
+
+async def latency(nodes: list[Program]) -> list[float]:
+    await nodes[1].write({"job": "watch", "count": PUTS})
+    assert (await nodes[1].read())["watching"]
+    await nodes[0].write({"job": "puts", "count": PUTS, "pause": 0.002})
+    assert (await nodes[0].read())["put"] == PUTS
+    took: list[float] = (await nodes[1].read())["took"]
+    assert len(took) == PUTS and min(took) > 0
+    return took
+
+
+async def locks(nodes: list[Program], clients: list[int], *, shared: bool) -> tuple[float, list[float]]:
+    """Rate over all processes, and the time of each acquire and release."""
+    for node, count in zip(nodes, clients, strict=True):
+        if count:
+            await node.write({"job": "locks", "clients": count, "seconds": SECONDS, "shared": shared})
+    took: list[float] = []
+    tokens: list[int] = []
+    for node, count in zip(nodes, clients, strict=True):
+        if count:
+            report = await node.read()
+            assert report["rising"], "tokens fell"
+            took += report["took"]
+            tokens += report["tokens"]
+    assert len(set(tokens)) == len(tokens), "one token was granted twice"
+    return len(took) / SECONDS, took
+
+
+async def measure() -> None:
+    trip = round_trip()
+    async with three() as nodes:
+        title("Three processes")
+        times("put on one, event at a watcher of another", await latency(nodes), 0.002, 0.010, trip, "a bare UDP round trip")
+        bare = sealed_round_trips()
+        limit = "Trio + CBOR + AES round trips"
+        per_second, took = await locks(nodes, [1, 0, 0], shared=False)
+        rate("lock acquire + release, 1 client", per_second, 1500, bare, limit)
+        times("  each", took, 0.0007, None, trip, "a bare UDP round trip")
+        per_second, took = await locks(nodes, [6, 5, 5], shared=False)
+        rate("lock acquire + release, 16 clients", per_second, 6000, bare, limit)
+        per_second, took = await locks(nodes, [6, 5, 5], shared=True)
+        rate("hand-over, 16 clients on one lock", per_second, 1500, bare, limit)
+        print(f"  {'  each waited':<46}median {statistics.median(took) * 1000:.1f} ms", flush=True)
+
+
+def main() -> None:
+    trio.run(measure)
