@@ -63,15 +63,13 @@ class SimPeer:
         replication = self.assembly.replication
         self.perform(replication, replication.add(counter, n, self.process.instant()))
 
-    def acquire(self, key: str, *, ttl: int = SECOND, wait: bool = True, renew: bool = True, kind: str = "lock") -> int:
-        """The number of the request; what comes of it is published."""
+    def ask(
+        self, request: int, key: str, *, ttl: int = SECOND, wait: bool = True, renew: bool = True, kind: str = "lock"
+    ) -> None:
+        """Acquire a lease under a number of `holder.next_request`; what comes of it is published."""
         holder = self.assembly.agreed.holder
-        request = holder.next_request()
-        directives = holder.acquire(
-            request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=self.process.instant()
-        )  # fmt: skip
-        self.perform(holder, directives)
-        return request
+        now = self.process.instant()
+        self.perform(holder, holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=now))
 
     def tell_holder(self, what: str, request: int) -> None:
         """`release`, `cancel`, `renew` or `bind`."""

@@ -1,0 +1,62 @@
+"""Locks in true time: what no process alone can see.
+
+L1  at no moment do two processes believe in one lock, each by its own clock, paused ones included;
+L2  the tokens of one lock rise with every grant;
+L4  whoever runs under a lock has been told to stop before it is granted again (a paused process runs nothing)."""
+
+from __future__ import annotations
+
+from coordination.agreed.events import Granted
+from mesh.directives import Event
+from simulations.checkers.base import Checker
+from simulations.locking import Claim, Locks
+from simulations.process import Process
+
+__all__ = ["Exclusion"]
+
+
+class Exclusion(Checker):
+    """A belief begins in a step of its process and ends by time, so it is looked at when it begins, or begins again: two
+    that overlap are both there at the beginning of the later one."""
+
+    def __init__(self, locks: Locks) -> None:
+        super().__init__(locks.cluster.world)
+        self._locks = locks
+        self._tokens: dict[str, int] = {}
+        self._until: dict[Claim, int] = {}
+        """Up to when (boot-time ns of its machine) each belief that was seen lasts, if nothing extends it."""
+        locks.listen(self._on_event)
+
+    def _on_event(self, claim: Claim, event: Event) -> None:
+        if not isinstance(event, Granted):
+            if claim.state not in ("asking", "held", "leaving"):
+                self._until.pop(claim, None)
+            return
+        highest = self._tokens.get(claim.key, 0)
+        if claim.token <= highest:
+            self.fail("L2", f"{claim} has token {claim.token}, after {highest}")
+        self._tokens[claim.key] = claim.token
+        for other in self._locks.on(claim.key):
+            process = other.peer.process
+            if other is not claim and other.body and process.running and not process.waking:
+                self.fail("L4", f"{other} was not told before {claim} was granted")
+
+    def stepped(self, process: Process) -> None:
+        claims = self._locks.of(process)
+        if not claims:
+            return
+        now = process.instant()
+        for claim in claims.values():
+            holder = claim.peer.assembly.agreed.holder
+            if holder.valid(claim.request, now):
+                if now.boot >= self._until.get(claim, 0):
+                    self._begins(claim)
+                self._until[claim] = holder.deadline(claim.request) or 0
+
+    def _begins(self, claim: Claim) -> None:
+        for other in self._locks.on(claim.key):
+            if other is not claim and other.believed:
+                self.fail("L1", f"{claim} and {other} both believe")
+
+    def died(self, process: Process) -> None:
+        self._until = {claim: until for claim, until in self._until.items() if claim.peer.process is not process}
