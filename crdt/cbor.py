@@ -1,4 +1,4 @@
-"""Writing canonical CBOR (RFC 8949, shortest heads) by hand, for what is hashed or sent often.
+"""Canonical CBOR (RFC 8949, shortest heads) by hand, for what is hashed or sent often, and for whole numbers.
 
 A cell is written in about 2 us this way; a general encoder takes twice that for the nested array."""
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["NULL", "array_head", "write_bytes", "write_int", "write_text"]
+__all__ = ["NULL", "array_head", "read_int", "write_bytes", "write_int", "write_text"]
 
 NULL = b"\xf6"
 
@@ -51,3 +51,26 @@ def write_int(value: int) -> bytes:
     if value < 1 << 64:
         return _head(major, value)
     return tag + write_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def read_int(data: bytes) -> int | None:
+    """The int of which `write_int` makes exactly these bytes; None if there is none.
+
+    No general decoder is let near what a stranger sent: it would compile a regular expression if asked to."""
+    tagged = data[:1] in (b"\xc2", b"\xc3")
+    head = data[1:2] if tagged else data[:1]
+    if not head:
+        return None
+    size = _ARGUMENT_BYTES.get(head[0] & 0x1F, 0)
+    if tagged:
+        number = int.from_bytes(data[2 + size :], "big")
+    elif size:
+        number = int.from_bytes(data[1 : 1 + size], "big")
+    else:
+        number = head[0] & 0x1F
+    negative = data[0] == 0xC3 if tagged else head[0] & 0xE0 == _NEGATIVE
+    value = -1 - number if negative else number
+    return value if write_int(value) == data else None
+
+
+_ARGUMENT_BYTES = {24: 1, 25: 2, 26: 4, 27: 8}

@@ -18,9 +18,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
-import cbor2
-
-from crdt.cbor import NULL, array_head, write_bytes, write_int, write_text
+from crdt.cbor import NULL, array_head, read_int, write_bytes, write_int, write_text
 from crdt.clock import Stamp
 
 __all__ = [
@@ -59,6 +57,9 @@ MAX_BODY_BYTES = (1 << 20) + 64
 MAX_ORDER = 16
 """Elements of an order of a kind that is not known yet."""
 MAX_NUMBER_BITS = 8 * 1_024
+MAX_BASE_BYTES = MAX_NUMBER_BITS // 8 + 4
+"""Of a counter's base: a number and its head."""
+MAX_STAMP = (1 << 64) - 1
 
 Order: TypeAlias = tuple[int | bytes, ...]
 
@@ -176,6 +177,8 @@ _SHAPES: dict[int, tuple[type, ...]] = {
     COUNTER: (int, bytes, int, int),
     LEASE_END: (int, bytes),
 }
+_STAMPS: dict[int, tuple[int, ...]] = {KEY: (0, 1, 3, 4), COUNTER: (0,), LEASE_END: (0,)}
+"""Where in an order stand stamps and tokens: timers are computed from them."""
 
 
 def cell_of(raw: object) -> Cell:
@@ -207,18 +210,11 @@ def cell_of(raw: object) -> Cell:
             raise CellError("a key ends by time or with a lease, not both")
     elif hash_:
         raise CellError("only a value with an expiry is dropped")
-    if kind == COUNTER:
-        _check_base(body)
-    return Cell(kind, key, order, body, bound, actor, n, hash_)
-
-
-def _check_base(body: bytes | None) -> None:
-    try:
-        base = cbor2.loads(body or b"", max_depth=1)
-    except (cbor2.CBORDecodeError, ValueError):
-        base = None
-    if type(base) is not int or write_int(base) != body:
+    if kind == COUNTER and (body is None or len(body) > MAX_BASE_BYTES or read_int(body) is None):
         raise CellError("a counter's base is a whole number")
+    if kind == LEASE_END and body != b"":
+        raise CellError("the end of a lease has an empty body")
+    return Cell(kind, key, order, body, bound, actor, n, hash_)
 
 
 def _fits(text: str, limit: int) -> bool:
@@ -238,3 +234,6 @@ def _check_order(kind: int, order: object) -> None:
                 raise CellError("a number in an order is out of range")
         elif len(item) > MAX_KEY_BYTES:
             raise CellError("bytes in an order are too long")
+    for index in _STAMPS.get(kind, ()):
+        if order[index] > MAX_STAMP:
+            raise CellError("a stamp is out of range")

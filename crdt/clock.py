@@ -79,13 +79,15 @@ class HybridClock:
             allowed = (now.boot - self._slewed_at) * SLEW_PERMILLE // (1000 * NS_PER_MS)
             if allowed > 0:
                 step = max(-allowed, min(allowed, difference))
+                if step < 0:
+                    self._last = max(self._last, ms << COUNTER_BITS)  # what was read before is never gone back behind
                 self._anchor_ms += step
                 self._slewed_at = now.boot
                 ms += step
         elif difference:
             self._slewed_at = now.boot
             if self._peers_agree(difference):
-                self._last = max(self._last, ms << COUNTER_BITS)  # what was read before is never gone back behind
+                self._last = max(self._last, ms << COUNTER_BITS)
                 self._anchor_ms, self._anchor_boot = now.wall, now.boot
                 self._offsets.clear()
                 return now.wall

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import cbor2
-
-from crdt.cbor import write_int
+from crdt.cbor import read_int, write_int
 from crdt.cell import COUNTER, Cell
 
 __all__ = ["added_slot", "counter_of", "slot_key", "value"]
@@ -42,8 +40,7 @@ def value(slots: Iterable[Cell]) -> int:
     """What the counter stands at."""
     slots = list(slots)
     epoch, base = _epoch(slots)
-    number = cbor2.loads(base) if base != ZERO else 0
-    total: int = number if type(number) is int else 0
+    total = read_int(base) or 0
     for _, _, order, *_ in slots:
         if order[:2] == epoch:
             total += order[2] - order[3]  # type: ignore[operator]

@@ -72,15 +72,11 @@ class DotSet:
 
     def covers_all(self, summary: Summary) -> bool:
         """Whether everything that the summary claims is claimed here."""
+        vector = self._vector
         for actor, n in summary.vector:
-            last = self._vector.get(actor, 0)
-            if n > last and not (n - last <= len(self.extras(actor)) and self._has_range(actor, last + 1, n)):
+            if n > vector.get(actor, 0):  # the number after the vector's is never an extra
                 return False
         return all(self.covers(actor, n) for actor, numbers in summary.extras for n in numbers)
-
-    def _has_range(self, actor: bytes, first: int, last: int) -> bool:
-        extras = self.extras(actor)
-        return all(n in extras for n in range(first, last + 1))
 
     def gaps(self) -> list[bytes]:
         """The actors of whom a later write is here and an earlier one is not."""

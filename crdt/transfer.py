@@ -48,6 +48,7 @@ def missing(store: Store, known: DotSet, masks: Mapping[bytes, int], after: Plac
     """The next cells with a dot that the asker has not claimed, after a place, up to a size (but at least one).
 
     The store must have been flushed. `masks`: actors from whom the asker takes nothing from a number on."""
+    assert not store.pending, "a cell without its dot would be passed over, and claimed all the same"
     few = store.lacking(known, INDEXED)
     walk = store.walk(after) if few is None else _sorted_after(few, after)
     cells: list[bytes] = []
