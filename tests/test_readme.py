@@ -15,7 +15,7 @@ from coordination import Peer, connect, open_peer
 from coordination.demo.programs import free_addresses
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SNIPPETS: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SECRET = "a secret of the tests, at least 32 bytes"
 PORTS = ("127.0.0.1:7946", "127.0.0.1:7947", "127.0.0.1:7948")
 

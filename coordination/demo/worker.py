@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -59,7 +60,7 @@ async def hold(peer: Peer, lock: str, ttl: float) -> None:
         await until_told()
 
 
-JOBS = {"increment": increment, "count": count, "hold": hold}
+JOBS: dict[str, Callable[..., Awaitable[None]]] = {"increment": increment, "count": count, "hold": hold}
 
 
 async def main(job: str, name: str, seeds: list[str], **arguments: Any) -> None:

@@ -16,7 +16,6 @@ import os
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from math import inf
 from typing import Generic, TypeVar, TypeVarTuple, Unpack
 
 import trio
@@ -68,6 +67,9 @@ class TrioDriver(Generic[N]):
         self._body = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._closed = False
+        self._crashed = False
+        """A task has failed: the node may be in the middle of a step, and is told nothing more."""
+        self._ended = trio.Event()
         self._performing = False
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
         self._held: deque[Event] | None = deque()
@@ -201,6 +203,7 @@ class TrioDriver(Generic[N]):
         try:
             await task(*args)
         except Exception as error:
+            self._crashed = True
             self._halt(error)
 
     async def _time(self) -> None:
@@ -224,11 +227,14 @@ class TrioDriver(Generic[N]):
 
     async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Hold every task of the driver, out of reach of the caller's cancellation, until `_end`."""
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                task_status.started()
-                await trio.sleep_forever()
+        try:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    task_status.started()
+                    await trio.sleep_forever()
+        finally:
+            self._ended.set()
 
     def _begin(self) -> None:
         self._node.start(read_instant())
@@ -239,12 +245,12 @@ class TrioDriver(Generic[N]):
             self.spawn(self._streams.accept, self._sockets.tcp)
 
     @trio.lowlevel.enable_ki_protection
-    async def _finish(self, crashed: bool) -> None:
+    async def _finish(self) -> None:
         """Stop the node, unless a step of it has failed, and let its last outputs leave."""
         self._closed = True
         with trio.move_on_after(FLUSH_SECONDS, shield=True):
             try:
-                if not crashed:
+                if not self._crashed:
                     self._check_pid()
                     self._node.stop(read_instant())
                     self.perform()
@@ -255,10 +261,46 @@ class TrioDriver(Generic[N]):
                 await self._datagrams.drained()
             await self._streams.drained()
 
-    def _end(self) -> None:
+    async def _end(self) -> None:
+        """End every task, and wait for that: nothing is left for the caller's nursery to wait for, or to be cancelled at."""
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await self._ended.wait()
 
 
-_ = (AsyncIterator, asynccontextmanager, bind_sockets, inf, Address)
+@asynccontextmanager
+async def open_driver(
+    build: Callable[[Address], N], *, bind: str | None = None, advertise: str | None = None
+) -> AsyncIterator[TrioDriver[N]]:
+    """Bind, build the node for its address, start it, and drive it until the context is left.
+
+    Entering and leaving are checkpoints. Without `bind` there is no network, and `build` is given `NO_ADDRESS`.
+
+    Raises
+    ------
+    BindFailedError: before anything is started.
+    Whatever the node halted for, alone; an exception of the body, if it came first.
+    """
+    sockets = await bind_sockets(bind, advertise) if bind is not None else None
+    try:
+        driver = TrioDriver(build(sockets.advertise if sockets is not None else NO_ADDRESS), sockets)
+        error: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            await nursery.start(driver._run)
+            try:
+                with driver._body:
+                    driver._begin()
+                    yield driver
+            except BaseException as raised:  # held until nothing runs any more, so that it leaves alone
+                error = raised if driver.failed is None else None
+            await driver._finish()
+            await driver._end()
+        if driver.failed is not None and error is None:
+            raise driver.failed
+        if error is not None:
+            raise error
+    finally:
+        if sockets is not None:
+            sockets.close()

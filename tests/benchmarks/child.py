@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -70,7 +71,7 @@ async def locks(peer: Peer, clients: int, seconds: float, shared: bool) -> dict[
     return {"took": took, "rising": rising and tokens == sorted(set(tokens)), "tokens": tokens}
 
 
-JOBS = {"puts": puts, "watch": watch, "locks": locks}
+JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {"puts": puts, "watch": watch, "locks": locks}
 
 
 async def main(name: str, bind: str, seeds: list[str]) -> None:

@@ -37,7 +37,7 @@ async def mesh_of(count: int, *, fresh: bool = True, **options: Any) -> AsyncIte
         with trio.fail_after(10):
             for peer in peers:
                 await peer.synced()
-                await until(lambda peer=peer: len(peer.members) == count)  # type: ignore[misc]
+                await until(lambda peer=peer: len(peer.members) == count)
             if fresh:
                 async with peers[0].lock("a first lock"):
                     pass

@@ -17,7 +17,7 @@ async def test_adds_of_all_are_summed() -> None:
                 peer.counter("orders").add(index)
             peer.counter("orders").add(-1)
         for peer in peers:
-            await until(lambda peer=peer: peer.counter("orders").value == 297)  # type: ignore[misc]
+            await until(lambda peer=peer: peer.counter("orders").value == 297)
 
 
 async def test_a_counter_and_a_key_of_one_name_never_meet() -> None:

@@ -164,14 +164,14 @@ async def test_writes_reach_the_others() -> None:
         await b.kv.put_many({f"many/{n}": n for n in range(500)})
         await c.kv.put("large", b"x" * 300_000)
         for peer in peers:
-            await until(lambda peer=peer: peer.kv.get("k") == [1])  # type: ignore[misc]
-            await until(lambda peer=peer: len([*peer.kv.scan("many/")]) == 500)  # type: ignore[misc]
-            await until(lambda peer=peer: peer.kv.get("large") == b"x" * 300_000)  # type: ignore[misc]
+            await until(lambda peer=peer: peer.kv.get("k") == [1])
+            await until(lambda peer=peer: len([*peer.kv.scan("many/")]) == 500)
+            await until(lambda peer=peer: peer.kv.get("large") == b"x" * 300_000)
         entry = c.kv.entry("k")
         assert entry is not None and entry.writer == a.name
         await c.kv.delete("k")
         for peer in peers:
-            await until(lambda peer=peer: peer.kv.get("k") is None)  # type: ignore[misc]
+            await until(lambda peer=peer: peer.kv.get("k") is None)
 
 
 async def test_the_same_winner_everywhere() -> None:

@@ -111,7 +111,7 @@ async def test_what_a_lease_binds_goes_with_it() -> None:
         async with a.lease(ttl=5) as lease:
             await a.kv.put("workers/a", "active", lease=lease)
             for peer in peers:
-                await until(lambda peer=peer: peer.kv.get("workers/a") == "active")  # type: ignore[misc]
+                await until(lambda peer=peer: peer.kv.get("workers/a") == "active")
             entry = c.kv.entry("workers/a")
             assert entry is not None and entry.lease is not None
             async with b.watch(key="workers/a") as changes:
@@ -121,7 +121,7 @@ async def test_what_a_lease_binds_goes_with_it() -> None:
                 event = await anext(watcher)
                 assert event.value == "busy"
         for peer in peers:
-            await until(lambda peer=peer: peer.kv.get("workers/a") is None)  # type: ignore[misc]
+            await until(lambda peer=peer: peer.kv.get("workers/a") is None)
         with pytest.raises(NotHolding):
             await a.kv.put("workers/a", "late", lease=lease)
 
@@ -141,7 +141,7 @@ async def test_bound_keys_of_a_dead_process_go() -> None:
                 await mortal.kv.put("workers/mortal", 1, lease=lease)
                 await until(lambda: peers[2].kv.get("workers/mortal") == 1)
                 # It neither releases nor says goodbye.
-                mortal._core.driver.deaf = True
+                mortal._core.driver.deaf = True  # type: ignore[attr-defined]
                 mortal._core.assembly.node.take = list  # type: ignore[method-assign]
                 await until(lambda: all(peer.kv.get("workers/mortal") is None for peer in peers), within=4)
                 scope.cancel()
@@ -163,7 +163,8 @@ async def test_explain_says_who_holds_and_who_waits() -> None:
             assert (explanation.holder, explanation.token, explanation.queue) == (a.name, held.token, (b.name,))
             assert explanation.owner in explanation.group and len(explanation.group) == 3
             assert explanation.remaining is not None and 0 < explanation.remaining <= 5
-            assert explanation.abstaining == explanation.missing == ()
+            assert explanation.abstaining == ()
+            assert explanation.missing == ()
             nursery.cancel_scope.cancel()
 
 
