@@ -3,9 +3,9 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.benchmarks import local, processes, world
+from tests.benchmarks import local, processes
 
-PARTS = {"local": local.main, "processes": processes.main, "world": world.main}
+PARTS = {"local": local.main, "processes": processes.main}
 
 
 def main() -> None:

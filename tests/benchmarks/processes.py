@@ -59,12 +59,10 @@ async def locks(nodes: list[Program], clients: list[int], *, shared: bool) -> tu
     return len(took) / SECONDS, took
 
 
-async def measure() -> None:
-    trip = round_trip()
+async def measure(trip: float, bare: float) -> None:
     async with three() as nodes:
         title("Three processes")
         times("put on one, event at a watcher of another", await latency(nodes), 0.002, 0.010, trip, "a bare UDP round trip")
-        bare = sealed_round_trips()
         limit = "Trio + CBOR + AES round trips"
         per_second, took = await locks(nodes, [1, 0, 0], shared=False)
         rate("lock acquire + release, 1 client", per_second, 1500, bare, limit)
@@ -77,4 +75,4 @@ async def measure() -> None:
 
 
 def main() -> None:
-    trio.run(measure)
+    trio.run(measure, round_trip(), sealed_round_trips())

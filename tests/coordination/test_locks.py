@@ -84,6 +84,7 @@ async def test_a_lost_lease_cancels_the_body_before_another_is_granted(monkeypat
                         await trio.sleep_forever()
                     finally:
                         ended.append(trio.current_time())
+                        monkeypatch.undo()
 
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
