@@ -154,11 +154,12 @@ class KV:
 
     def _put(self, key: str, body: bytes | None, ttl_ms: int = 0, bound: str | None = None) -> int:
         replication = self._replication
+        now = self._driver.instant()
         try:
-            stamp, directives = replication.put(key, body, self._driver.instant(), ttl_ms=ttl_ms, bound=bound)
+            stamp, directives = replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound)
         except StoreFencedError as problem:
             raise Fenced(key, problem.fence) from None
-        self._driver.command(replication, directives)
+        self._driver.command(replication, directives, now)
         return stamp
 
     async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None) -> None:

@@ -29,6 +29,7 @@ class LeaseEnds:
 
     name = "lease_ends"
     messages: tuple[type[Message], ...] = ()
+    hears = (RosterDecided, LeaseOver)
 
     def __init__(self, replication: Replication, owner: Owner, pins: Pins) -> None:
         self._replication = replication

@@ -236,7 +236,10 @@ class Bye(Event):
 
 
 class Part(Protocol):
-    """One deciding part of a node. Mesh's own parts and coordination's extensions have the same shape."""
+    """One deciding part of a node. Mesh's own parts and coordination's extensions have the same shape.
+
+    A part that hears few events may say which in a class attribute `hears`, a tuple of event classes; the others are then not
+    handed to it."""
 
     @property
     def name(self) -> str:

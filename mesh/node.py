@@ -147,6 +147,7 @@ class Node:
                 if message in self._handlers:
                     raise ValueError(f"{message.__name__} is handled by two parts: {part.name} and another")
                 self._handlers[message] = (index, part)
+        self._listeners: dict[type[Event], list[tuple[int, Part]]] = {}
         self._gossips = [part for part in self.parts if isinstance(part, Gossip)]
         self._now = Instant(0, 0, 0)
         self._queue: deque[tuple[int, Event] | Message] = deque()
@@ -292,9 +293,19 @@ class Node:
                 continue
             origin, event = item
             self._outputs.append(Publish(event))
-            for index, part in enumerate(self.parts):
+            listeners = self._listeners.get(type(event))
+            if listeners is None:
+                listeners = self._find_listeners(type(event))
+            for index, part in listeners:
                 if index != origin:
                     self._perform(index, part.on_event(event, self._now))
+
+    def _find_listeners(self, kind: type[Event]) -> list[tuple[int, Part]]:
+        """The parts that hear events of a class: those that declare it, and those that declare nothing."""
+        listeners = self._listeners[kind] = [
+            (index, part) for index, part in enumerate(self.parts) if kind in getattr(part, "hears", (kind,))
+        ]
+        return listeners
 
     def _frame(self, plaintext: bytes, source: Source) -> None:
         try:

@@ -91,6 +91,8 @@ class Process:
         self.paused = False
         self.waking = False
         """It is going on after a pause, and has not yet seen everything that had waited."""
+        self.woken: int | None = None
+        """When its machine last woke from a suspension."""
         self.failed: Exception | None = None
         """Why the node has halted."""
         self.datagrams = Inbox(socket_bytes)
@@ -141,7 +143,7 @@ class Process:
         """Now, by the clocks of its machine."""
         return self._clocks.read(self._schedule.now)
 
-    def command(self, part: Part, directives: Directives) -> None:
+    def command(self, part: Part, directives: Directives, now: Instant | None = None) -> None:
         """Perform what a local command of `part` answered. Raises as `mesh.driver.Driver` says; `PausedError` if paused."""
         if self.failed is not None:
             raise self.failed
@@ -199,7 +201,7 @@ class Process:
         self._resumes += 1
         inboxes = [self.datagrams, self.accepts, *self.streams.values()]
         self.streams.clear()
-        tasks: list[Callable[[], None]] = [self.rearm, *[self._drainer(inbox) for inbox in inboxes]]
+        tasks: list[Callable[[], None]] = [self._late, *[self._drainer(inbox) for inbox in inboxes]]
         Random(seed_of(self._seed, "resume", self.machine, self.boot, self._resumes)).shuffle(tasks)
         for task in tasks:
             task()
@@ -233,6 +235,16 @@ class Process:
     def deaf(self) -> bool:
         """Whether it takes no input any more."""
         return not self.alive or self._closed or self.failed is not None
+
+    def _late(self) -> None:
+        """The timers that came due during a pause."""
+        self._wake_at = self._due = None
+        if not self.deaf:
+            now = self.instant()
+            due = self.node.due()
+            if due is not None and due <= now.mono:
+                self.node.on_due(now)
+            self.perform()
 
     def _wake(self, at: int) -> None:
         if at != self._wake_at or self.paused or self.deaf:

@@ -98,6 +98,8 @@ class Membership:
         Gossip,
     )
 
+    hears = (Refused, ChannelUp, ChannelDown, Bye)
+
     def __init__(
         self,
         identity: Identity,

@@ -62,6 +62,7 @@ class Replication:
 
     name = "replication"
     messages = (Push, Announce, Digest, Pull, Chunk, VectorAsk, Vector)
+    hears = (Bye,)
 
     def __init__(
         self,

@@ -89,16 +89,15 @@ class TrioDriver(Generic[N]):
         return read_instant()
 
     @trio.lowlevel.enable_ki_protection
-    def command(self, part: Part, directives: Directives) -> None:
-        """Perform what a local command of `part` answered; from any task of the same Trio run, not a checkpoint.
+    def command(self, part: Part, directives: Directives, now: Instant | None = None) -> None:
+        """Perform what a local command of `part` answered at `now`; from any task of the same Trio run, not a checkpoint.
 
         Raises the reason if the node has halted, `ClosedError` once it has been stopped, and `ForkedError` in a fork."""
         if self.failed is not None:
             raise self.failed
         if self._closed:
             raise ClosedError
-        self._check_pid()
-        self._node.command(part, directives, read_instant())
+        self._node.command(part, directives, now or read_instant())
         self.perform()
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
