@@ -116,9 +116,15 @@ class Hearing:
 
     def _tell_better(self, news: Member, source: Source) -> None:
         """Who still tells what is out of date has missed the news, so it is told, once for each time that it shows. The answer
-        is strictly later than what it answers, so two nodes that correct each other end at once."""
+        is strictly later than what it answers, so two nodes that correct each other end at once.
+
+        Not of a death: it may be one of the other half's, when a partition has just healed."""
         known = self._table.get(news.name)
-        if known is not None and supersedes(known, replace(news, address=known.address, tags=known.tags)):
+        if (
+            known is not None
+            and known.state is not State.DEAD
+            and supersedes(known, replace(news, address=known.address, tags=known.tags))
+        ):
             self._actions.count("told_better")
             self._actions.send(source.session, News(entry_of(known), None))
 

@@ -56,7 +56,8 @@ T = TypeVar("T")
 class Host(Protocol):
     """What the conversation needs of membership."""
 
-    admitted: bool
+    @property
+    def admitted(self) -> bool: ...
 
     def merge(self, entries: Iterable[Entry], source: Source, now: Instant) -> None: ...
     def admit(self, known: Boot | None, sponsor: str | None, now: Instant) -> None: ...

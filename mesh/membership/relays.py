@@ -2,8 +2,7 @@
 
 A helper asks the target at once, passes its ack on whenever it comes while the request is remembered, and says `Nack`
 when the ack is overdue, so that the asker can tell a silent target from its own deafness. If the operating system
-refuses the datagram, the nack says so at once: that is a second member's evidence. Who asks about a process that is known
-here to be dead or gone has missed the news and is told it."""
+refuses the datagram, the nack says so at once: that is a second member's evidence."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from mesh.directives import Address, Source
 from mesh.membership.actions import Actions
 from mesh.membership.health import Health
-from mesh.membership.messages import Confirmed, Nack, News, Ping, PingRequest, entry_of
+from mesh.membership.messages import Confirmed, Nack, Ping, PingRequest
 from mesh.membership.profile import Profile
 from mesh.membership.table import Table
 
@@ -48,9 +47,7 @@ class Relays:
     def on_request(self, request: PingRequest, source: Source, sequence: int, now: int) -> None:
         """`sequence` is a fresh one of this node's own."""
         target = self._table.by_session(request.target)
-        if target is None or not target.reachable:
-            if target is not None:
-                self._actions.send(source.session, News(entry_of(target), None))
+        if target is None:
             self._actions.send(source.session, Nack(request.sequence, False))
             return
         if len(self._relays) >= MAX_RELAYS:

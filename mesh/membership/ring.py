@@ -22,7 +22,7 @@ class Ring:
         self._next = 0
 
     def add(self, name: str) -> None:
-        """A member that was not reachable before. One whose turn is still to come keeps it, or flapping would make the ring long."""
+        """A member that was not reachable before. One whose turn is to come keeps it: flapping must not make the ring long."""
         if name in self._names[self._next :]:
             return
         place = self._random.randint(0, len(self._names))

@@ -1,12 +1,14 @@
 """A small world for membership parts alone: one heap of events, no node, no sealing; messages are encoded for real.
 
 It delays, loses and blocks datagrams and streams, kills, pauses and restarts processes, and checks after every step what must
-always hold. The whole node is simulated elsewhere; here a failure points at membership."""
+always hold (`membership_laws`). The whole node is simulated elsewhere; here a failure points at membership."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
@@ -33,16 +35,16 @@ from mesh.directives import (
     Stop,
     Write,
 )
-from mesh.membership import LAN, Identity, Member, MemberChanged, MemberForgotten, Membership, Profile, State
+from mesh.membership import LAN, Identity, MemberChanged, Membership, Profile, State
+from mesh.membership.messages import Entry, Join, News, Ping, Table, entry_of
 from mesh.wire import decode, encode
+from tests.mesh.membership_laws import Laws, Observer
 
 MS = 1_000_000
 SECOND = 1_000 * MS
 WALL = 1_700_000_000_000
 DATAGRAM = 1_150
 CONNECT = 5 * SECOND
-
-Law = Callable[["Process", Member | None, Member], str | None]
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Process:
     address: str
     part: Membership
     random: Random
+    observer: Observer
     wall_offset: int = 0
     alive: bool = True
     paused: bool = False
@@ -72,7 +75,6 @@ class Process:
     streams: dict[int, Stream] = field(default_factory=dict)
     buffer: list[Callable[[], None]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    mirror: dict[str, Member] = field(default_factory=dict)
     error: Exception | None = None
 
     @property
@@ -104,14 +106,24 @@ class World:
         self.blocked: Callable[[Process, Process], bool] = lambda one, other: False
         self.muted: Callable[[Process, Process], bool] = lambda sender, receiver: False
         """Datagrams only."""
+        self.muffled: Callable[[Process, Process], bool] = lambda sender, receiver: False
+        """What is written to streams only."""
+        self.refusing: Callable[[Process, Process], bool] = lambda sender, receiver: False
+        """A firewall refuses datagrams and dials between these two."""
+        self.tap: Callable[[Process, bytes, Message], None] = lambda sender, session, message: None
+        """Sees every message that is sent by datagram, before the network has its way with it."""
+        self.dials: Counter[tuple[str, str]] = Counter()
+        """How often each process has dialled each address."""
         self.dark: set[str] = set()
         """Addresses of machines without power."""
         self.failing: dict[str, str] = {}
         """Addresses that no stream reaches, and the reason that the driver or the handshake gives."""
         self.false_deaths: list[tuple[int, str, str]] = []
-        self.violations: list[str] = []
+        self.laws = Laws(lambda: self.profile, self._incarnation)
         self.datagrams = 0
-        self.watched = True
+        self.sessions: dict[bytes, Process] = {}
+        self.pings: dict[tuple[str, str], list[int]] = {}
+        """When each process began to probe each other by itself."""
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._channel = 0
@@ -159,8 +171,9 @@ class World:
         boot = Boot(make_stamp(WALL + self.now // MS + after // MS + wall_offset), random.randbytes(16))
         clock = HybridClock()
         part = self.part(Identity(name, boot, address, tags), seeds or [], random, clock, self.profile)
-        process = Process(name, address, part, random, wall_offset)
+        process = Process(name, address, part, random, Observer(part), wall_offset)
         self.processes.append(process)
+        self.sessions[process.session] = process
 
         def begin() -> None:
             self.at[address] = process
@@ -191,13 +204,13 @@ class World:
     def known_as(self, name: str, state: State) -> bool:
         return all((member := p.part.get(name)) is not None and member.state is state for p in self.living() if p.name != name)
 
-    def kill(self, process: Process) -> None:
-        """The process ends; its machine refuses what comes for it, and closes its streams."""
+    def kill(self, process: Process, streams: str = "closed") -> None:
+        """The process ends; its machine refuses what comes for it, and closes its streams (or resets them)."""
         process.alive = False
         if self.at.get(process.address) is process:
             del self.at[process.address]
         for channel in list(process.streams):
-            self._far_end(process, channel, "closed")
+            self._far_end(process, channel, streams)
 
     def cut_power(self, process: Process) -> None:
         """The machine ends: nothing answers, nothing refuses, no stream is closed."""
@@ -214,15 +227,36 @@ class World:
     def command(self, process: Process, directives: Directives) -> None:
         self._perform(process, directives)
 
+    def merge(self, receiver: Process, teller: Process, *entries: Entry) -> None:
+        """One process dials another and sends it these entries as its table."""
+        self._channel += 2
+        channel = self._channel
+
+        def opened(message: Message) -> Directives:
+            source = Source(teller.session, teller.address, teller.name, teller.part.identity.boot, channel)
+            return receiver.part.on_message(message, source, self.instant(receiver))
+
+        own = teller.part.get(teller.name)
+        assert own is not None
+        self._input(receiver, lambda: opened(Join(entry_of(own), True)))
+        self._input(receiver, lambda: opened(Table(entries)))
+        self.event(receiver, ChannelDown(channel, teller.session, teller.address, None, "closed"))
+
+    def hear(self, receiver: Process, teller: Process, *messages: Message) -> None:
+        """A datagram of one process reaches another now, whatever the network is like."""
+        encoded = [encode(message) for message in messages]
+        self._input(receiver, lambda: self._deliver(receiver, teller, encoded, None))
+
     def pause(self, process: Process, duration: int) -> None:
         process.paused = True
 
         def resume() -> None:
             process.paused = False
             waiting, process.buffer = process.buffer, []
-            due = [lambda t=timer, k=token: self._fire(process, t, k) for timer, (_, token) in process.timers.items()]
-            late = [action for action, (at, _) in zip(due, process.timers.values(), strict=True) if at <= self.now]
-            for action in waiting + late if self.random.random() < 0.5 else late + waiting:
+            armed = sorted((at, token, timer) for timer, (at, token) in process.timers.items() if at <= self.now)
+            late = [partial(self._fire, process, timer, token) for _, token, timer in armed]
+            first, second = (waiting, late) if self.random.random() < 0.5 else (late, waiting)
+            for action in [*first, *second]:
                 action()
 
         self.later(duration, resume)
@@ -256,7 +290,10 @@ class World:
             match directive:
                 case Send(to, message):
                     session = process.names.get(to) if isinstance(to, str) else to
+                    if isinstance(message, Ping) and session in self.sessions:
+                        self.pings.setdefault((process.name, self.sessions[session].name), []).append(self.now)
                     if session is not None and session != process.session:
+                        self.tap(process, session, message)
                         outgoing.setdefault(session, []).append(encode(message))
                 case Arm(timer, at):
                     self._count += 1
@@ -294,12 +331,10 @@ class World:
                     raise AssertionError(directive)
         for session, encoded in outgoing.items():
             name = next((n for n, s in process.names.items() if s == session), "")
-            room = DATAGRAM - sum(map(len, encoded))
-            encoded += process.part.piggyback(name, room)
-            assert sum(map(len, encoded)) <= DATAGRAM
-            self._transmit(process, session, encoded)
-        if self.watched:
-            self._check(process)
+            gossip = process.part.piggyback(name, DATAGRAM - sum(map(len, encoded)))
+            assert sum(map(len, encoded + gossip)) <= DATAGRAM
+            self._transmit(process, session, encoded + gossip)
+        self.laws.stepped(process.name, process.observer, directives, self.now)
 
     # --- the network -----------------------------------------------------------------------------------------------
 
@@ -307,14 +342,15 @@ class World:
         return self.random.randint(*self.delay)
 
     def _transmit(self, sender: Process, session: bytes, encoded: list[bytes]) -> None:
-        address = sender.contacts.get(session) or next((p.address for p in self.processes if p.session == session), None)
+        stranger = self.sessions.get(session)
+        address = sender.contacts.get(session) or (stranger.address if stranger is not None else None)
         self.datagrams += 1
         if address is None or self.random.random() < self.loss:
             return
 
         def arrive() -> None:
             receiver = self.at.get(address)
-            if receiver is None:
+            if receiver is None or self.refusing(sender, receiver):
                 if address not in self.dark and sender.alive:
                     self.later(self._delay(), lambda: self.event(sender, Refused(address)))
                 return
@@ -335,12 +371,16 @@ class World:
                 None if known is None else known.boot,
                 channel,
             )
-            directives += receiver.part.on_message(decode(data), source, self.instant(receiver))
+            message = decode(data)
+            if isinstance(message, News):
+                self.laws.said(sender.name, message)
+            directives += receiver.part.on_message(message, source, self.instant(receiver))
         return directives
 
     def _dial(self, process: Process, address: str, tag: Hashable) -> None:
         self._channel += 2
         near, far = self._channel, self._channel + 1
+        self.dials[process.name, address] += 1
 
         def down(reason: str) -> None:
             self.event(process, ChannelDown(near, None, address, tag, reason))
@@ -353,7 +393,7 @@ class World:
                 down(self.failing[address])
             elif other is None and address in self.dark:
                 self.later(CONNECT, lambda: down("silent"))
-            elif other is None:
+            elif other is None or self.refusing(process, other):
                 down("refused")
             elif self.blocked(process, other) or self.blocked(other, process) or other.paused:
                 self.later(CONNECT, lambda: down("silent"))
@@ -372,7 +412,7 @@ class World:
         data, far = encode(message), stream.far
 
         def arrive() -> None:
-            if stream.far_channel in far.streams and not self.blocked(process, far):
+            if stream.far_channel in far.streams and not self.blocked(process, far) and not self.muffled(process, far):
                 self._input(far, lambda: self._deliver(far, process, [data], stream.far_channel))
 
         self.later(self.delay[1], arrive)  # one delay for all: in order
@@ -391,32 +431,13 @@ class World:
 
     def _observe(self, process: Process, event: Event) -> None:
         process.events.append(event)
-        if isinstance(event, MemberForgotten):
-            del process.mirror[event.member.name]
-        if not isinstance(event, MemberChanged):
-            return
-        member, previous = event.member, event.previous
-        known = process.mirror.get(member.name)
-        if (known is None) != (previous is None):
-            self.violations.append(f"{process.name}: an event out of turn about {member.name}")
-        if previous is None and member.state is not State.ALIVE:
-            self.violations.append(f"{process.name}: {member.name} appeared as {member.state}")
-        if previous is not None and member.order <= previous.order:
-            self.violations.append(f"{process.name}: {member.name} went down: {previous} -> {member}")
-        process.mirror[member.name] = member
-        if member.state is State.DEAD:
-            subject = next((p for p in self.processes if p.session == member.boot.session), None)
+        self.laws.emitted(process.name, process.observer, event)
+        if isinstance(event, MemberChanged) and event.member.state is State.DEAD:
+            subject = self.sessions.get(event.member.boot.session)
             if subject is not None and subject.alive:
-                self.false_deaths.append((self.now, process.name, member.name))
+                self.false_deaths.append((self.now, process.name, event.member.name))
 
-    def _check(self, process: Process) -> None:
-        """The mirror built from events equals the members; nobody is above what he says himself."""
-        members = process.part.members()
-        if [(m.name, m.boot, m.state, m.tags) for m in members] != [
-            (m.name, m.boot, m.state, m.tags) for _, m in sorted(process.mirror.items())
-        ]:
-            self.violations.append(f"{process.name}: the mirror differs from the members")
-        for member in members:
-            subject = next((p for p in self.processes if p.session == member.boot.session), None)
-            if subject is not None and member.incarnation > subject.part.identity.incarnation:
-                self.violations.append(f"{process.name}: {member.name} is above its own incarnation")
+    def _incarnation(self, boot: Boot) -> int | None:
+        """What the process with this boot itself has reached; None for a boot that no process has."""
+        subject = self.sessions.get(boot.session)
+        return subject.part.identity.incarnation if subject is not None and subject.part.identity.boot == boot else None

@@ -1,23 +1,34 @@
-"""Stories of a mesh's life, told by membership parts alone in a small world."""
+"""Stories of a mesh's life, told by membership parts alone in a small world: deaths, pauses, partitions, bad links."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from mesh.directives import Boot
-from mesh.errors import NameTakenError
-from mesh.membership import Joined, JoinFailed, MemberChanged, State
-from mesh.membership.messages import News, WireBoot, entry_of
+from mesh.membership import Joined, Member, MemberChanged, State
+from mesh.membership.messages import News, entry_of
 from tests.mesh.membership_world import MS, SECOND, Process, World
 
 HOUR = 3_600 * SECOND
+DAY_MS = 86_400_000
 
 
-def sound(world: World, false_deaths: int = 0) -> None:
-    assert world.violations == []
-    assert len(world.false_deaths) <= false_deaths, world.false_deaths
+def sound(world: World) -> None:
+    assert world.laws.violations == []
+    assert world.false_deaths == []
+
+
+def known(observer: Process, name: str) -> Member:
+    member = observer.part.get(name)
+    assert member is not None
+    return member
+
+
+def total(world: World, count: str) -> int:
+    return sum(p.part.stats().get(count, 0) for p in world.living())
 
 
 @pytest.mark.parametrize(("count", "loss"), [(2, 0.0), (5, 0.2), (20, 0.1), (30, 0.0)])
@@ -30,101 +41,176 @@ def test_n_nodes_find_each_other(count: int, loss: float) -> None:
     sound(world)
 
 
-def test_a_founder_without_seeds_is_admitted_at_once() -> None:
-    world = World(1)
-    founder = world.start("a")
-    world.run(1 * MS)
-    assert Joined(None) in founder.events
+def test_an_idle_mesh_says_two_datagrams_a_node_and_second() -> None:
+    """One ping and one ack, whatever the number of members."""
+    for count in (3, 30):
+        world = World(count)
+        world.mesh(count)
+        world.run(30 * SECOND)
+        before = world.datagrams
+        world.run(60 * SECOND)
+        assert (world.datagrams - before) / 60 / count == pytest.approx(2, abs=0.1)
 
 
-def test_nodes_that_share_one_list_of_all_find_each_other() -> None:
-    world = World(3)
-    seeds = [f"10.0.0.{i}:7000" for i in (1, 2, 3)]
-    for i, name in enumerate("abc"):
-        world.start(name, seeds, after=i * 500 * MS)
-    world.run_until(world.converged, 5 * SECOND)
-    world.run_until(lambda: all(p.part.admitted for p in world.living()), 5 * SECOND)
-    sound(world)
-
-
-def test_a_joiner_without_a_reachable_seed_says_why_and_goes_on() -> None:
-    world = World(4)
-    alone = world.start("b", ["10.0.0.9:7000", "10.0.0.1:7000"])
-    world.run(3 * SECOND)
-    failures = [event for event in alone.events if isinstance(event, JoinFailed)]
-    assert dict(failures[0].reasons) == {"10.0.0.9:7000": "refused", "10.0.0.1:7000": "itself"}
-    assert len(failures) >= 2
-    world.start("a", [], address="10.0.0.9:7000")
-    world.run_until(world.converged, 15 * SECOND)
-
-
-def test_a_silent_seed_is_reported_as_silent() -> None:
-    world = World(5)
-    world.start("a", [])
-    world.blocked = lambda one, other: True
-    alone = world.start("b", ["10.0.0.1:7000"])
-    world.run(10 * SECOND)
-    failures = [event for event in alone.events if isinstance(event, JoinFailed)]
-    assert failures
-    assert set(failures[-1].reasons) == {("10.0.0.1:7000", "silent")}
+# --- deaths ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 30])
-def test_a_kill_is_known_to_all_by_evidence(count: int) -> None:
-    world = World(count)
-    victim = world.mesh(count)[-1]
+@pytest.mark.parametrize("seed", range(4))
+def test_a_kill_is_known_to_all_by_evidence(count: int, seed: int) -> None:
+    """Its machine refuses: two members' word for that is enough, and no suspicion has to run out."""
+    world = World(100 * count + seed)
+    made = world.mesh(count)
+    world.run(20 * SECOND)
+    victim = made[seed % count]
     world.kill(victim)
-    took = world.run_until(lambda: world.known_as(victim.name, State.DEAD), 4 * SECOND)
-    assert took < 4 * SECOND
+    took = world.run_until(lambda: world.known_as(victim.name, State.DEAD), 6 * SECOND)
+    assert took < world.profile.suspicion(count)[0] + world.profile.probe_interval
     world.run(60 * SECOND)
-    assert sum(p.part.stats().get("deaths_by_evidence", 0) for p in world.living()) >= 1
+    assert total(world, "deaths_by_evidence") >= 1
+    assert total(world, "deaths_by_suspicion") == 0
     sound(world)
 
 
 @pytest.mark.parametrize("count", [2, 5, 12])
 def test_a_silent_death_is_known_by_suspicion(count: int) -> None:
-    """No refusals: a machine that lost power."""
+    """A machine that lost power refuses nothing: only time tells."""
     world = World(count, loss=0.05)
     victim = world.mesh(count)[0]
     world.cut_power(victim)
-    world.run_until(lambda: world.known_as(victim.name, State.DEAD), 60 * SECOND)
-    assert sum(p.part.stats().get("deaths_by_evidence", 0) for p in world.living()) == 0
+    took = world.run_until(lambda: world.known_as(victim.name, State.DEAD), 60 * SECOND)
+    assert took >= world.profile.suspicion(count)[0]
+    assert total(world, "deaths_by_evidence") == 0
+    assert total(world, "deaths_by_suspicion") >= 1
     sound(world)
 
 
-def test_half_of_the_nodes_die_at_once() -> None:
+@pytest.mark.parametrize("count", [3, 8])
+@pytest.mark.parametrize("deaf", [False, True])
+def test_refusals_that_one_member_alone_sees_are_no_verdict(count: int, deaf: bool) -> None:
+    """A firewall between two of them refuses; the others reach both, and say so if the asker can hear them."""
+    world = World(count)
+    made = world.mesh(count)
+    world.refusing = lambda sender, receiver: sender is made[0] and receiver is made[1]
+    world.muted = lambda sender, receiver: deaf and receiver is made[0]
+    world.run(60 * SECOND)
+    assert total(world, "deaths_by_evidence") == 0
+    assert world.laws.violations == []
+    if not deaf:
+        assert known(made[0], made[1].name).state is State.ALIVE
+        assert world.false_deaths == []
+
+
+def test_refusals_of_all_but_one_are_no_verdict_while_that_one_reaches_it() -> None:
+    """Every member but one is refused, by a firewall; each has that one among its helpers, whose ack counts for more."""
+    world = World(26)
+    made = world.mesh(4)
+    world.refusing = lambda sender, receiver: receiver is made[1] and sender is not made[2]
+    world.run(120 * SECOND)
+    assert total(world, "deaths_by_evidence") == 0
+    sound(world)
+
+
+def test_where_only_one_of_two_is_left_its_own_refusals_are_enough() -> None:
+    world = World(27)
+    made = world.mesh(2)
+    world.run(10 * SECOND)
+    world.kill(made[0])
+    assert world.run_until(lambda: world.known_as(made[0].name, State.DEAD), 3 * SECOND) < 2 * SECOND
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_m11_half_of_the_nodes_die_at_once(power: bool) -> None:
     world = World(11)
     made = world.mesh(16)
     for victim in made[::2]:
-        world.kill(victim)
-    world.run_until(lambda: all(world.known_as(p.name, State.DEAD) for p in made[::2]), 60 * SECOND)
+        if power:
+            world.cut_power(victim)
+        else:
+            world.kill(victim)
+    longest = world.profile.suspicion(16)[1]
+    world.run_until(lambda: all(world.known_as(p.name, State.DEAD) for p in made[::2]), 2 * longest)
     sound(world)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_pause_accuses_nobody(seed: int) -> None:
+# --- pauses and clocks -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [5, 12, 20, 30])
+@pytest.mark.parametrize("seed", range(3))
+def test_m10_a_pause_accuses_nobody_wrongly(seconds: int, seed: int) -> None:
+    """The sleeper itself may be found dead meanwhile, but it declares nobody dead, and is back at once."""
     world = World(seed)
     made = world.mesh(8)
-    sleeper = made[seed % 8]
-    world.pause(sleeper, (5, 20, 30)[seed % 3] * SECOND)
+    sleeper, suspected = made[seed], made[7]
+    accusation = News(replace(entry_of(known(sleeper, suspected.name)), rank=1), "n06")
+    world.hear(sleeper, made[6], accusation)  # a suspicion that will have run out when the sleeper wakes
+    world.pause(sleeper, seconds * SECOND)
+    world.run(seconds * SECOND)
+    world.run_until(world.converged, 10 * SECOND)
+    world.run(60 * SECOND)
+    assert world.converged()
+    assert [death for death in world.false_deaths if death[2] != sleeper.name] == []
+    assert sleeper.part.stats()["late_rounds"] >= 1
+    assert world.laws.violations == []
+
+
+def test_m10_everyone_paused_at_once_accuses_nobody() -> None:
+    world = World(28)
+    for p in world.mesh(6):
+        world.pause(p, 20 * SECOND)
     world.run(120 * SECOND)
     assert world.converged()
-    wrongly = [(observer, subject) for _, observer, subject in world.false_deaths if subject != sleeper.name]
-    assert wrongly == []
-    assert world.violations == []
+    sound(world)
+
+
+def test_who_is_always_late_judges_in_the_end() -> None:
+    """Each of its timers is late for ever: it is excused three times, and then finds a dead member dead all the same."""
+    world = World(29)
+    made = world.mesh(4)
+    late, victim = made[0], made[3]
+    for p in made[1:3]:
+        world.kill(p)
+    world.cut_power(victim)
+
+    def stall() -> None:
+        world.pause(late, 900 * MS)
+        world.later(1_000 * MS, stall)
+
+    stall()
+    world.run_until(lambda: known(late, victim.name).state is State.DEAD, 600 * SECOND)
+    assert late.part.stats()["health"] > 0
+
+
+def test_m12_a_jump_of_the_wall_clock_changes_no_verdict() -> None:
+    world = World(20)
+    made = world.mesh(5)
+    made[1].wall_offset = DAY_MS
+    made[2].wall_offset = -DAY_MS
+    world.run(120 * SECOND)
+    assert world.converged()
+    sound(world)
+    newcomer = world.start("new", ["10.0.0.1:7000"])
+    world.run_until(world.converged, 10 * SECOND)
+    world.kill(newcomer)
+    world.run_until(lambda: world.known_as("new", State.DEAD), 10 * SECOND)
+    sound(world)
+
+
+# --- partitions and links --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_partition_of_an_hour_heals_by_itself(restarts: bool) -> None:
+@pytest.mark.parametrize("count", [4, 8])
+def test_m8_a_partition_of_an_hour_heals_by_itself(restarts: bool, count: int) -> None:
     world = World(8)
-    made = world.mesh(8)
-    world.watched = False
+    made = world.mesh(count)
     side = {p.session: i % 2 for i, p in enumerate(made)}
     world.blocked = lambda one, other: side[one.session] != side[other.session]
     world.run(HOUR)
     for p in made:
         others = [q for q in made if side[q.session] != side[p.session]]
-        assert all(p.part.get(q.name).state is State.DEAD for q in others)  # type: ignore[union-attr]
+        assert all(known(p, q.name).state is State.DEAD for q in others)
     if restarts:
         for i, p in enumerate(made):
             world.kill(p)
@@ -134,14 +220,32 @@ def test_a_partition_of_an_hour_heals_by_itself(restarts: bool) -> None:
             world.run(1 * SECOND)
         world.run(60 * SECOND)
     world.blocked = lambda one, other: False
-    world.run_until(world.converged, 60 * SECOND)
-    world.watched = True
+    before = len(world.false_deaths)
+    took = world.run_until(world.converged, 60 * SECOND)
+    assert took < 3 * world.profile.redial_last
     world.run(120 * SECOND)
     assert world.converged()
-    assert world.violations == []
+    assert world.false_deaths[before:] == []  # nobody believes the other half, that its own half were dead
+    assert world.laws.violations == []
 
 
-def test_a_partition_beyond_every_memory_heals() -> None:
+@pytest.mark.parametrize("seconds", [1, 10, 100])
+def test_m8_short_partitions_heal_too(seconds: int) -> None:
+    world = World(seconds)
+    made = world.mesh(7)
+    half = {p.session for p in made[:3]}
+    world.blocked = lambda one, other: (one.session in half) != (other.session in half)
+    world.run(seconds * SECOND)
+    world.blocked = lambda one, other: False
+    world.run_until(world.converged, 30 * SECOND)
+    world.run(60 * SECOND)
+    assert world.converged()
+    assert world.laws.violations == []
+    if seconds == 1:
+        assert world.false_deaths == []
+
+
+def test_m8_a_partition_beyond_every_memory_heals() -> None:
     """Both halves have forgotten each other, and neither has the other for a seed."""
     world = World(9)
     world.profile = replace(world.profile, forget_after=120 * SECOND)
@@ -156,197 +260,83 @@ def test_a_partition_beyond_every_memory_heals() -> None:
     assert [m.name for m in right.part.members()] == ["r"]
     world.blocked = lambda one, other: False
     world.run_until(world.converged, 60 * SECOND)
+    assert world.laws.violations == []
 
 
-@pytest.mark.parametrize("known_dead", [False, True])
-@pytest.mark.parametrize("wall_offset", [0, -HOUR // MS])
-def test_a_restart_under_the_same_name_is_alive_everywhere(known_dead: bool, wall_offset: int) -> None:
-    world = World(12)
-    made = world.mesh(6)
-    victim = made[3]
-    world.kill(victim)
-    if known_dead:
-        world.run_until(lambda: world.known_as(victim.name, State.DEAD), 10 * SECOND)
-    again = world.start(victim.name, ["10.0.0.1:7000"], address=victim.address, wall_offset=wall_offset)
-    took = world.run_until(world.converged, 10 * SECOND)
-    assert took < 2 * SECOND
-    assert again.part.identity.boot > victim.part.identity.boot
-    world.run(60 * SECOND)
-    assert world.converged()
-    sound(world)
-
-
-def test_a_restart_at_another_address_waits_until_the_old_is_proven_gone() -> None:
-    world = World(13)
-    made = world.mesh(4)
+def test_who_left_is_never_dialled_and_who_died_is_at_a_bounded_rate() -> None:
+    world = World(30)
+    made = world.mesh(3)
+    world.stop(made[1])
     world.kill(made[2])
-    again = world.start(made[2].name, ["10.0.0.1:7000"])
-    world.run_until(world.converged, 5 * SECOND)
-    assert again.error is None
-    sound(world)
-
-
-def test_a_name_that_answers_elsewhere_is_refused() -> None:
-    world = World(14, loss=0.3)
-    made = world.mesh(4)
-    thief = world.start(made[2].name, ["10.0.0.1:7000"])
-    world.run(10 * SECOND)
-    assert isinstance(thief.error, NameTakenError)
-    assert made[2].address in str(thief.error)
-    assert made[2].error is None
-    world.run_until(world.converged, 10 * SECOND)
-    assert all(p.part.get(made[2].name).boot == made[2].part.identity.boot for p in made)  # type: ignore[union-attr]
-
-
-def test_the_sponsor_refuses_its_own_name() -> None:
-    world = World(15)
-    world.start("a", [])
-    thief = world.start("a", ["10.0.0.1:7000"], after=SECOND)
-    world.run(5 * SECOND)
-    assert isinstance(thief.error, NameTakenError)
-
-
-def test_two_holders_in_a_partition_end_as_one() -> None:
-    """One deterministic winner, one change in third nodes, no flapping."""
-    world = World(16)
-    made = world.mesh(5)
-    first = made[4]
-    apart = {first.session}
-    world.blocked = lambda one, other: (one.session in apart) != (other.session in apart)
     world.run(60 * SECOND)
-    second = world.start(first.name, ["10.0.0.1:7000"])
-    world.run(30 * SECOND)
-    assert second.error is None
-    world.blocked = lambda one, other: False
-    world.run_until(lambda: first.error is not None, 60 * SECOND)
-    assert isinstance(first.error, NameTakenError)
-    world.run(60 * SECOND)
-    assert second.error is None
-    assert world.converged()
-    for p in made[:4]:
-        shown = [
-            (e.member.boot, e.member.state) for e in p.events if isinstance(e, MemberChanged) and e.member.name == first.name
-        ]
-        boots = [boot for boot, _ in shown]
-        assert boots == sorted(boots)
-        assert boots[-1] == second.part.identity.boot
+    before = dict(world.dials)
+    world.run(600 * SECOND)
+    assert world.dials.get(("n00", made[1].address), 0) - before.get(("n00", made[1].address), 0) <= 80  # it is a seed
+    dead = world.dials[("n00", made[2].address)] - before[("n00", made[2].address)]
+    assert 30 <= dead <= 80
 
 
-def test_a_leave_is_left_and_is_never_revived() -> None:
-    world = World(17, loss=0.1)
-    made = world.mesh(8)
-    leaver = made[5]
-    world.stop(leaver)
-    world.run_until(lambda: world.known_as(leaver.name, State.LEFT), 5 * SECOND)
-    late = News(replace(entry_of(leaver.part.get(leaver.name)), rank=0), None)  # type: ignore[arg-type]
-    world.command(made[0], ())
-    source_step = world._deliver(made[0], made[1], [__import__("mesh.wire", fromlist=["encode"]).encode(late)], None)
-    world.command(made[0], source_step)
-    world.run(120 * SECOND)
-    assert world.known_as(leaver.name, State.LEFT)
-    sound(world)
-    again = world.start(leaver.name, ["10.0.0.1:7000"])
-    world.run_until(world.converged, 5 * SECOND)
-    assert again.error is None
-
-
-def test_one_way_links_are_no_death_while_a_third_can_reach() -> None:
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("streams", [False, True])
+def test_m9_bad_links_are_no_death_while_a_third_can_reach(both: bool, streams: bool) -> None:
+    """One node does not reach another (or neither reaches the other), by datagrams or not at all."""
     world = World(18)
     made = world.mesh(6)
-    deaf = made[2]
-    world.muted = lambda sender, receiver: sender is made[0] and receiver is deaf
+    one, other = made[0], made[2]
+    cut = {(one.name, other.name), (other.name, one.name)} if both else {(one.name, other.name)}
+    bad = lambda sender, receiver: (sender.name, receiver.name) in cut  # noqa: E731
+    if streams:
+        world.blocked = bad
+    else:
+        world.muted = bad
     world.run(300 * SECOND)
     sound(world)
     assert world.converged()
+    assert not any(isinstance(e, MemberChanged) and e.member.state is State.SUSPECT for p in made for e in p.events)
 
 
-def test_where_datagrams_are_blocked_streams_keep_members_alive() -> None:
+def test_m9_where_datagrams_are_blocked_streams_keep_members_alive() -> None:
     world = World(19)
     made = world.mesh(3)
     world.muted = lambda sender, receiver: made[2] in (sender, receiver)
     world.run(120 * SECOND)
     sound(world)
-    assert sum(p.part.stats().get("probes_saved_by_stream", 0) for p in made) > 0
+    assert total(world, "probes_saved_by_stream") > 0
 
 
-def test_a_jump_of_the_wall_clock_changes_no_verdict() -> None:
-    world = World(20)
-    made = world.mesh(5)
-    made[1].wall_offset = 86_400_000
-    made[2].wall_offset = -86_400_000
-    world.run(120 * SECOND)
-    assert world.converged()
+@pytest.mark.parametrize("loss", [0.1, 0.3])
+def test_loss_is_no_death(loss: float) -> None:
+    world = World(31, loss=loss)
+    world.mesh(10)
+    world.run(300 * SECOND)
     sound(world)
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [5, 12])
+def test_m16_everyone_is_probed_within_2n_1_periods(count: int) -> None:
+    world = World(count)
+    made = world.mesh(count)
+    settled = world.now
+    world.run(10 * count * SECOND)
+    bound = (2 * count - 1) * world.profile.probe_interval
+    for p in made:
+        for q in made:
+            if p is not q:
+                times = [settled, *(at for at in world.pings[p.name, q.name] if at >= settled), world.now]
+                assert max(b - a for a, b in pairwise(times)) <= bound
 
 
 def test_tags_reach_all() -> None:
     world = World(21, loss=0.2)
     made = world.mesh(6)
     world.command(made[0], made[0].part.set_tags((("role", "api"),), world.instant(made[0])))
-    world.run_until(
-        lambda: all(p.part.get(made[0].name).tags == (("role", "api"),) for p in made),  # type: ignore[union-attr]
-        60 * SECOND,
-    )
+    world.run_until(lambda: all(known(p, made[0].name).tags == (("role", "api"),) for p in made), 60 * SECOND)
     with pytest.raises(ValueError, match="512"):
         made[0].part.set_tags((("k", "v" * 600),), world.instant(made[0]))
-
-
-def hear(world: World, at: Process, teller: Process, news: News) -> None:
-    world._input(at, lambda: at.part.on_message(news, _source(teller), world.instant(at)))
-
-
-def _source(process: Process):  # type: ignore[no-untyped-def]
-    from mesh.directives import Source
-
-    return Source(process.session, process.address, process.name, process.part.identity.boot, None)
-
-
-@pytest.mark.parametrize("rank", [0, 1, 2, 3])
-@pytest.mark.parametrize("poison", ["incarnation", "boot"])
-def test_poison_is_checked_with_the_subject(rank: int, poison: str) -> None:
-    world = World(22)
-    made = world.mesh(5)
-    victim, teller = made[3], made[4]
-    entry = replace(entry_of(victim.part.get(victim.name)), rank=rank)  # type: ignore[arg-type]
-    if poison == "incarnation":
-        entry = replace(entry, incarnation=(1 << 64) - 1)
-    else:
-        entry = replace(entry, boot=WireBoot((1 << 64) - 1, bytes(16)))
-    for p in (*made[:3], victim):
-        hear(world, p, teller, News(entry, None))
-    world.run(60 * SECOND)
-    assert victim.error is None
-    assert world.converged()
     sound(world)
-    world.kill(victim)
-    again = world.start(victim.name, ["10.0.0.1:7000"], address=victim.address)
-    world.run_until(world.converged, 10 * SECOND)
-    assert again.part.identity.boot.stamp < 1 << 63
-
-
-def test_a_member_that_missed_thousands_of_bumps_believes_the_subject() -> None:
-    world = World(23)
-    made = world.mesh(3)
-    subject = made[0]
-    world.watched = False
-    subject.part.identity.incarnation = 5_000
-    world.command(subject, subject.part.set_tags((("k", "v"),), world.instant(subject)))
-    world.run_until(lambda: all(p.part.get(subject.name).incarnation > 5_000 for p in made), 30 * SECOND)  # type: ignore[union-attr]
-    assert world.false_deaths == []
-
-
-def test_an_accusation_is_refuted() -> None:
-    world = World(24)
-    made = world.mesh(5)
-    victim = made[2]
-    entry = replace(entry_of(victim.part.get(victim.name)), rank=2)  # type: ignore[arg-type]
-    hear(world, made[0], made[1], News(entry, None))
-    assert made[0].part.get(victim.name).state is State.DEAD  # type: ignore[union-attr]
-    world.run_until(world.converged, 5 * SECOND)
-    assert victim.part.identity.incarnation == 1
-    world.run(30 * SECOND)
-    assert world.converged()
-    assert victim.part.identity.incarnation == 1
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
