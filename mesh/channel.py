@@ -39,6 +39,8 @@ class ChannelError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.plaintexts: list[bytes] = []
+        """What the same bytes had completed before: how a stream is cut into pieces makes no difference."""
 
 
 class Channel:
@@ -132,6 +134,9 @@ class Channel:
                     plaintexts.append(plaintext)
                 else:
                     self._proven()
+        except ChannelError as problem:
+            problem.plaintexts = plaintexts
+            raise
         finally:
             del buffer[:start]
         return plaintexts

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from crdt.clock import Instant
+from mesh.channel import MAX_FRAME
+from mesh.contacts import Contact, Contacts
 from mesh.courier import IDLE, Courier
 from mesh.directives import (
     Act,
@@ -62,8 +63,8 @@ LAN_DATAGRAM_BYTES = 1_200
 
 LOOPBACK_DATAGRAM_BYTES = 1_400
 
-CONTACTS = 4_096
-"""Sessions known without being members': those that proved an address by cookie. The oldest is forgotten first."""
+GREETS = 4_096
+"""Addresses that were greeted and have not answered yet; the oldest is forgotten first."""
 
 NODE = -1
 """The owner of the node's own timers."""
@@ -75,28 +76,6 @@ class Identity(Protocol):
     name: str
     boot: Boot
     address: Address
-
-
-@dataclass(slots=True)
-class Contact:
-    """A process that datagrams may be exchanged with."""
-
-    session: bytes
-    address: Address
-    name: str | None = None
-    boot: Boot | None = None
-    heard: bool = False
-    """A frame of this process has been opened: it knows this one."""
-    unproven: bytes | None = None
-    """The last plaintext sent before it was heard, which travels once more with the proof that it may ask for."""
-
-
-@dataclass(slots=True)
-class Outgoing:
-    """What one step sends to one process."""
-
-    contact: Contact
-    encoded: list[bytes] = field(default_factory=list)
 
 
 @runtime_checkable
@@ -136,9 +115,7 @@ class Node:
         self._courier = Courier()
         self._timers = Timers()
         self._budget = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
-        self._contacts: dict[bytes, Contact] = {}
-        self._names: dict[str, Contact] = {}
-        self._strangers: deque[bytes] = deque()
+        self._contacts = Contacts(self._seal)
         self._greets: dict[Address, None] = {}
         self._index = {id(part): index for index, part in enumerate(self.parts)}
         self._handlers: dict[type[Message], tuple[int, Part]] = {}
@@ -148,14 +125,17 @@ class Node:
                     raise ValueError(f"{message.__name__} is handled by two parts: {part.name} and another")
                 self._handlers[message] = (index, part)
         self._listeners: dict[type[Event], list[tuple[int, Part]]] = {}
-        self._gossips = [part for part in self.parts if isinstance(part, Gossip)]
+        gossips = [part for part in self.parts if isinstance(part, Gossip)]
+        self._turns = [(part, 1) for part in (*gossips, *gossips[:1])]
+        self._turns[:1] = [(part, 2) for part in gossips[:1]]
+        """Who fills what room a datagram leaves: the first up to half of it, the others, then the first again."""
         self._now = Instant(0, 0, 0)
         self._queue: deque[tuple[int, Event] | Message] = deque()
-        self._outgoing: dict[bytes, Outgoing] = {}
+        self._outgoing: dict[bytes, tuple[Contact, list[bytes]]] = {}
+        """What this step sends, by receiver."""
         self._encoded: dict[int, tuple[Message, bytes]] = {}
         self._outputs: list[Output] = []
         self._counts: Counter[str] = Counter()
-        self._stopped = False
 
     # --- inputs ----------------------------------------------------------------------------------------------------
 
@@ -173,10 +153,16 @@ class Node:
             self._counts[f"refused_{refusal.reason}"] += 1
             return
         if opened.known and opened.kind == Kind.PAIR:
-            contact = self._contacts.get(opened.sender)
-            if contact is not None and not contact.heard:
-                contact.heard, contact.unproven = True, None
-            self._frame(opened.plaintext, self._source(opened.sender, address, None))
+            contact = self._contacts.by_session.get(opened.sender)
+            if contact is None:
+                source = Source(opened.sender, address, None, None, None)
+            else:
+                source = contact.source
+                if source.address != address:
+                    source = self._contacts.source(opened.sender, address, None)
+                if not contact.heard:
+                    contact.heard, contact.unproven = True, None
+            self._frame(opened.plaintext, source)
         else:
             self._introduction(opened, address, len(data))
         self._finish()
@@ -204,10 +190,11 @@ class Node:
         if received.up is not None:
             self._channel_up(received.up)
             self._settle()
-        if received.plaintexts:
-            session, address = self._streams.far(stream)
-            for plaintext in received.plaintexts:
-                self._frame(plaintext, self._source(session, address, stream))
+        for plaintext in received.plaintexts:
+            if not self._streams.is_up(stream):  # a part, or what came before, has closed it: nothing more is wanted
+                break
+            session, far = self._streams.far(stream)
+            self._frame(plaintext, self._contacts.source(session, far, stream))
         if received.error is not None:
             self._counts[f"stream_{received.error}"] += 1
             self._close(stream, received.error)
@@ -251,7 +238,6 @@ class Node:
             self._close(stream, "bye")
         self._queue.clear()
         self._timers = Timers()
-        self._stopped = True
 
     def due(self) -> int | None:
         """Monotonic ns of the next timer, or None."""
@@ -279,9 +265,12 @@ class Node:
     # --- one step --------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        self._settle()
+        if self._queue:
+            self._settle()
         if self._outgoing:
             self._flush()
+        if self._encoded:
+            self._encoded.clear()
 
     def _settle(self) -> None:
         """Deliver events and messages to oneself until none is left."""
@@ -313,11 +302,13 @@ class Node:
         except WireError:
             self._counts["malformed_frames"] += 1
             return
-        self._counts["unknown_messages"] += frame.unknown
-        self._counts["invalid_messages"] += frame.invalid
+        if frame.unknown or frame.invalid:
+            self._counts["unknown_messages"] += frame.unknown
+            self._counts["invalid_messages"] += frame.invalid
         for message in frame.messages:
             self._deliver(message, source)
-        self._settle()
+        if self._queue:
+            self._settle()
 
     def _deliver(self, message: Message, source: Source) -> None:
         handler = self._handlers.get(type(message))
@@ -347,16 +338,16 @@ class Node:
             case Write(channel, message):
                 self._write(channel, encode(message))
             case Know(name, boot, address):
-                self._know(name, boot, address)
+                self._contacts.know(name, boot, address)
             case Forget(session):
-                self._forget(session)
+                self._contacts.forget(session)
             case Dial(address, tag):
                 self._dial(address, tag)
             case Close(channel):
                 self._close(channel, "closed")
             case Greet(address):
                 self._greets[address] = None
-                if len(self._greets) > CONTACTS:
+                if len(self._greets) > GREETS:
                     del self._greets[next(iter(self._greets))]
                 self._outputs.append(Transmit(address, self._greeter.hello()))
             case Stop(error):
@@ -377,19 +368,18 @@ class Node:
 
     def _send(self, directive: Send) -> None:
         to, message = directive.to, directive.message
-        if to in (self.identity.name, self._session):
-            self._queue.append(message)
-            return
         if isinstance(to, str):
-            contact = self._names.get(to)
-            if contact is None and "@" in to:
-                client, _, sponsor = to.partition("@")
-                self._send(Send(sponsor, Relayed(client, encode(message)), directive.stream))
+            if to == self.identity.name:
+                self._queue.append(message)
                 return
+            contact = self._contacts.by_name.get(to)
         else:
-            contact = self._contacts.get(to)
+            if to == self._session:
+                self._queue.append(message)
+                return
+            contact = self._contacts.by_session.get(to)
         if contact is None:
-            self._counts["unroutable"] += 1
+            self._send_astray(directive)
             return
         encoded = self._encode(message)
         if directive.stream or len(encoded) > self._budget:
@@ -397,32 +387,38 @@ class Node:
             return
         outgoing = self._outgoing.get(contact.session)
         if outgoing is None:
-            outgoing = self._outgoing[contact.session] = Outgoing(contact)
-        outgoing.encoded.append(encoded)
+            self._outgoing[contact.session] = (contact, [encoded])
+        else:
+            outgoing[1].append(encoded)
+
+    def _send_astray(self, directive: Send) -> None:
+        """To nobody that is known: to a thin client over its sponsor, `ID@SPONSOR`, or nowhere."""
+        if isinstance(directive.to, str):
+            client, _, sponsor = directive.to.partition("@")
+            if sponsor and "@" not in sponsor:
+                self._send(Send(sponsor, Relayed(client, encode(directive.message)), directive.stream))
+                return
+        self._counts["unroutable"] += 1
 
     def _flush(self) -> None:
         """Pack what this step sends, and fill each receiver's last datagram with gossip."""
-        for outgoing in self._outgoing.values():
-            contact = outgoing.contact
+        for contact, messages in self._outgoing.values():
             batch: list[bytes] = []
             room = self._budget
-            for encoded in outgoing.encoded:
+            for encoded in messages:
                 if len(encoded) > room:
                     self._transmit(contact, batch)
                     batch, room = [], self._budget
                 batch.append(encoded)
                 room -= len(encoded)
-            if contact.name is not None:
-                self._gossip(contact.name, batch, room)
+            self._gossip(contact.name, batch, room)
             self._transmit(contact, batch)
         self._outgoing.clear()
-        self._encoded.clear()
 
     def _gossip(self, name: str, batch: list[bytes], room: int) -> None:
-        """Fill the room: half to the first part that has news, then what is left to the others, then to the first again."""
-        for turn, part in enumerate((*self._gossips, *self._gossips[:1])):
-            share = room // 2 if turn == 0 else room
-            for encoded in part.piggyback(name, share):
+        """Fill the room, each part in its turn."""
+        for part, divisor in self._turns:
+            for encoded in part.piggyback(name, room // divisor):
                 batch.append(encoded)
                 room -= len(encoded)
 
@@ -445,6 +441,9 @@ class Node:
             self._courier.hold(route, encoded)
 
     def _write(self, channel: int, encoded: bytes) -> None:
+        if len(encoded) > MAX_FRAME - FRAME_OVERHEAD:
+            self._counts["too_large"] += 1
+            return
         data = self._streams.seal(channel, pack((encoded,), self.cut))
         if data is None:
             self._counts["unwritable"] += 1
@@ -462,27 +461,33 @@ class Node:
     def _channel_up(self, up: ChannelUp) -> None:
         self._timers.disarm(NODE, ("handshake", up.channel))
         self._seal.know(up.session)
-        self._greeted(up.session)
+        self._contacts.greeted(up.session)
         waited = self._courier.established(up.channel, up.session)
         if waited is None:
             self._close(up.channel, "another")
             return
         for encoded in waited:
             self._write(up.channel, encoded)
-        if waited or self._courier.route(up.session) is not None:
-            self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
+        route = self._courier.route(up.session)
+        if route is not None and route.channel == up.channel:
+            route.used = self._now.mono
+            if not self._timers.armed(NODE, ("idle",)):
+                self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
         self._queue.append((NODE, up))
 
     def _close(self, stream: int, reason: str) -> None:
-        self._outputs.append(StreamClose(stream))
-        self._channel_down(stream, reason)
+        if self._channel_down(stream, reason):
+            self._outputs.append(StreamClose(stream))
 
-    def _channel_down(self, stream: int, reason: str) -> None:
+    def _channel_down(self, stream: int, reason: str) -> bool:
+        """Whether the stream had not ended before."""
         down = self._streams.ended(stream, reason)
-        if down is not None:
-            self._timers.disarm(NODE, ("handshake", stream))
-            self._courier.ended(stream)
-            self._queue.append((NODE, down))
+        if down is None:
+            return False
+        self._timers.disarm(NODE, ("handshake", stream))
+        self._courier.ended(stream)
+        self._queue.append((NODE, down))
+        return True
 
     def _own_timer(self, timer: Hashable) -> None:
         match timer:
@@ -494,33 +499,7 @@ class Node:
                 if len(self._courier):
                     self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
 
-    # --- who is known ----------------------------------------------------------------------------------------------
-
-    def _know(self, name: str, boot: Boot, address: Address) -> None:
-        contact = self._contacts.get(boot.session)
-        if contact is None:
-            self._seal.know(boot.session)
-            contact = self._contacts[boot.session] = Contact(boot.session, address)
-        contact.name, contact.boot, contact.address = name, boot, address
-        newest = self._names.get(name)
-        if newest is None or newest.boot is None or newest.boot <= boot:
-            self._names[name] = contact
-
-    def _forget(self, session: bytes) -> None:
-        contact = self._contacts.pop(session, None)
-        self._seal.forget(session)
-        if contact is not None and contact.name is not None and self._names.get(contact.name) is contact:
-            del self._names[contact.name]
-
-    def _greeted(self, session: bytes) -> None:
-        """A process that has proven itself without being a member is known for a while: bounded, the oldest first out."""
-        if session in self._contacts:
-            return
-        self._strangers.append(session)
-        if len(self._strangers) > CONTACTS:
-            oldest = self._strangers.popleft()
-            if oldest not in self._contacts:
-                self._seal.forget(oldest)
+    # --- first contact ---------------------------------------------------------------------------------------------
 
     def _introduction(self, opened: Opened, address: Address, size: int) -> None:
         """A datagram beside the ordinary: of a sender that is not known yet, or to one that does not know us."""
@@ -533,9 +512,9 @@ class Node:
                     self._counts["refused_cookie"] += 1
                     return
                 if not opened.known:
-                    self._seal.know(opened.sender, opened.counter)
-                    self._greeted(opened.sender)
-                self._frame(frame, self._source(opened.sender, address, None))
+                    self._seal.know(opened.sender, opened.counter, fresh=True)
+                    self._contacts.greeted(opened.sender)
+                self._frame(frame, self._contacts.source(opened.sender, address, None))
             case Kind.HELLO | Kind.PAIR:
                 self._counts["strangers"] += 1
                 cookie = self._greeter.answer(opened, address, size, self._now.mono)
@@ -545,27 +524,26 @@ class Node:
                 self._counts["refused_kind"] += 1
 
     def _prove(self, opened: Opened, address: Address) -> None:
-        """Return a cookie, with the frame that was not delivered; one that answers a `Greet` is told to the parts."""
+        """Return a cookie, with the frame that was not delivered; one that answers a `Greet` is told to the parts.
+
+        The proof goes where the frame or the greeting went, not where the cookie says that it comes from."""
         if len(opened.plaintext) != COOKIE_BYTES:
             self._counts["refused_cookie"] += 1
             return
-        contact = self._contacts.get(opened.sender)
-        if contact is None and self._greets.pop(address, None) is None:
-            self._counts["refused_cookie"] += 1  # nobody asked: a recording, and its address may be a third party's
-            return
+        contact = self._contacts.by_session.get(opened.sender)
+        if contact is None:
+            if address not in self._greets:  # nobody asked: a recording, and its address may be a third party's
+                self._counts["refused_cookie"] += 1
+                return
+            del self._greets[address]
         frame = contact.unproven if contact is not None and contact.unproven is not None else pack((), self.cut)
-        self._outputs.append(Transmit(address, self._greeter.prove(opened.plaintext, opened.sender, frame)))
+        to = address if contact is None else contact.address
+        self._outputs.append(Transmit(to, self._greeter.prove(opened.plaintext, opened.sender, frame)))
         if not opened.known:
             self._seal.know(opened.sender, opened.counter)
-            self._greeted(opened.sender)
+            self._contacts.greeted(opened.sender)
         if contact is None:
             self._queue.append((NODE, Greeted(opened.sender, address)))
-
-    def _source(self, session: bytes, address: Address, channel: int | None) -> Source:
-        contact = self._contacts.get(session)
-        if contact is None:
-            return Source(session, address, None, None, channel)
-        return Source(session, address, contact.name, contact.boot, channel)
 
     def _own_source(self) -> Source:
         return Source(self._session, self.identity.address, self.identity.name, self.identity.boot, None)

@@ -186,7 +186,7 @@ def _codec(hint: Any) -> tuple[Writer, Reader]:
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return _many(*_codec(arguments[0]))
-        return _array([_codec(argument) for argument in arguments], None)
+        return _array([_codec(argument) for argument in arguments])
     if isinstance(hint, type) and issubclass(hint, int) and hint is not bool:
         return _codec_enum(hint)
     if isinstance(hint, type) and (hasattr(hint, "_fields") or is_dataclass(hint)):
@@ -250,7 +250,7 @@ def _record(kind: type) -> tuple[Writer, Reader]:
     return _generate(kind, list(hints), [_codec(hint) for hint in hints.values()], None)
 
 
-def _array(codecs: list[tuple[Writer, Reader]], _: None) -> tuple[Writer, Reader]:
+def _array(codecs: list[tuple[Writer, Reader]]) -> tuple[Writer, Reader]:
     count = len(codecs)
     head = encode_uint(0x80, count)
     writers, readers = [write for write, _ in codecs], [read for _, read in codecs]

@@ -13,8 +13,9 @@ repeats no nonce. The key is derived from the secret and *both* sessions, in thi
 by nobody else, nor by a later process of the same name. A `hello` alone, whose receiver is not known, has a key of the
 sender's session; it changes no state.
 
-One window a sender refuses what was taken before. The highest counter of a sender that is forgotten is remembered, bounded;
-beyond the bound a sender must prove its address anew (`mesh.hello`)."""
+One window a sender refuses what was taken before. The highest counter of a sender that is forgotten is remembered, bounded.
+Once one had to be dropped, any unknown sender may be that one: it is known again only by a proof that is made now
+(`mesh.hello`), for its old datagrams may be recordings."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ class Seal:
     entropy: random bytes.
     """
 
-    __slots__ = ("_counter", "_entropy", "_forgotten", "_head", "_keyring", "_peers", "_session")
+    __slots__ = ("_counter", "_dropped", "_entropy", "_forgotten", "_keyring", "_peers", "_session")
 
     def __init__(self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes]) -> None:
         assert len(session) == SESSION_BYTES
@@ -102,22 +103,30 @@ class Seal:
         self._counter = 0
         self._peers: dict[bytes, Peer] = {}
         self._forgotten: OrderedDict[bytes, int] = OrderedDict()
+        self._dropped = False
+        """A forgotten sender's counter is remembered no more."""
 
     def knows(self, session: bytes) -> bool:
         return session in self._peers
 
-    def know(self, session: bytes, proven: int = 0) -> None:
-        """Take this session's datagrams from now on: those above the counter of its proof, and of anything before it."""
-        if session not in self._peers and session != self._session:
-            self._peers[session] = Peer(max(self._forgotten.pop(session, 0), proven))
+    def know(self, session: bytes, taken: int = 0, *, fresh: bool = False) -> None:
+        """Take this session's datagrams from now on: those above the counter `taken`, and above any that were taken before.
+
+        `fresh` says that the datagram of that counter was made now, and is no recording."""
+        if session in self._peers or session == self._session:
+            return
+        if self._dropped and not fresh and session not in self._forgotten:
+            return
+        self._peers[session] = Peer(max(self._forgotten.pop(session, 0), taken))
 
     def forget(self, session: bytes) -> None:
         """Take nothing more of it, until it is known again; its counter stays remembered."""
         peer = self._peers.pop(session, None)
-        if peer is not None:
+        if peer is not None and peer.window.highest:
             self._forgotten[session] = peer.window.highest
             if len(self._forgotten) > FORGOTTEN:
                 self._forgotten.popitem(last=False)
+                self._dropped = True
 
     def seal(self, plaintext: bytes, to: bytes, kind: int = Kind.PAIR) -> bytes:
         """One datagram for one session, known or not."""
@@ -139,7 +148,7 @@ class Seal:
 
     def _close(self, kind: int, primary: bytes, key: AESGCM, plaintext: bytes) -> bytes:
         self._counter += 1
-        nonce = self._counter.to_bytes(8, "big") + self._entropy(4)
+        nonce = self._counter.to_bytes(8, "big") + self._entropy(4)  # drawn each time: a stock of them would be cloned too
         header = bytes((VERSION, kind)) + primary + self._session + nonce
         return header + key.encrypt(nonce, plaintext, header)
 

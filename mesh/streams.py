@@ -80,9 +80,9 @@ class Streams:
         try:
             plaintexts = line.channel.receive(data)
         except ChannelError as problem:
-            error = problem.reason
+            plaintexts, error = problem.plaintexts, problem.reason
         up = None
-        if line.channel.ready and not line.up and error is None:
+        if line.channel.ready and not line.up:
             line.up = True
             up = ChannelUp(stream, line.channel.session, line.address, line.tag)
         return Received(line.channel.take(), up, plaintexts, error)

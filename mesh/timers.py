@@ -31,6 +31,9 @@ class Timers:
             self._heap = [entry for entry in self._heap if self._live.get((entry[2], entry[3])) == entry[1]]
             heapify(self._heap)
 
+    def armed(self, owner: int, timer: Hashable) -> bool:
+        return (owner, timer) in self._live
+
     def disarm(self, owner: int, timer: Hashable) -> None:
         self._live.pop((owner, timer), None)
 

@@ -56,12 +56,17 @@ MAX_FRAME_BYTES = 4 << 20
 MAX_DEPTH = 10
 """Frame, messages, message and seven levels inside one."""
 
+REASON_CHARACTERS = 200
+"""Of what the decoder says."""
+
 FRAME_OVERHEAD = 16
 """Bytes of the frame around its messages, at the most: the array, the version, the cut number, the inner array."""
 
+MAX_NUMBER = (1 << 64) - 1
+
 U16 = Annotated[int, Bounds(0, (1 << 16) - 1)]
 U32 = Annotated[int, Bounds(0, (1 << 32) - 1)]
-U64 = Annotated[int, Bounds(0, (1 << 64) - 1)]
+U64 = Annotated[int, Bounds(0, MAX_NUMBER)]
 StampInt = U64
 Name = Annotated[str, Length(1, 64)]
 SessionId = Annotated[bytes, Length(16, 16)]
@@ -161,8 +166,10 @@ def unpack(data: bytes) -> Frame:
     if type(raw) is not tuple or len(raw) < 3:
         raise WireError("a frame is an array of version, cut and messages")
     version, cut, items = raw[0], raw[1], raw[2]
-    if type(version) is not int or type(cut) is not int or type(items) is not tuple or version < 1 or cut < 0:
+    if type(version) is not int or type(cut) is not int or type(items) is not tuple:
         raise WireError("a frame begins with two whole numbers and an array")
+    if not (0 < version <= MAX_NUMBER and 0 <= cut <= MAX_NUMBER):
+        raise WireError("a frame's numbers are of 64 bits at the most")
     messages: list[Message] = []
     unknown = invalid = 0
     for item in items:
@@ -226,7 +233,7 @@ def load(data: bytes, limit: int, depth: int, immutable: bool = True) -> Any:
             tag_hook=_refuse_tag,
         )
     except (cbor2.CBORDecodeError, ValueError, OverflowError, MemoryError, RecursionError, UnicodeDecodeError) as problem:
-        raise WireError(f"not plain CBOR: {problem}") from None
+        raise WireError(f"not plain CBOR: {str(problem)[:REASON_CHARACTERS]}") from None  # it may quote what was sent
     if source.tell() != len(data):
         raise WireError("trailing bytes")
     return raw
