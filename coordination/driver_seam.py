@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Protocol
 
 from coordination.assembly import Assembly
-from mesh.driver import Driver
+from coordination.trio_driver import Build, open_trio_driver
+from mesh.driver import Driver, NodeLike
 
-__all__ = ["DRIVER", "DriverFactory", "Opened", "open_trio"]
-
-
-class Opened(Protocol):
-    """A driver at work, and what it drives."""
-
-    driver: Driver[Any]
-    assembly: Assembly
+__all__ = ["DRIVER", "Build", "DriverFactory"]
 
 
 class DriverFactory(Protocol):
-    """Opens a driver for a node that `build` makes once the address is known.
+    """Opens a driver for the node that `build` makes once the address is known; yields the driver and what was built.
 
-    `build` takes the address that others reach this node at (empty without a network), and the driver's sources: session,
-    entropy, random, and the moment."""
+    `bind` is None without a network, `advertise` what others are told if it is not what is bound. One exception leaves it,
+    alone and not in a group: the reason, if the node halted."""
 
     def __call__(
-        self,
-        build: Callable[..., Assembly],
-        *,
-        bind: str | None,
-        advertise: str | None,
-    ) -> AbstractAsyncContextManager[tuple[Driver[Any], Assembly]]: ...
+        self, build: Build, *, bind: str | None, advertise: str | None
+    ) -> AbstractAsyncContextManager[tuple[Driver[NodeLike], Assembly]]: ...
 
 
-def open_trio(
-    build: Callable[..., Assembly], *, bind: str | None, advertise: str | None
-) -> AbstractAsyncContextManager[tuple[Driver[Any], Assembly]]:
-    """The ordinary driver: Trio, real sockets, the machine's clocks."""
-    from coordination.trio_driver import open_trio_driver
-
-    return open_trio_driver(build, bind=bind, advertise=advertise)
-
-
-DRIVER: ContextVar[DriverFactory] = ContextVar("trio_mesh_driver", default=open_trio)
+DRIVER: ContextVar[DriverFactory] = ContextVar("trio_mesh_driver", default=open_trio_driver)

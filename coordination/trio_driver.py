@@ -6,53 +6,48 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Protocol
 
 from coordination.assembly import Assembly
+from crdt.clock import Instant
 from mesh.directives import Address
 from mesh.node import Node
-from mesh.shell.clocks import read_instant
-from mesh.shell.driver import TrioDriver, open_driver
+from mesh.shell import TrioDriver, open_driver, read_instant
 
-__all__ = ["Entropy", "open_trio_driver"]
+__all__ = ["Build", "open_trio_driver"]
 
 SESSION_BYTES = 16
-BUFFER_BYTES = 4096
+SEED_BYTES = 32
 
 
-class Entropy:
-    """The operating system's random bytes, drawn in larger pieces: every datagram takes four.
+class Build(Protocol):
+    """Makes a whole node that has not started, from what a driver alone can give.
 
-    A fork would repeat what is left of a piece; a driver refuses to go on in one."""
+    `address` is where the others reach it (empty without a network), `session` 16 bytes that were never used before,
+    `entropy` a source of random bytes, `random` serves protocol choices, and `now` is the moment of the start."""
 
-    __slots__ = ("_buffer", "_position")
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._position = 0
-
-    def __call__(self, count: int) -> bytes:
-        start = self._position
-        end = start + count
-        if end > len(self._buffer):
-            if count > BUFFER_BYTES:
-                return os.urandom(count)
-            self._buffer = os.urandom(BUFFER_BYTES)
-            start, end = 0, count
-        self._position = end
-        return self._buffer[start:end]
+    def __call__(
+        self, address: Address, /, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant
+    ) -> Assembly: ...
 
 
 @asynccontextmanager
 async def open_trio_driver(
-    build: Callable[..., Assembly], *, bind: str | None, advertise: str | None
+    build: Build, *, bind: str | None, advertise: str | None
 ) -> AsyncIterator[tuple[TrioDriver[Node], Assembly]]:
-    """Build a node for the address that is bound, and drive it. See `mesh.shell.driver.open_driver`."""
+    """Build a node for the address that is bound, and drive it. See `mesh.shell.open_driver` for what it raises."""
     assemblies: list[Assembly] = []
 
     def make(address: Address) -> Node:
-        session = os.urandom(SESSION_BYTES)
-        random = Random(int.from_bytes(os.urandom(32), "big"))
-        assembly = build(address, session=session, entropy=Entropy(), random=random, now=read_instant())
+        # Entropy is drawn at each use. Read ahead it would save half a microsecond a datagram, and be repeated by a fork and
+        # by a cloned machine, whose nonces only it keeps apart.
+        assembly = build(
+            address,
+            session=os.urandom(SESSION_BYTES),
+            entropy=os.urandom,
+            random=Random(os.urandom(SEED_BYTES)),
+            now=read_instant(),
+        )
         assemblies.append(assembly)
         return assembly.node
 

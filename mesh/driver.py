@@ -44,6 +44,9 @@ class Driver(Protocol[N_co]):
     def instant(self) -> Instant:
         """The moment, as this driver reads its clocks."""
 
+    def check(self) -> None:
+        """Raises the reason if the node has halted, and `ClosedError` once it has been stopped."""
+
     def command(self, part: Part, directives: Directives, now: Instant | None = None) -> None:
         """Perform what a local command of `part` answered, at the moment that it was given. Not a checkpoint.
 

@@ -3,20 +3,24 @@
 Rules:
   - one input is one step of the node, with a fresh `Instant`; its outputs are performed before anything else is fed to it;
   - performing outputs never waits and never feeds the node: what the kernel does not take at once waits, bounded, for a task;
-  - a halt (the node's own, an exception in a task or in a subscriber, a changed pid) makes the shell deaf at once and cancels
-    the body of `open_driver`, which raises the reason, alone and not in a group;
-  - leaving, in whatever way, lets the node say its last: tasks run in a scope shielded from the caller's cancellation, so that
-    flushing goes on for up to `FLUSH_SECONDS`; then every socket is closed.
+  - a halt (the node's own, an exception in a step, in a task or in a subscriber) makes the shell deaf at once and cancels the
+    body of `open_driver`, which raises the reason, alone and not in a group;
+  - leaving, in whatever way, lets the node say its last, unless a step of it has failed: tasks run in a scope shielded from
+    the caller's cancellation, so that flushing goes on for up to `FLUSH_SECONDS`; then every socket is closed;
+  - a fork of the process must not speak for the node: in it every command is refused, and nothing is sent, also at the end.
 
-Tasks: one each for datagrams, connections and timers, one a stream; no task and no `await` a datagram or a command."""
+Tasks: one each for datagrams, connections and timers, one a stream; no task and no `await` a datagram or a command. Without a
+network the timers' task is the only one."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Generic, TypeVar, TypeVarTuple
+from weakref import WeakSet
 
 import trio
 
@@ -30,7 +34,9 @@ from mesh.shell.datagrams import Datagrams
 from mesh.shell.sockets import Sockets, bind_sockets
 from mesh.shell.streams import Streams
 
-__all__ = ["FLUSH_SECONDS", "NO_ADDRESS", "NodeLike", "TrioDriver", "open_driver"]
+__all__ = ["FLUSH_SECONDS", "HELD_EVENTS", "NO_ADDRESS", "TrioDriver", "open_driver"]
+
+logger = logging.getLogger("mesh")
 
 FLUSH_SECONDS = 0.5
 """For the last datagrams and streams to leave when the driver ends."""
@@ -64,12 +70,15 @@ class TrioDriver(Generic[N]):
         self._node = node
         self._sockets = sockets
         self._pid = os.getpid()
+        self._forked = False
         self._body = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
+        self._running = trio.Event()
+        self._ended = trio.Event()
+        self._begun = False
         self._closed = False
         self._crashed = False
-        """A task has failed: the node may be in the middle of a step, and is told nothing more."""
-        self._ended = trio.Event()
+        """A step has failed, and may have been left in its middle: the node is told nothing more, not even to stop."""
         self._performing = False
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
         self._held: deque[Event] | None = deque()
@@ -77,6 +86,7 @@ class TrioDriver(Generic[N]):
         self._armed = AWAKE
         self._datagrams = Datagrams(self, sockets.udp) if sockets else None
         self._streams = Streams(self, sockets.family if sockets else None)
+        _drivers.add(self)
 
     # --- for the layer above ---------------------------------------------------------------------------------------
 
@@ -88,27 +98,44 @@ class TrioDriver(Generic[N]):
         """Now, by the three clocks."""
         return read_instant()
 
-    @trio.lowlevel.enable_ki_protection
-    def command(self, part: Part, directives: Directives, now: Instant | None = None) -> None:
-        """Perform what a local command of `part` answered at `now`; from any task of the same Trio run, not a checkpoint.
-
-        Raises the reason if the node has halted, `ClosedError` once it has been stopped, and `ForkedError` in a fork."""
+    def check(self) -> None:
+        """Raises the reason if the node has halted, and `ClosedError` once it has been stopped."""
         if self.failed is not None:
             raise self.failed
         if self._closed:
             raise ClosedError
-        self._node.command(part, directives, now or read_instant())
-        self.perform()
+
+    @trio.lowlevel.enable_ki_protection
+    def command(self, part: Part, directives: Directives, now: Instant | None = None) -> None:
+        """Perform what a local command of `part` answered at `now`; from any task of the same Trio run, not a checkpoint.
+
+        Raises the reason if the node has halted (also if this command made it halt), `ClosedError` once it has been
+        stopped, and `ForkedError` in a fork."""
+        self.check()
+        try:
+            self._node.command(part, directives, now or read_instant())
+            self.perform()
+        except Exception as error:
+            self._crash(error)
+            raise
+        if self.failed is not None:
+            raise self.failed
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` with each event that the node publishes, at once and in order; the answer ends that.
 
         A callback that raises halts the driver. It may give commands, whose outputs are performed after those under way.
         What was published before the first subscription is held and given to it now."""
-        held, self._held = self._held, None
         self._subscribers = (*self._subscribers, callback)
-        for event in held or ():
-            callback(event)
+        held, self._held = self._held, None
+        if held:
+            self._performing = True  # what a callback makes the node publish comes after all that was held
+            try:
+                for event in held:
+                    self._publish(event)
+            finally:
+                self._performing = False
+            self.perform()
 
         def unsubscribe() -> None:
             self._subscribers = tuple(each for each in self._subscribers if each is not callback)
@@ -130,28 +157,32 @@ class TrioDriver(Generic[N]):
         call under way."""
         if self._performing:
             return
-        self._performing = True
-        try:
-            while outputs := self._node.take():
-                self._check_pid()
-                for output in outputs:
-                    self._output(output)
-        finally:
-            self._performing = False
+        outputs = self._node.take()
+        if outputs:
+            self._performing = True
+            try:
+                while outputs:
+                    for output in outputs:
+                        self._output(output)
+                    outputs = self._node.take()
+            finally:
+                self._performing = False
         if self._armed != AWAKE:
             due = self._node.due()
             if due is not None and due < self._armed:
                 self._armed = due
                 self._timer.deadline = trio.current_time() + (due - read_instant().mono) / NS
 
-    def spawn(self, task: Callable[[Unpack[Args]], Awaitable[object]], *args: Unpack[Args]) -> None:
+    def spawn(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         if self._nursery is not None:
             self._nursery.start_soon(self._guarded, task, *args)
 
     # --- outputs ---------------------------------------------------------------------------------------------------
 
     def _output(self, output: Output) -> None:
-        if isinstance(output, Transmit):
+        if self._forked:
+            self.counts["forked"] += 1
+        elif isinstance(output, Transmit):
             if self._datagrams is not None:
                 self._datagrams.send(output.address, output.data)
             else:
@@ -189,21 +220,26 @@ class TrioDriver(Generic[N]):
             self.deaf = True
             self._body.cancel()
 
-    def _check_pid(self) -> None:
-        pid = os.getpid()
-        if pid != self._pid:
-            raise ForkedError(self._pid, pid)
+    def _crash(self, error: Exception) -> None:
+        """A step of the node, or what came of it, has failed."""
+        self._crashed = True
+        self._halt(error)
+
+    def fork(self) -> None:
+        """This process is a fork. Nothing of Trio's may be touched: the kernel's side of its loop is the parent's too."""
+        self.failed = ForkedError(self._pid, os.getpid())
+        self.deaf = True
+        self._forked = True
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
-    async def _guarded(self, task: Callable[[Unpack[Args]], Awaitable[object]], *args: Unpack[Args]) -> None:
+    async def _guarded(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         """An interrupt from the keyboard belongs to the main task; an error here ends the body, not the nursery."""
         try:
             await task(*args)
         except Exception as error:
-            self._crashed = True
-            self._halt(error)
+            self._crash(error)
 
     async def _time(self) -> None:
         """Wake the node whenever a timer is due. `perform` moves the deadline when an earlier one is armed."""
@@ -224,41 +260,46 @@ class TrioDriver(Generic[N]):
             finally:
                 self._armed = AWAKE
 
-    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _run(self) -> None:
         """Hold every task of the driver, out of reach of the caller's cancellation, until `_end`."""
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    task_status.started()
+                    self._running.set()
                     await trio.sleep_forever()
         finally:
             self._ended.set()
 
     def _begin(self) -> None:
-        self._node.start(read_instant())
-        self.perform()
+        self._begun = True
+        try:
+            self._node.start(read_instant())
+            self.perform()
+        except Exception as error:
+            self._crash(error)
+        if self.failed is not None:
+            raise self.failed
         self.spawn(self._time)
         if self._sockets is not None and self._datagrams is not None:
             self.spawn(self._datagrams.receive)
             self.spawn(self._streams.accept, self._sockets.tcp)
 
-    @trio.lowlevel.enable_ki_protection
     async def _finish(self) -> None:
-        """Stop the node, unless a step of it has failed, and let its last outputs leave."""
+        """Stop the node, and let its last outputs leave."""
         self._closed = True
         with trio.move_on_after(FLUSH_SECONDS, shield=True):
-            try:
-                if not self._crashed:
-                    self._check_pid()
+            if self._begun and not self._crashed and not self._forked:
+                try:
                     self._node.stop(read_instant())
                     self.perform()
-            except Exception as error:
-                self._halt(error)
+                except Exception as error:
+                    self._crash(error)
             self.deaf = True
-            if self._datagrams is not None:
-                await self._datagrams.drained()
-            await self._streams.drained()
+            if not self._forked:
+                if self._datagrams is not None:
+                    await self._datagrams.drained()
+                await self._streams.drained()
 
     async def _end(self) -> None:
         """End every task, and wait for that: nothing is left for the caller's nursery to wait for, or to be cancelled at."""
@@ -269,37 +310,93 @@ class TrioDriver(Generic[N]):
                 await self._ended.wait()
 
 
+_drivers: WeakSet[TrioDriver[Any]] = WeakSet()
+
+
+def _forked() -> None:
+    for driver in list(_drivers):
+        driver.fork()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_driver(
     build: Callable[[Address], N], *, bind: str | None = None, advertise: str | None = None
 ) -> AsyncIterator[TrioDriver[N]]:
     """Bind, build the node for its address, start it, and drive it until the context is left.
 
-    Entering and leaving are checkpoints. Without `bind` there is no network, and `build` is given `NO_ADDRESS`.
+    Entering and leaving are checkpoints. Leaving takes up to `FLUSH_SECONDS`, also if the caller has been cancelled.
+
+    Parameters
+    ----------
+    build: makes the node for the address that others are told, `NO_ADDRESS` without a network.
+    bind: `host:port` for UDP and TCP, port 0 for any; None for no network.
+    advertise: what others are told, if it is not what is bound.
 
     Raises
     ------
     BindFailedError: before anything is started.
-    Whatever the node halted for, alone; an exception of the body, if it came first.
+    Whatever the node halted for, alone and not in a group. An exception of the body wins if the body ended first; one that
+    came after the halt stands in the `__context__` of the reason.
     """
     sockets = await bind_sockets(bind, advertise) if bind is not None else None
+    error: BaseException | None = None
+    halted_first = False
     try:
         driver = TrioDriver(build(sockets.advertise if sockets is not None else NO_ADDRESS), sockets)
-        error: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            await nursery.start(driver._run)
-            try:
-                with driver._body:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(driver._run)
+                try:
+                    with trio.CancelScope(shield=True):  # a task that cannot be cancelled must not be left alone
+                        await driver._running.wait()
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     driver._begin()
-                    yield driver
-            except BaseException as raised:  # held until nothing runs any more, so that it leaves alone
-                error = raised if driver.failed is None else None
-            await driver._finish()
-            await driver._end()
-        if driver.failed is not None and error is None:
-            raise driver.failed
-        if error is not None:
-            raise error
+                    with driver._body:
+                        yield driver
+                except BaseException as raised:  # held until nothing runs any more, so that the nursery does not wrap it
+                    error = raised
+                halted_first = driver.failed is not None
+                try:
+                    await driver._finish()
+                finally:
+                    await driver._end()
+        except BaseExceptionGroup as group:  # of the nursery: an interrupt from the keyboard while the driver ended
+            error = next(_leaves(group))
+        outcome = _outcome(error, driver.failed, halted_first)
     finally:
         if sockets is not None:
             sockets.close()
+    if outcome is not None:
+        context = error if outcome is not error and _others(error, outcome) else outcome.__context__
+        try:
+            raise outcome
+        finally:
+            outcome.__context__ = context
+            del error, outcome, context  # they hold this frame, and it would hold them
+
+
+def _outcome(error: BaseException | None, reason: Exception | None, halted_first: bool) -> BaseException | None:
+    """What leaves `open_driver`, whose body ended with `error` and whose node halted for `reason`."""
+    others = _others(error, reason)
+    if reason is None or (others and not (halted_first and all(isinstance(each, Exception) for each in others))):
+        if reason is not None:
+            logger.error("the node halted while its body failed for another reason", exc_info=reason)
+        return error
+    return reason
+
+
+def _others(error: BaseException | None, reason: BaseException | None) -> list[BaseException]:
+    """The exceptions in `error` that are neither the reason of the halt nor a cancellation."""
+    return [each for each in _leaves(error) if each is not reason and not isinstance(each, trio.Cancelled)]
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    elif error is not None:
+        yield error

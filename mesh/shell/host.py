@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVarTuple, Unpack
+from typing import Protocol, TypeVarTuple
 
 from mesh.driver import NodeLike
 
@@ -26,5 +26,5 @@ class Host(Protocol):
     def perform(self) -> None:
         """Take and perform the node's outputs: to be called after each of its inputs."""
 
-    def spawn(self, task: Callable[[Unpack[Args]], Awaitable[object]], *args: Unpack[Args]) -> None:
+    def spawn(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         """Run a task until the driver ends. An exception in it halts the driver."""

@@ -160,7 +160,7 @@ def _tcp_socket(family: socket.AddressFamily) -> socket.socket:
     tcp = socket.socket(family, socket.SOCK_STREAM)
     try:
         tcp.setblocking(False)
-        # A restart must get its port back while old connections linger. Never on UDP, where it would let two processes share it.
+        # A restart must get its port back while old connections linger. Never on UDP: there two processes could share it.
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -199,8 +199,8 @@ def read_errors(udp: socket.socket, limit: int) -> tuple[list[Address], int]:
 def _extended_error(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int]:
     """Error number and origin in the control data of one queued error; (0, 0) if there is none."""
     for level, kind, data in ancillary:
-        if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)):
-            if len(data) >= EXTENDED_ERROR.size:
-                number, origin, *_ = EXTENDED_ERROR.unpack_from(data)
-                return number, origin
+        ours = (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
+        if ours and len(data) >= EXTENDED_ERROR.size:
+            number, origin, *_ = EXTENDED_ERROR.unpack_from(data)
+            return number, origin
     return 0, 0

@@ -322,8 +322,8 @@ class Streams:
                     reason = "silent"
         if stream.sock is None:
             return "silent" if all_of_it.cancelled_caught and reason == "unresolved" else reason
-        if not self._host.deaf:
-            self._host.counts["tcp_connected"] += 1
+        self._host.counts["tcp_connected"] += 1
+        if not self._host.deaf and not stream.closing:
             self._host.node.on_connected(stream.number, read_instant())
             self._host.perform()
         return None
