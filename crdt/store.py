@@ -115,17 +115,21 @@ class Store:
 
     def scan(self, prefix: str, stamp: Stamp) -> Iterator[Cell]:
         """The visible cells under a prefix, by key. The store may change meanwhile: each key is shown as it is when it is
-        come to, one that is added behind is not shown."""
+        come to, also one that is added ahead; one that is added behind is not shown."""
         order = self._order[KEY]
         keys = order.after(prefix, 8, inclusive=True)
         while keys:
+            known, last = len(order), keys[-1]
             for key in keys:
                 if not key.startswith(prefix):
                     return
                 cell = self.get(key, stamp)
                 if cell is not None:
                     yield cell
-            keys = order.after(keys[-1], SCAN_STEP)
+                    if len(order) != known:
+                        last = key
+                        break
+            keys = order.after(last, SCAN_STEP)
 
     def counter(self, name: str) -> int:
         """What a counter stands at; 0 if nobody has added to it."""

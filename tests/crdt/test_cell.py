@@ -65,7 +65,7 @@ def test_the_order_is_total(cells: tuple[Cell, Cell, Cell]) -> None:
 def test_a_put_and_a_delete_of_one_stamp_have_one_answer_everywhere() -> None:
     put, delete = VALUE, VALUE._replace(order=(0, 9, B, 0, 0, b""), body=None, actor=B)
     assert join(put, delete) == join(delete, put) == delete
-    put, delete = VALUE._replace(order=(0, 9, C, 0, 0, b""), actor=C), delete
+    put = VALUE._replace(order=(0, 9, C, 0, 0, b""), actor=C)
     assert join(put, delete) == join(delete, put) == put
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 from random import Random
 
 from hypothesis import given
@@ -37,7 +37,7 @@ def test_a_slot_only_rises_so_that_late_copies_lose(adds: list[int]) -> None:
     for amount in adds:
         own = added_slot("c", A, amount, own, [own])
         states.append(own)
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         assert after.order >= before.order
         assert join(before, after).order == after.order
 

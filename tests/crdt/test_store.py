@@ -1,0 +1,553 @@
+"""One store: writes, reads and what is told of them (C9, C14, C17)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crdt.cell import COUNTER, KEY, LEASE_END, Cell, drop, expiry_of, is_dropped
+from crdt.change import Change, ChangeKind
+from crdt.dots import DotSet, Summary
+from crdt.store import Flushed, Store, StoreFencedError
+from crdt.transfer import FIRST, missing
+from tests.crdt.cells import ACTORS, UNKNOWN, any_cells
+
+A, B, C = ACTORS
+PUT, DELETE, EXPIRE, LEASE_ENDED = ChangeKind.PUT, ChangeKind.DELETE, ChangeKind.EXPIRE, ChangeKind.LEASE_ENDED
+LATE = 1 << 40
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store(A)
+
+
+def told(store: Store) -> list[tuple[ChangeKind, str, bytes | None, bytes | None]]:
+    """(kind, key, old, new), with the value that is shown."""
+    return [
+        (kind, key, old and old.body, new.body if kind is PUT else None)
+        for kind, key, new, old, _, _ in store.take_changes()[0]
+    ]
+
+
+def shown(store: Store, stamp: int = LATE) -> dict[str, bytes | None]:
+    return {cell.key: cell.body for cell in store.scan("", stamp)}
+
+
+def remote(actor: bytes, key: str, body: bytes | None, stamp: int, expiry: int = 0, n: int = 1, fence: int = 0) -> Cell:
+    return Cell(KEY, key, (fence, stamp, actor, expiry, 0, b""), body, None, actor, n)
+
+
+def touched(cell: Cell, actor: bytes, stamp: int, expiry: int, n: int) -> Cell:
+    return cell._replace(order=(*cell.order[:3], expiry, stamp, actor), actor=actor, n=n)
+
+
+def lease_end(actor: bytes, lease: str, stamp: int, n: int = 1) -> Cell:
+    return Cell(LEASE_END, lease, (stamp, actor), b"", None, actor, n)
+
+
+# --- reading and writing -------------------------------------------------------------------------------------------
+
+
+def test_a_write_is_seen_at_once_and_told_with_what_it_replaced(store: Store) -> None:
+    first = store.put("k", b"1", 10)
+    assert store.get("k", 10) == store.peek("k") == first
+    assert told(store) == [(PUT, "k", None, b"1")]
+    store.put("k", b"2", 11)
+    store.put("k", None, 12)
+    assert told(store) == [(PUT, "k", b"1", b"2"), (DELETE, "k", b"2", None)]
+    assert (store.get("k", 13), store.peek("k"), shown(store)) == (None, None, {})
+    assert told(store) == []
+
+
+def test_a_change_names_its_writer_its_cells_and_a_rising_revision(store: Store) -> None:
+    mine = store.put("k", b"1", 10)
+    theirs = remote(B, "k", b"2", 11)
+    store.apply(theirs, 12)
+    (first, second), counters = store.take_changes()
+    assert first == Change(PUT, "k", mine, None, A, 1)
+    assert second == Change(PUT, "k", theirs, mine, B, 2)
+    assert (store.revision, counters) == (2, ())
+
+
+def test_a_delete_of_what_is_not_here_is_silent_and_beats_what_is_older(store: Store) -> None:
+    store.put("k", None, 10)
+    store.apply(remote(B, "k", b"older", 9), 11)
+    assert (told(store), shown(store), len(store)) == ([], {}, 1)
+    store.apply(remote(B, "k", b"newer", 12, n=2), 13)
+    assert told(store) == [(PUT, "k", None, b"newer")]
+
+
+def test_a_scan_is_by_key_within_its_prefix_and_survives_changes(store: Store) -> None:
+    for n in range(300):
+        store.put(f"a/{n:03}", b"x", 10 + n)
+    for key in ("a", "b/1", "0"):
+        store.put(key, b"x", 1_000)
+    seen = []
+    for cell in store.scan("a/", LATE):
+        seen.append(cell.key)
+        if cell.key == "a/100":
+            store.put("a/1005", b"new", 1_001)
+            store.put("a/0005", b"behind", 1_002)
+            store.put("a/200", None, 1_003)
+            store.put("a/201", b"new", 1_004)
+    expected = [f"a/{n:03}" for n in range(300) if n != 200]
+    expected.insert(101, "a/1005")
+    assert seen == expected
+    assert [cell.key for cell in store.scan("", LATE)][:2] == ["0", "a"]
+    assert list(store.scan("c", LATE)) == []
+
+
+def test_cells_are_read_whether_visible_or_not(store: Store) -> None:
+    store.put("k", None, 10)
+    cell = store.cell(KEY, "k")
+    assert cell is not None
+    assert cell.body is None
+    assert store.cell(KEY, "other") is store.cell(UNKNOWN, "k") is None
+    assert list(store.cells()) == [cell]
+
+
+def test_one_name_as_key_counter_and_lease_is_three_cells_that_never_meet(store: Store) -> None:
+    store.put("n", b"v", 10)
+    store.add("n", 5, 11)
+    store.end_lease("n", 12)
+    other = Store(B)
+    other.add("n", 2, 13)
+    for cell, _ in [*store.flush(), *other.flush()]:
+        for replica in (store, other):
+            replica.apply(cell, 14)
+    for replica in (store, other):
+        assert (shown(replica), replica.counter("n"), replica.lease_ended("n")) == ({"n": b"v"}, 7, True)
+        assert len(replica) == 4
+    store.put("n", None, 15)
+    assert (store.counter("n"), store.lease_ended("n")) == (7, True)
+
+
+def test_changed_counters_are_named_once(store: Store) -> None:
+    store.add("c", 1, 10)
+    store.add("c", 1, 11)
+    other = Store(B)
+    other.add("d", 1, 12)
+    store.apply(other.flush()[0].cell, 13)
+    assert store.take_changes() == ((), ("c", "d"))
+    assert store.take_changes() == ((), ())
+
+
+# --- windows and dots ----------------------------------------------------------------------------------------------
+
+
+def test_each_key_of_a_window_gets_one_dot_in_the_order_of_first_writes(store: Store) -> None:
+    for stamp, key in enumerate("bab", 10):
+        store.put(key, key.encode(), stamp)
+    store.add("c", 1, 20)
+    assert (store.pending, store.dots.summary().vector) == (3, ())
+    written = store.flush()
+    assert [(cell.kind, cell.key[:1], cell.n, previous) for cell, previous in written] == [
+        (KEY, "b", 1, 0),
+        (KEY, "a", 2, 0),
+        (COUNTER, "c", 3, 0),
+    ]
+    assert written[0].cell.order[1] == 12, "the last of the window"
+    assert store.dots.summary() == Summary(((A, 3),), ())
+    assert (store.flush(), store.pending) == ([], 0)
+    assert [cell.n for cell in store.cells()] == [2, 1, 3]
+
+
+def test_a_write_names_its_writers_previous_dot_of_the_key(store: Store) -> None:
+    store.put("k", b"1", 10)
+    store.put("other", b"1", 10)
+    store.flush()
+    store.put("k", b"2", 11)
+    store.put("k", b"3", 12)
+    assert [(cell.n, previous) for cell, previous in store.flush()] == [(3, 1)]
+    store.apply(remote(B, "k", b"theirs", 13), 14)
+    store.put("k", b"4", 15)
+    assert [previous for _, previous in store.flush()] == [0], "the cell before was another's"
+
+
+def test_a_write_that_is_replaced_within_its_window_gets_no_dot(store: Store) -> None:
+    store.put("k", b"mine", 10)
+    store.apply(remote(B, "k", b"theirs", 11), 12)
+    assert (store.flush(), store.dots.last(A), shown(store)) == ([], 0, {"k": b"theirs"})
+
+
+def test_a_cell_is_joined_once_and_its_dot_claimed_also_if_it_is_lower(store: Store) -> None:
+    high, low = remote(B, "k", b"high", 20, n=1), remote(C, "k", b"low", 10, n=4)
+    assert store.apply(high, 30)
+    assert store.apply(low, 30)
+    assert not store.apply(high, 30)
+    assert not store.apply(low, 30)
+    assert store.dots.summary() == Summary(((B, 1),), ((C, (4,)),))
+    assert (store.cell(KEY, "k"), told(store)) == (high, [(PUT, "k", None, b"high")])
+
+
+def test_a_previous_dot_is_claimed_only_before_its_cell_and_never_of_the_own_actor(store: Store) -> None:
+    store.claim_previous(remote(B, "k", b"", 10, n=5), 3)
+    assert store.dots.summary().extras == ((B, (3,)),)
+    for cell, previous in (
+        (remote(B, "k", b"", 10, n=5), 0),
+        (remote(B, "k", b"", 10, n=5), 6),
+        (remote(A, "k", b"", 10, n=5), 3),
+    ):
+        store.claim_previous(cell, previous)
+    assert store.dots.summary().extras == ((B, (3,)),)
+
+
+def test_of_the_own_writes_nothing_is_learnt_from_others(store: Store) -> None:
+    store.raise_to(Summary(((A, 7), (B, 4)), ((A, (9,)), (C, (2,)))))
+    assert store.dots.summary() == Summary(((B, 4),), ((C, (2,)),))
+    store.put("k", b"1", 10)
+    assert store.flush()[0].cell.n == 1
+
+
+def test_a_dot_that_somebody_used_under_the_own_actor_is_not_used_again(store: Store) -> None:
+    store.apply(remote(A, "k", b"a clone", 10, n=2), 11)
+    for stamp, key in enumerate("abc", 12):
+        store.put(key, b"mine", stamp)
+    assert [cell.n for cell, _ in store.flush()] == [1, 3, 4]
+    assert len({cell.n for cell in store.cells()}) == 4
+
+
+def test_cells_of_unknown_kinds_are_kept_joined_and_handed_on(store: Store) -> None:
+    old, new = [Cell(UNKNOWN, "u", (n, b"x"), b"?", None, B, n) for n in (1, 2)]
+    assert store.apply(new, 10)
+    assert store.apply(old, 10)
+    assert (store.cell(UNKNOWN, "u"), told(store)) == (new, [])
+    assert len(missing(store, DotSet(), {}, FIRST, 1_000).cells) == 1
+
+
+# --- ttl -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_expires_at_its_stamp_and_is_told_once(store: Store) -> None:
+    store.put("k", b"1", 10, expiry=20)
+    assert store.next_expiry() == 20
+    assert store.get("k", 19) is not None
+    assert store.get("k", 20) is None
+    assert shown(store, 20) == {}
+    told(store)
+    store.expire(19)
+    assert told(store) == []
+    store.expire(20)
+    store.expire(21)
+    assert told(store) == [(EXPIRE, "k", b"1", None)]
+    cell = store.cell(KEY, "k")
+    assert cell is not None
+    assert is_dropped(cell)
+    assert store.next_expiry() is None
+
+
+@pytest.mark.parametrize("step", ["put", "delete", "touch", "apply", "apply_touch", "end_lease"])
+def test_whatever_happens_at_a_stamp_what_has_expired_by_then_is_told_first(store: Store, step: str) -> None:
+    store.put("k", b"1", 10, expiry=20)
+    store.put("z", b"2", 10, expiry=90)
+    told(store)
+    theirs = remote(B, "other", b"3", 30, expiry=90)
+    match step:
+        case "put":
+            store.put("other", b"3", 30)
+        case "delete":
+            store.put("z", None, 30)
+        case "touch":
+            store.touch("z", 30, 99)
+        case "apply":
+            store.apply(theirs, 30)
+        case "apply_touch":
+            store.apply_touch(drop(theirs), 30)
+        case "end_lease":
+            store.end_lease("lease", 30)
+    assert told(store)[0] == (EXPIRE, "k", b"1", None)
+
+
+def test_a_value_that_arrives_expired_is_never_shown_and_ends_what_was(store: Store) -> None:
+    store.apply(remote(B, "k", b"late", 10, expiry=20), 20)
+    assert (told(store), shown(store, 20)) == ([], {})
+    store.put("j", b"mine", 21)
+    store.apply(remote(B, "j", b"late", 22, expiry=25, n=2), 30)
+    assert told(store) == [(PUT, "j", None, b"mine"), (EXPIRE, "j", b"mine", None)]
+
+
+def test_a_put_takes_the_expiry_of_the_one_before_away(store: Store) -> None:
+    store.put("k", b"1", 10, expiry=20)
+    store.put("k", b"2", 11)
+    store.put("j", b"1", 10, expiry=50)
+    store.put("j", b"2", 11, expiry=20)
+    told(store)
+    store.expire(30)
+    assert told(store) == [(EXPIRE, "j", b"2", None)]
+    assert shown(store) == {"k": b"2"}
+
+
+def test_a_put_after_the_expiry_is_an_ordinary_put(store: Store) -> None:
+    store.put("k", b"1", 10, expiry=20)
+    store.put("k", b"2", 30, expiry=40)
+    assert told(store) == [(PUT, "k", None, b"1"), (EXPIRE, "k", b"1", None), (PUT, "k", None, b"2")]
+
+
+# --- touch ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_touch_extends_a_life_and_is_seen_by_nobody(store: Store) -> None:
+    put = store.put("k", b"1", 10, expiry=20)
+    told(store)
+    cell = store.touch("k", 15, 40)
+    assert cell == put._replace(order=(0, 10, A, 40, 15, A))
+    store.expire(39)
+    assert (told(store), shown(store, 39)) == ([], {"k": b"1"})
+    store.expire(40)
+    assert told(store) == [(EXPIRE, "k", b"1", None)]
+
+
+def test_a_touch_never_shortens_and_needs_a_visible_value_with_a_ttl(store: Store) -> None:
+    put = store.put("k", b"1", 10, expiry=30)
+    assert store.touch("k", 11, 30) == store.touch("k", 12, 20) == put
+    plain = store.put("plain", b"1", 13)
+    assert store.touch("plain", 14, 90) == plain
+    assert store.touch("none", 15, 90) is None
+    assert store.touch("k", 30, 90) is None
+    store.put("k", None, 31)
+    assert store.touch("k", 32, 90) is None
+    assert [cell.key for cell, _ in store.flush()] == ["k", "plain"]
+
+
+def test_of_two_touches_the_later_expiry_wins_wherever_it_comes_from() -> None:
+    put = remote(B, "k", b"1", 10, expiry=20)
+    short, long = touched(put, C, 16, 50, 1), touched(put, A, 15, 90, 1)
+    for order in ((put, short, long), (long, put, short), (short, long, put)):
+        replica = Store(bytes(16))
+        for cell in order:
+            replica.apply(cell, 19)
+        assert replica.cell(KEY, "k") == long
+        assert told(replica) == [(PUT, "k", None, b"1")]
+
+
+def test_a_touch_that_arrives_after_the_expiry_shows_the_value_again_and_says_so() -> None:
+    put = remote(B, "k", b"1", 10, expiry=20)
+    replica = Store(A)
+    replica.apply(put, 11)
+    replica.expire(25)
+    assert told(replica)[1:] == [(EXPIRE, "k", b"1", None)]
+    assert not replica.apply(put, 26), "a late copy is no touch"
+    assert replica.apply(put._replace(actor=C, n=9), 26), "nor is one with another dot"
+    assert (told(replica), shown(replica, 26)) == ([], {})
+    replica.apply(touched(put, C, 19, 60, 1), 27)
+    assert told(replica) == [(PUT, "k", None, b"1")]
+    assert shown(replica, 27) == {"k": b"1"}
+    replica.expire(60)
+    assert told(replica) == [(EXPIRE, "k", b"1", None)]
+
+
+def test_a_touch_that_travels_alone_needs_its_put() -> None:
+    put = remote(B, "k", b"1", 10, expiry=20)
+    touch = drop(touched(put, B, 15, 60, 2))
+    other_put = remote(C, "k", b"0", 9, expiry=20)
+    for held in ((), (other_put,)):
+        replica = Store(A)
+        for cell in held:
+            replica.apply(cell, 16)
+        assert replica.apply_touch(touch, 16) is None
+        assert not replica.dots.covers(B, 2), "nothing is claimed"
+    replica.apply(put, 16)
+    assert replica.apply_touch(touch, 16) is True
+    assert replica.cell(KEY, "k") == touched(put, B, 15, 60, 2)
+    assert replica.apply_touch(touch, 16) is False
+    assert shown(replica, 59) == {"k": b"1"}
+
+
+def test_a_touch_alone_of_a_value_that_was_dropped_here_must_be_fetched_whole() -> None:
+    put = remote(B, "k", b"1", 10, expiry=20)
+    touch = touched(put, B, 15, 60, 2)
+    replica = Store(A)
+    replica.apply(put, 11)
+    replica.expire(21)
+    assert replica.apply_touch(drop(touch), 22) is None
+    assert not replica.dots.covers(B, 2)
+    assert replica.apply(touch, 23)
+    assert shown(replica, 23) == {"k": b"1"}
+
+
+def test_a_touch_alone_of_what_is_higher_here_is_claimed() -> None:
+    put = remote(B, "k", b"1", 10, expiry=20)
+    replica = Store(A)
+    replica.apply(remote(C, "k", b"2", 12), 13)
+    assert replica.apply_touch(drop(touched(put, B, 15, 60, 2)), 16) is True
+    assert replica.dots.covers(B, 2)
+    assert shown(replica) == {"k": b"2"}
+
+
+def test_a_touch_without_its_value_takes_it_from_the_put_that_comes_later() -> None:
+    put = remote(B, "k", b"1", 10, expiry=20)
+    replica = Store(A)
+    replica.apply(drop(touched(put, C, 15, 60, 1)), 16)
+    assert (told(replica), shown(replica, 16)) == ([], {})
+    replica.apply(put, 17)
+    assert told(replica) == [(PUT, "k", None, b"1")]
+    cell = replica.cell(KEY, "k")
+    assert cell == touched(put, C, 15, 60, 1)
+    assert replica.lacking(DotSet(), 100) == [cell]
+    replica.expire(60)
+    assert told(replica) == [(EXPIRE, "k", b"1", None)]
+
+
+# --- leases --------------------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_lease_hides_what_is_bound_to_it_at_once(store: Store) -> None:
+    for key in ("a", "b"):
+        store.put(key, b"v", 10, bound="lease")
+    store.put("c", b"v", 10, bound="another")
+    told(store)
+    assert store.end_lease("lease", 20)
+    assert not store.end_lease("lease", 21)
+    assert told(store) == [(LEASE_ENDED, "a", b"v", None), (LEASE_ENDED, "b", b"v", None)]
+    assert shown(store) == {"c": b"v"}
+    assert (store.peek("a"), store.get("b", 22)) == (None, None)
+    assert len(store.flush()) == 4
+
+
+def test_what_is_bound_to_an_ended_lease_is_hidden_also_if_it_arrives_later() -> None:
+    bound = remote(B, "k", b"v", 10)._replace(bound="lease")
+    replica = Store(A)
+    replica.apply(lease_end(C, "lease", 20), 21)
+    assert replica.lease_ended("lease")
+    replica.apply(bound, 22)
+    assert (told(replica), shown(replica)) == ([], {})
+    replica.put("j", b"w", 23, bound="lease")
+    assert (told(replica), shown(replica)) == ([], {})
+    replica.put("k", b"free", 24)
+    assert told(replica) == [(PUT, "k", None, b"free")]
+
+
+def test_a_bound_put_after_the_end_ends_what_was_visible(store: Store) -> None:
+    store.put("k", b"free", 10)
+    store.apply(lease_end(C, "lease", 20), 21)
+    told(store)
+    store.apply(remote(B, "k", b"v", 22)._replace(bound="lease"), 23)
+    assert told(store) == [(LEASE_ENDED, "k", b"free", None)]
+    store.put("k", None, 24)
+    assert told(store) == []
+
+
+def test_a_key_that_was_bound_anew_does_not_end_with_its_first_lease(store: Store) -> None:
+    store.put("k", b"1", 10, bound="first")
+    store.put("k", b"2", 11, bound="second")
+    store.put("j", b"1", 12, bound="first")
+    store.put("j", b"2", 13)
+    told(store)
+    store.end_lease("first", 14)
+    assert (told(store), shown(store)) == ([], {"j": b"2", "k": b"2"})
+    store.end_lease("second", 15)
+    assert told(store) == [(LEASE_ENDED, "k", b"2", None)]
+
+
+def test_a_deleted_bound_key_has_no_second_end(store: Store) -> None:
+    store.put("k", b"1", 10, bound="lease")
+    store.put("k", None, 11)
+    told(store)
+    store.end_lease("lease", 12)
+    assert told(store) == []
+
+
+def test_the_end_names_who_stated_it_and_two_ends_are_one(store: Store) -> None:
+    store.put("k", b"1", 10, bound="lease")
+    store.take_changes()
+    store.apply(lease_end(B, "lease", 20), 21)
+    store.apply(lease_end(C, "lease", 20), 21)
+    (change,), _ = store.take_changes()
+    assert (change.kind, change.origin) == (LEASE_ENDED, B)
+    assert store.cell(LEASE_END, "lease") == lease_end(C, "lease", 20)
+
+
+# --- fences --------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_below_the_fence_of_its_key_is_refused_and_writes_nothing(store: Store) -> None:
+    store.put("k", b"1", 10, fence=5)
+    store.flush()
+    for fence in (0, 4):
+        with pytest.raises(StoreFencedError) as refused:
+            store.put("k", b"2", 20, fence=fence)
+        assert (refused.value.key, refused.value.fence) == ("k", 5)
+    assert (store.pending, shown(store)) == (0, {"k": b"1"})
+    store.put("k", b"2", 21, fence=5)
+    store.put("k", None, 22, fence=6)
+    with pytest.raises(StoreFencedError):
+        store.put("k", b"3", 23, fence=5)
+
+
+def test_a_higher_fence_wins_over_any_later_stamp(store: Store) -> None:
+    store.apply(remote(B, "k", b"new holder", 10, fence=8), 11)
+    store.apply(remote(C, "k", b"old holder", 99, fence=7), 100)
+    assert shown(store) == {"k": b"new holder"}
+    store.apply(remote(C, "k", b"unfenced", 101, n=2), 102)
+    assert shown(store) == {"k": b"new holder"}
+
+
+# --- anything ------------------------------------------------------------------------------------------------------
+
+few_cells = any_cells(
+    names=st.sampled_from(("a", "b", "", "\0")),
+    anyone=st.sampled_from(ACTORS),
+    dots=st.integers(1, 12),
+    u64=st.integers(0, 40) | st.integers(0, 2**64 - 1),
+)
+local = st.tuples(
+    st.sampled_from(("put", "timed", "bound", "delete", "touch", "add", "end", "flush", "pass")),
+    st.sampled_from(("a", "b", "")),
+)
+
+
+def do(store: Store, what: str, key: str, stamp: int) -> list[Flushed]:
+    try:
+        match what:
+            case "put" | "delete":
+                store.put(key, b"v" if what == "put" else None, stamp)
+            case "timed":
+                store.put(key, b"t", stamp, expiry=stamp + 5)
+            case "bound":
+                store.put(key, b"b", stamp, bound=key)
+            case "touch":
+                store.touch(key, stamp, stamp + 9)
+            case "add":
+                store.add(key, 3, stamp)
+            case "end":
+                store.end_lease(key, stamp)
+            case "flush":
+                return store.flush()
+    except StoreFencedError:
+        pass
+    return []
+
+
+@given(st.lists(few_cells | local, max_size=40), st.integers(0, 40))
+def test_no_cell_that_may_be_received_breaks_a_store(steps: list[Cell | tuple[str, str]], snapshot_at: int) -> None:
+    """Also cells that no correct replica writes, of the own actor too; and folding the changes over a snapshot that was
+    taken at any moment gives what is visible."""
+    store, folded, since = Store(A), dict[str, bytes | None](), 0
+    stamp = 0
+    for index, step in enumerate(steps):
+        stamp += 2
+        if isinstance(step, Cell):
+            covered = store.dots.covers(step.actor, step.n)
+            alone = is_dropped(step) and expiry_of(step) > stamp
+            applied = store.apply_touch(step, stamp) if alone else store.apply(step, stamp)
+            assert (applied is False) == covered
+        else:
+            do(store, *step, stamp)
+        store.expire(stamp)
+        for change in store.take_changes()[0]:
+            assert since < change.revision <= store.revision
+            since = change.revision
+            if index > snapshot_at:
+                assert (change.old and change.old.body) == folded.get(change.key)
+                folded[change.key] = change.new.body if change.kind is PUT else None
+        if index == snapshot_at:
+            folded = shown(store, stamp)
+        if index >= snapshot_at:
+            assert shown(store, stamp) == {key: body for key, body in folded.items() if body is not None}
+    store.flush()
+    cells = list(store.cells())
+    assert sorted((cell.actor, cell.n) for cell in cells) == sorted({(cell.actor, cell.n) for cell in cells})
+    assert all(store.dots.covers(cell.actor, cell.n) for cell in cells)
+    assert len(missing(store, DotSet(), {}, FIRST, 1 << 30).cells) == len(cells)
