@@ -113,11 +113,11 @@ class Store:
         cell = self.peek(key)
         return None if cell is not None and 0 < expiry_of(cell) <= stamp else cell
 
-    def scan(self, prefix: str, stamp: Stamp) -> Iterator[Cell]:
-        """The visible cells under a prefix, by key. The store may change meanwhile: each key is shown as it is when it is
-        come to, also one that is added ahead; one that is added behind is not shown."""
+    def scan(self, prefix: str, stamp: Stamp, after: str | None = None) -> Iterator[Cell]:
+        """The visible cells under a prefix, by key, from behind `after` if that is given. The store may change meanwhile: each
+        key is shown as it is when it is come to, also one that is added ahead; one that is added behind is not shown."""
         order = self._order[KEY]
-        keys = order.after(prefix, 8, inclusive=True)
+        keys = order.after(prefix, 8, inclusive=True) if after is None else order.after(after, 8)
         while keys:
             known, last = len(order), keys[-1]
             for key in keys:
