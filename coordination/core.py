@@ -68,8 +68,9 @@ class Core:
         roster = self.assembly.agreed.birth.roster
         return roster.max_ttl if roster is not None else self.assembly.settings.parameters.max_ttl
 
-    def check_clock(self) -> None:
-        """Refuse writes while this node's clock is off."""
+    def check_writable(self) -> None:
+        """Refuse writes once the node has ended, and while its clock is off."""
+        self.driver.check()
         offset = self.assembly.clock.check()
         if offset is not None:
             raise ClockDrift(offset)

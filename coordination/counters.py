@@ -35,7 +35,7 @@ class Counter:
             raise BadValue(f"{n!r} cannot be added to counter {self.name!r}: use an integer")
         if n.bit_length() > MAX_ADD_BITS:
             raise TooLarge(f"{n.bit_length()} bits are too many for counter {self.name!r}: at most {MAX_ADD_BITS}")
-        self._core.check_clock()
+        self._core.check_writable()
         driver, replication = self._core.driver, self._core.assembly.replication
         driver.command(replication, replication.add(self.name, n, driver.instant()))
 

@@ -61,7 +61,7 @@ class Mailbox:
             await self._arrived.wait()
             self._arrived = None
         else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.checkpoint()
         return self._events.pop(0)
 
 
@@ -91,6 +91,10 @@ class Dispatch:
 
     def request(self, number: int, mailbox: Mailbox) -> None:
         self._requests[number] = mailbox
+
+    def requests(self) -> list[tuple[int, Mailbox]]:
+        """Those that are asked for or held."""
+        return list(self._requests.items())
 
     def explain(self) -> tuple[int, Mailbox]:
         return self._ask(self._explains)

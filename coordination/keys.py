@@ -143,7 +143,7 @@ class KV:
         check_key(key)
         body = encode_checked(value)
         ttl_ms = key_ttl_ms(ttl)
-        self._core.check_clock()
+        self._core.check_writable()
         await self._core.turn()
         bound = None
         if lease is not None:
@@ -167,7 +167,7 @@ class KV:
         written. A checkpoint, before anything is written. Raises as `put`."""
         ttl_ms = key_ttl_ms(ttl)
         encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
-        self._core.check_clock()
+        self._core.check_writable()
         await self._core.turn()
         for key, body in encoded:
             self._put(key, body, ttl_ms)
@@ -177,7 +177,7 @@ class KV:
 
         Also without a value here: one that is on its way from elsewhere, and older, is deleted too."""
         check_key(key)
-        self._core.check_clock()
+        self._core.check_writable()
         await self._core.turn()
         had = self._store.get(key, self._clock.read(self._driver.instant())) is not None
         self._put(key, None)
@@ -190,7 +190,7 @@ class KV:
         ClockDrift."""
         check_key(key)
         ttl_ms = key_ttl_ms(ttl)
-        self._core.check_clock()
+        self._core.check_writable()
         await self._core.turn()
         replication = self._replication
         done, directives = replication.touch(key, ttl_ms, self._driver.instant())

@@ -21,7 +21,7 @@ from coordination.dispatch import Mailbox
 from coordination.errors import LeaseLost, MeshError, NoQuorum, NotHolding
 from mesh.directives import NANOSECONDS, Event
 
-__all__ = ["Claim", "Held", "Lock", "acquire"]
+__all__ = ["Claim", "Held", "Lock", "acquire", "let_go"]
 
 RELEASE_SECONDS = 1.0
 """How long leaving waits for a majority to confirm the release. Beyond it the release is repeated in the background."""
@@ -176,6 +176,19 @@ async def acquire(core: LeaseCore, key: str, ttl: int, *, kind: str, wait: bool,
         with suppress(MeshError):  # a peer that has ended holds nothing
             core.act(holder.cancel(request, core.now()))
         raise
+
+
+async def let_go(core: LeaseCore) -> None:
+    """Give back everything that is held or asked for, because the peer stops. Waits `RELEASE_SECONDS` at the most, shielded."""
+    requests = core.dispatch.requests()
+    with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True):  # a peer that was halted says nothing more
+        for number, mailbox in requests:
+            mailbox.clear()
+            core.act(core.holder.release(number, core.now()))
+        for number, mailbox in requests:
+            while not isinstance(await mailbox.next(), Released):
+                pass
+            core.dispatch.done(number)
 
 
 class Claim:

@@ -21,6 +21,7 @@ from coordination.config import MeshConfig
 from coordination.core import Core
 from coordination.driver_seam import DRIVER
 from coordination.errors import BadConfig, JoinFailed
+from coordination.locks import let_go
 from coordination.peer import Peer
 from coordination.state_dir import StateDir
 from crdt.clock import Instant
@@ -101,7 +102,10 @@ async def open_peer(
                 await joining.wait()
             else:
                 await trio.lowlevel.checkpoint()
-            yield peer
+            try:
+                yield peer
+            finally:
+                await let_go(core)
     finally:
         if store is not None:
             store.close()

@@ -143,14 +143,18 @@ class Process:
         """Now, by the clocks of its machine."""
         return self._clocks.read(self._schedule.now)
 
-    def command(self, part: Part, directives: Directives, now: Instant | None = None) -> None:
-        """Perform what a local command of `part` answered. Raises as `mesh.driver.Driver` says; `PausedError` if paused."""
+    def check(self) -> None:
+        """Raises as `mesh.driver.Driver` says; `PausedError` if paused."""
         if self.failed is not None:
             raise self.failed
         if self._closed or not self.alive:
             raise ClosedError
         if self.paused:
             raise PausedError(f"{self} is paused")
+
+    def command(self, part: Part, directives: Directives, now: Instant | None = None) -> None:
+        """Perform what a local command of `part` answered. Raises as `check` does."""
+        self.check()
         self._trace.add(self._schedule.now, self.machine, "command", part.name)
         self.node.command(part, directives, self.instant())
         self.perform()
