@@ -165,8 +165,10 @@ class Cluster:
 
     # --- what everyone knows -------------------------------------------------------------------------------------------
 
-    def unseen(self) -> list[tuple[str, str, str]]:
-        """(observer, name, how it is seen) of every living pair that do not see each other alive under the right boot."""
+    def unseen(self, *, suspects: bool = False) -> list[tuple[str, str, str]]:
+        """(observer, name, how it is seen) of every living pair that do not see each other alive under the right boot.
+
+        With `suspects` a suspicion counts as alive: under heavy loss there is always one somewhere."""
         living = self.living()
         wrong = []
         for observer in living:
@@ -175,16 +177,18 @@ class Cluster:
                 member = membership.get(peer.name)
                 if member is None:
                     wrong.append((observer.name, peer.name, "unknown"))
-                elif member.state is not State.ALIVE or member.boot != peer.assembly.identity.boot:
+                elif (
+                    member.state is not State.ALIVE and not (suspects and member.reachable)
+                ) or member.boot != peer.assembly.identity.boot:
                     wrong.append((observer.name, peer.name, f"{member.state} boot {member.boot.stamp}"))
         return wrong
 
-    def whole(self) -> bool:
-        """Whether everyone who should live does, sees all others alive, and knows the roster."""
+    def whole(self, *, suspects: bool = False) -> bool:
+        """Whether everyone who should live does, sees all others alive (see `unseen`), and knows the roster."""
         return (
             len(self.living()) == len(self.names)
             and all(peer.assembly.agreed.birth.roster is not None for peer in self.living())
-            and not self.unseen()
+            and not self.unseen(suspects=suspects)
         )
 
     def set_loss(self, loss: float, *, duplicate: float = 0.0, reorder: float = 0.0) -> None:

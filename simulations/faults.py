@@ -124,7 +124,8 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """The machine sleeps: as a pause, and its monotonic clock stands still meanwhile; its boot-time clock does not."""
+    """The machine sleeps: as a pause, and its monotonic clock stands still meanwhile; its boot-time clock does not. A crash
+    meanwhile ends it: a sleeping machine starts nothing."""
 
     at: int
     lasts: int
@@ -230,9 +231,7 @@ class Faults:
             case Pause() | Suspend():
                 process, since = self._paused.pop(number, (None, 0))
                 if process is not None:
-                    if isinstance(fault, Suspend):
-                        world.machines[fault.whom].clocks.slept(world.now - since, world.now)
-                    world.resume(process)
+                    world.resume(process, slept=world.now - since if isinstance(fault, Suspend) else 0)
             case Rate() | WallDrift():
                 del self._paces[type(fault), fault.whom][number]
                 self._pace(fault)

@@ -132,17 +132,17 @@ def run_spreading(
     injector.heal()
     cluster.set_loss(loss)
     begun = world.now
-    equal = world.run_until(lambda: cluster.whole() and not differences(cluster.living()), bound, 100 * MS)
+    equal = world.run_until(lambda: cluster.whole(suspects=True) and not differences(cluster.living()), bound, 100 * MS)
     if equal is None:
         raise Violation(f"C15: not equal {bound / SECOND} s after the last fault (seed {seed}): {_unequal(cluster)}")
     sums.check()
     fold.check()
-    members.check()
+    members.check(suspects=True)
     return Spreading(world, cluster, injector, world.now - begun)
 
 
 def _unequal(cluster: Cluster) -> list[object]:
-    return [*cluster.unseen()[:5], *differences(cluster.living())[:5]]
+    return [*cluster.unseen(suspects=True)[:5], *differences(cluster.living())[:5]]
 
 
 def _write(cluster: Cluster, sums: Sums, dice: Random) -> None:

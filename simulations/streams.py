@@ -196,8 +196,7 @@ class Streams:
 
     def _failed(self, dial: Dial, reason: str) -> None:
         process = dial.process
-        del self._dials[process, dial.stream]
-        if not process.deaf:
+        if self._dials.pop((process, dial.stream), None) is dial and not process.deaf:
             self._trace.add(self._schedule.now, process.machine, "end", f"{dial.stream} {reason}")
             process.node.on_stream_end(dial.stream, reason, process.instant())
             process.perform()

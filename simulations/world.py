@@ -150,9 +150,12 @@ class World:
         process.pause()
         return process
 
-    def resume(self, process: Process) -> None:
-        """As SIGCONT does."""
+    def resume(self, process: Process, *, slept: int = 0) -> None:
+        """As SIGCONT does; or the whole machine wakes up, for whose monotonic clock the last `slept` ns did not pass."""
         if process.alive and process.paused:
+            if slept:
+                self.machines[process.machine].clocks.slept(slept, self.now)
+                process.woken = self.now
             self.trace.add(self.now, process.machine, "resume")
             process.resume()
 

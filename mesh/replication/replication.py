@@ -88,8 +88,8 @@ class Replication:
         self._masks = Masks(clock.max_drift_ms)
         self._touched: dict[str, None] = {}
         """Keys of this window whose put others have been told already: only the touch need travel."""
-        self._forward: dict[Place, tuple[str | None, int]] = {}
-        """What was new and is to be passed on: from whom it came, and its writer's previous dot."""
+        self._forward: dict[Place, tuple[str | None, tuple[bytes, int], int]] = {}
+        """What was new and is to be passed on: from whom it came, its dot, and its writer's previous dot."""
         self._counts: Counter[str] = Counter()
 
     # --- local commands ----------------------------------------------------------------------------------------------
@@ -243,10 +243,11 @@ class Replication:
             cells = [(drop(cell) if touched and cell.key in touched else cell, previous) for cell, previous in written]
             self._push(cells, choose(names, self._random), out)
         by_origin: dict[str | None, list[tuple[Cell, int]]] = {}
-        for (kind, key), (origin, previous) in forward.items():
+        for (kind, key), (origin, dot, previous) in forward.items():
             cell = self.store.cell(kind, key)
             if cell is not None and cell.n:
-                by_origin.setdefault(origin, []).append((cell, previous))
+                # What replaced it meanwhile has another writer, of whom the previous dot says nothing.
+                by_origin.setdefault(origin, []).append((cell, previous if dot == (cell.actor, cell.n) else 0))
         for origin, group in by_origin.items():
             self._push(group, choose(names, self._random, but=origin), out)
 
@@ -275,7 +276,7 @@ class Replication:
                 continue
             store.claim_previous(cell, previous)
             if passing:
-                self._forward[cell.kind, cell.key] = (source.name, previous)
+                self._forward[cell.kind, cell.key] = (source.name, (cell.actor, cell.n), previous)
         self._merged(now, out)
         if wanting and source.name is not None:
             self._pull(source.name, now, out)

@@ -52,9 +52,9 @@ class Members(Checker):
                     self.fail("M19", f"{process} knows {name} otherwise than it told")
             touched.clear()
 
-    def check(self) -> None:
+    def check(self, *, suspects: bool = False) -> None:
         """Everyone that lives sees all others alive, under the boots that they have; the mirrors are equal to the tables."""
-        unseen = self._cluster.unseen()
+        unseen = self._cluster.unseen(suspects=suspects)
         if unseen:
             self.fail("M8", f"not seen as they are: {unseen[:10]}")
         for peer in self._cluster.living():

@@ -44,7 +44,10 @@ def differences(peers: Sequence[SimPeer]) -> list[str]:
         places = [place for place in expected.keys() | held.keys() if expected.get(place) != held.get(place)]
         same = peer.store.dots.digest() == digest
         if places and same and not peer.store.pending and not first.store.pending:
-            raise Violation(f"C5: {first} and {peer} claim the same and differ in {sorted(places)[:5]}")
+            place = min(places)
+            raise Violation(
+                f"C5: {first} and {peer} claim the same and differ in {place}: {expected.get(place)}, {held.get(place)}"
+            )
         found += [f"{first.name} and {peer.name} differ in {place}" for place in sorted(places)]
         if not same:
             found.append(f"{first.name} and {peer.name} claim different dots")
