@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
@@ -269,11 +269,20 @@ def _array(codecs: list[tuple[Writer, Reader]]) -> tuple[Writer, Reader]:
 def _generate(kind: type, names: list[str], codecs: list[tuple[Writer, Reader]], number: int | None) -> tuple[Writer, Reader]:
     """Functions for a class whose fields stand in a row, behind its number if it is a message.
 
-    Elements beyond the known fields are ignored: a later version may append some."""
+    A later version may append fields that have a default: elements beyond the known fields are ignored, and fields that an
+    older version does not send keep their default."""
     first = 0 if number is None else 1
     count = first + len(names)
+    least = first + len(names) - _defaults(kind)
     head = encode_uint(0x80, count) + (b"" if number is None else encode_uint(0, number))
-    scope: dict[str, Any] = {"head": head, "kind": kind, "SchemaError": SchemaError, "join": b"".join}
+    readers = [read for _, read in codecs]
+
+    def read_short(raw: Any) -> Any:
+        if type(raw) is not tuple or len(raw) < least:
+            raise SchemaError(f"not an array of {least}")
+        return kind(*[read(value) for read, value in zip(readers, raw[first:], strict=False)])
+
+    scope: dict[str, Any] = {"head": head, "kind": kind, "read_short": read_short, "join": b"".join}
     for index, (write, read) in enumerate(codecs):
         scope[f"w{index}"], scope[f"r{index}"] = write, read
     writes = ", ".join(f"w{index}(value.{name})" for index, name in enumerate(names))
@@ -282,11 +291,18 @@ def _generate(kind: type, names: list[str], codecs: list[tuple[Writer, Reader]],
         f"def write(value):\n    return join((head, {writes}))\n"
         f"def read(raw):\n"
         f"    if type(raw) is not tuple or len(raw) < {count}:\n"
-        f"        raise SchemaError('not an array of {count}')\n"
+        f"        return read_short(raw)\n"
         f"    return kind({reads})\n"
     )
     exec(source, scope)
     return scope["write"], scope["read"]
+
+
+def _defaults(kind: type) -> int:
+    """How many fields have a default: always the last ones."""
+    if is_dataclass(kind):
+        return sum(each.default is not MISSING for each in fields(kind))
+    return len(kind._field_defaults)  # type: ignore[attr-defined]
 
 
 def compile_class(cls: type, number: int) -> tuple[Writer, Reader]:

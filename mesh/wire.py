@@ -5,7 +5,8 @@
 
 A class annotated with `@message(number)` becomes a frozen, slotted dataclass whose field types say how it travels: `int`,
 `bool`, `float`, `str`, `bytes`, `T | None`, `tuple[T, ...]`, `tuple[A, B]`, named tuples and `@record` classes as arrays,
-each optionally bounded by `Annotated[…, Bounds(…)]` or `Annotated[…, Length(…)]`.
+each optionally bounded by `Annotated[…, Bounds(…)]` or `Annotated[…, Length(…)]`. A later version may append
+fields that have a default; every version reads the messages of every other.
 
 Decoding trusts nothing: cbor2 would by default take semantic tags (dates, regular expressions, shared references), 400
 levels and trailing bytes. All of it is off; then each field is checked against its type. A message of an unknown number is
