@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mesh.directives import Arm, Boot, Directives, Event
-from mesh.membership import Member, MemberChanged, MemberForgotten, Membership, Profile, State
+from mesh.membership import Member, MemberChanged, MemberForgotten, Membership, Profile, State, Tags
 from mesh.membership.messages import News
 from mesh.membership.suspicion import Suspicion
 
@@ -34,10 +34,15 @@ class Observer:
     mirror: dict[str, Member] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
     shown: tuple[Member, ...] = ()
+    standing: int = 0
+    """How many were alive or suspect before this step."""
     incarnation: int = 0
+    tags: Tags = ()
     raised: int | None = None
-    suspicions: dict[Accused, tuple[int, int]] = field(default_factory=dict)
-    """When it was first armed, and until when at last."""
+    suspicions: dict[Accused, Suspicion] = field(default_factory=dict)
+    """As they were when first armed."""
+    until: dict[Accused, int] = field(default_factory=dict)
+    """When each was last armed to end."""
     away: int = 0
     """Pauses of its own that it has noticed."""
 
@@ -86,6 +91,7 @@ class Laws:
             self._violated("M19", name, "the mirror differs from the members")
         self._one_refutation_a_round(name, observer, now)
         self._suspicion_only_shortens(name, observer, directives, now)
+        observer.standing = len(observer.part.names_alive())
 
     def _never_down(self, name: str, observer: Observer, members: Iterable[Member]) -> None:
         for member in members:
@@ -102,35 +108,40 @@ class Laws:
                 self._violated("M2", name, f"{member.name} is at {member.incarnation}, and itself only at {reached}")
 
     def _one_refutation_a_round(self, name: str, observer: Observer, now: int) -> None:
-        incarnation = observer.part.identity.incarnation
+        """Beside the incarnations that new tags need."""
+        incarnation, tags = observer.part.identity.incarnation, observer.part.identity.tags
         if incarnation == observer.incarnation:
             return
-        if observer.raised is not None and now - observer.raised < self._profile().probe_interval:
+        retagged, observer.tags = tags != observer.tags, tags
+        if not retagged and observer.raised is not None and now - observer.raised < self._profile().probe_interval:
             self._violated("M5", name, f"two incarnations within {(now - observer.raised) / 1e9:.3f} s")
         observer.incarnation, observer.raised = incarnation, now
 
     def _suspicion_only_shortens(self, name: str, observer: Observer, directives: Directives, now: int) -> None:
         away = observer.part.stats()["late_rounds"] if any(is_suspicion(d) for d in directives) else observer.away
         excused, observer.away = away > observer.away, away
-        for directive in directives:
-            if not isinstance(directive, Arm) or not is_suspicion(directive):
-                continue
+        last = {
+            d.timer: d for d in directives if isinstance(d, Arm) and is_suspicion(d)
+        }  # one step may end one and begin another
+        for directive in last.values():
             member = observer.part.get(directive.timer[1])  # type: ignore[index]
-            assert member is not None
+            if member is None or member.state is not State.SUSPECT:
+                continue
             accused = (member.name, member.boot, member.incarnation)
-            first, until = observer.suspicions.get(accused, (now, directive.at))
+            least = observer.suspicions.get(accused)
+            if least is None:
+                window = self._profile().suspicion(min(observer.standing, len(observer.part.names_alive())))
+                least = observer.suspicions[accused] = Suspicion(member.boot, member.incarnation, now, *window)
+            until = observer.until.get(accused, directive.at)
             if excused:
-                first, until = directive.at - (until - first), directive.at
-            if directive.at > until:
+                least.shift(directive.at - until)
+            elif directive.at > until:
                 self._violated("M6", name, f"the suspicion of {member.name} was made longer")
             others = [accuser for accuser in self._accusers.get(accused, ()) if accuser != name]
-            shortest, longest, expected = self._profile().suspicion(len(observer.part.names_alive()))
-            least = Suspicion(member.boot, member.incarnation, first, shortest, longest, expected)
-            for accuser in (name, *others):
-                least.accusers[accuser] = None
+            least.accusers = dict.fromkeys((name, *others))
             if directive.at < least.deadline():
                 self._violated("M6", name, f"{member.name} is given less time than {1 + len(others)} accusers allow")
-            observer.suspicions[accused] = first, directive.at
+            observer.until[accused] = directive.at
 
     def _violated(self, invariant: str, observer: str, what: str) -> None:
         self.violations.append(f"{invariant} {observer}: {what}")

@@ -1,4 +1,4 @@
-"""What others say wrongly, late or twice: poison (M4), refutations (M5), confirmations (M6), strangers (M7), false acks (M15)."""
+"""What others say wrongly, late or twice: poison (M4), refutation (M5), confirmation (M6), strangers (M7), false acks (M15)."""
 
 from __future__ import annotations
 
