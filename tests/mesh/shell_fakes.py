@@ -140,7 +140,7 @@ def opened(bind: str | None = LOOPBACK, **options: Any) -> AbstractAsyncContextM
     return open_driver(FakeNode, bind=bind, **options)
 
 
-def give(driver: TrioDriver[FakeNode], *outputs: Output) -> None:
+def give(driver: TrioDriver[Any], *outputs: Output) -> None:
     """A command that makes the node say this."""
     driver.command(PART, cast(Directives, list(outputs)))
 
