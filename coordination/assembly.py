@@ -135,4 +135,5 @@ def build(
         parts,
         LOOPBACK_DATAGRAM_BYTES if loopback else LAN_DATAGRAM_BYTES,
     )
+    gateway.operations.stats = node.stats
     return Assembly(settings, node, identity, clock, store, membership, replication, agreed, gateway, keyring)

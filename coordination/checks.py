@@ -7,7 +7,16 @@ import math
 from coordination.errors import BadKey, BadTTL, BadValue, TooLarge
 from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
 
-__all__ = ["MAX_KEY_BYTES", "MIN_KEY_TTL", "MIN_LEASE_TTL", "check_key", "check_lease_ttl", "encode_checked", "key_ttl_ms"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "MIN_KEY_TTL",
+    "MIN_LEASE_TTL",
+    "check_amount",
+    "check_key",
+    "check_lease_ttl",
+    "encode_checked",
+    "key_ttl_ms",
+]
 
 MAX_KEY_BYTES = 512
 MIN_KEY_TTL = 1.0
@@ -15,6 +24,7 @@ MIN_KEY_TTL = 1.0
 MAX_KEY_TTL = 10 * 365 * 86_400.0
 MIN_LEASE_TTL = 0.5
 """Seconds: below it the renewals of a busy process would be late by chance."""
+MAX_ADD_BITS = 4096
 
 
 def check_key(key: str, what: str = "key") -> str:
@@ -58,6 +68,15 @@ def check_lease_ttl(ttl: float, longest_ns: int) -> int:
             "founded with"
         )
     return round(ttl * 1e9)
+
+
+def check_amount(n: int, counter: str) -> int:
+    """What is added to a counter: an integer of at most 512 bytes."""
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise BadValue(f"{n!r} cannot be added to counter {counter!r}: use an integer")
+    if n.bit_length() > MAX_ADD_BITS:
+        raise TooLarge(f"{n.bit_length()} bits are too many for counter {counter!r}: at most {MAX_ADD_BITS}")
+    return n
 
 
 def encode_checked(value: object) -> bytes:

@@ -1,16 +1,17 @@
-"""Which driver `open_peer` uses: a context variable, so that a simulation can put the same call into its world."""
+"""Which driver `open_peer` and `connect` use: a context variable, so that a simulation can put the same call into its world."""
 
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from coordination.assembly import Assembly
-from coordination.trio_driver import Build, open_trio_driver
+from coordination.trio_driver import Build, Built, open_trio_driver
 from mesh.driver import Driver, NodeLike
 
-__all__ = ["DRIVER", "Build", "DriverFactory"]
+__all__ = ["DRIVER", "Build", "Built", "DriverFactory"]
+
+B = TypeVar("B", bound=Built)
 
 
 class DriverFactory(Protocol):
@@ -20,8 +21,8 @@ class DriverFactory(Protocol):
     alone and not in a group: the reason, if the node halted."""
 
     def __call__(
-        self, build: Build, *, bind: str | None, advertise: str | None
-    ) -> AbstractAsyncContextManager[tuple[Driver[NodeLike], Assembly]]: ...
+        self, build: Build[B], *, bind: str | None, advertise: str | None
+    ) -> AbstractAsyncContextManager[tuple[Driver[NodeLike], B]]: ...
 
 
 DRIVER: ContextVar[DriverFactory] = ContextVar("trio_mesh_driver", default=open_trio_driver)

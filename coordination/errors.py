@@ -20,6 +20,7 @@ __all__ = [
     "BindFailed",
     "ClockDrift",
     "Closed",
+    "Disconnected",
     "Fenced",
     "Forked",
     "JoinFailed",
@@ -124,4 +125,20 @@ class OutcomeUnknown(MeshError):
 
 
 class Unreachable(MeshError):
-    """A thin client could not reach any of the nodes that it was given."""
+    """A thin client could not reach any of the nodes that it was given, or lost its node before an answer. `reasons` holds
+    one (address, why) for each that was tried."""
+
+    reasons: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, reasons: tuple[tuple[str, str], ...]) -> Unreachable:
+        error = cls("no node could be reached: " + "; ".join(f"{where} {JOIN_REASONS.get(why, why)}" for where, why in reasons))
+        error.reasons = reasons
+        return error
+
+
+class Disconnected(Closed):
+    """A thin client whose node went away: it does nothing more. What it holds is its until its own deadline."""
+
+    def __init__(self, sponsor: str, address: str, reason: str) -> None:
+        MeshError.__init__(self, f"the node {sponsor} at {address} went away ({reason}): connect again")

@@ -1,22 +1,106 @@
-"""What a sponsor does for thin clients: it answers their operations, and relays between their holders and the voters."""
+"""What a sponsor does for thin clients: it answers their operations, and relays between their holders and the voters.
+
+  - A client is one stream. Who it is, its session has proven; to the voters it is `ID@SPONSOR`, ID being half the session.
+  - The sponsor reads what a client's holder says only to see that it speaks in its own name; what comes for that holder
+    it passes on unread. It keeps nothing of it, so the end of the stream frees nothing: the lease runs out, or was given
+    back. (A lease that ended with the stream would be believed by a client that still runs.)
+  - A write that is asked for twice, under one sequence, is done once: the answers to the last `OUTSTANDING` writes are
+    remembered, and an older one is answered "outcome unknown".
+  - Watches send what the client has granted; see `coordination.thin.following`.
+
+Everything is bounded, and what is refused or dropped is counted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cbor2
 
 from coordination.agreed.agreed import Agreed
-from crdt.clock import HybridClock, Instant
+from coordination.agreed.events import Explained, RosterDecided
+from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
+from coordination.agreed.roster import RosterValue
+from coordination.checks import check_key
+from coordination.errors import BadConfig, BadKey, MeshError, OutcomeUnknown
+from coordination.interest import Interest
+from coordination.thin.failures import told
+from coordination.thin.following import Following
+from coordination.thin.messages import (
+    ASK_BYTES,
+    OUTSTANDING,
+    WINDOW,
+    WRITES,
+    Answer,
+    Ask,
+    ClientHello,
+    ClientRefused,
+    ClientWelcome,
+    Forward,
+    Happened,
+    Taken,
+    Unasked,
+    Unwatch,
+    Voters,
+)
+from coordination.thin.operations import Operations, check_arguments
+from crdt.clock import HybridClock, Instant, Stamp
 from crdt.store import Store
-from mesh.directives import Directives, Event, Message, Source
-from mesh.membership import Identity, Membership
-from mesh.replication import Replication
+from mesh.directives import (
+    Act,
+    Boot,
+    ChannelDown,
+    Close,
+    Directive,
+    Directives,
+    Event,
+    Message,
+    Send,
+    Source,
+    Write,
+)
+from mesh.membership import Identity, Joined, MemberChanged, MemberForgotten, Membership
+from mesh.relay import Relayed
+from mesh.replication import Changed, Replication, Synced
+from mesh.wire import WireError, decode, load
 
-__all__ = ["Gateway"]
+__all__ = ["MAX_CLIENTS", "MAX_WATCHES", "Gateway"]
+
+MAX_CLIENTS = 256
+"""Half of the streams that the shell accepts."""
+
+MAX_WATCHES = 64
+"""Of one client."""
+
+ARGUMENTS_DEPTH = 6
+
+FIRST_QUERY = 1 << 40
+"""Queries of this part are numbered from here, those of the API from 1."""
+
+
+@dataclass(slots=True)
+class Guest:
+    """One client."""
+
+    channel: int
+    id: str
+    name: str
+    boot: Boot
+    answers: dict[int, Answer] = field(default_factory=dict)
+    """To its last writes, by sequence."""
+    forgotten: int = 0
+    """The highest sequence of a write whose answer is not remembered any more."""
+    pending: dict[int, int] = field(default_factory=dict)
+    """Queries that run for it, by the sequence of the asking; 0 for one that waits for the join."""
+    watches: dict[int, Following] = field(default_factory=dict)
 
 
 class Gateway:
     name = "gateway"
-    messages: tuple[type[Message], ...] = ()
+    messages: tuple[type[Message], ...] = (ClientHello, Ask, Unasked, Forward, Taken, Unwatch, Relayed)
+    hears = (ChannelDown, RosterDecided, MemberChanged, MemberForgotten, Joined, Explained, Synced, Changed)
 
     def __init__(
         self,
@@ -28,18 +112,285 @@ class Gateway:
         agreed: Agreed,
     ) -> None:
         self._identity = identity
+        self._membership = membership
+        self._store = store
+        self._clock = clock
+        self._replication = replication
+        self._birth = agreed.birth
+        self._inspector = agreed.inspector
+        self.operations = Operations(membership, store, clock, replication)
+        self._guests: dict[int, Guest] = {}
+        self._by_id: dict[str, Guest] = {}
+        self._interest: Interest[Following] = Interest()
+        self._queries: dict[int, tuple[Guest, int]] = {}
+        """Who waits for a query, and under which sequence."""
+        self._last_query = FIRST_QUERY
+        self._joined = False
+        self._voters = Voters(None, ())
+        self._counts: Counter[str] = Counter()
+
+    # --- part --------------------------------------------------------------------------------------------------------
 
     def start(self, now: Instant) -> Directives:
         return ()
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
-        return ()
+        out: list[Directive] = []
+        if isinstance(message, Relayed):
+            self._relay(message, source, out)
+            return out
+        guest = self._guests.get(source.channel) if source.channel is not None else None
+        if isinstance(message, ClientHello):
+            self._welcome(source, now, out)
+        elif guest is None:
+            self._counts["strangers"] += 1
+        else:
+            match message:
+                case Ask():
+                    self._ask(guest, message, now, out)
+                case Unasked(sequence):
+                    self._unasked(guest, sequence)
+                case Forward():
+                    self._forward(guest, message, out)
+                case Taken(watch, batches):
+                    self._taken(guest, watch, batches, now, out)
+                case Unwatch(watch):
+                    self._unwatch(guest, watch)
+        return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
         return ()
 
     def on_event(self, event: Event, now: Instant) -> Directives:
-        return ()
+        out: list[Directive] = []
+        match event:
+            case Changed(changes):
+                if self._interest:
+                    self._interest.tell(changes)
+                    self._tell_all(now, out)
+            case Explained(query, explanation):
+                self._conclude(query, [getattr(explanation, name) for name in explanation.__slots__], out)
+            case Synced(query):
+                self._conclude(query, None, out)
+            case Joined():
+                self._joined = True
+                for guest in self._guests.values():
+                    for sequence in [sequence for sequence, query in guest.pending.items() if not query]:
+                        self._sync(guest, sequence, now, out)
+            case ChannelDown(channel):
+                self._forget(channel)
+            case _:
+                self._note_voters(out)
+        return out
 
     def stats(self) -> dict[str, int]:
-        return {}
+        watches = sum([len(guest.watches) for guest in self._guests.values()])
+        return {"clients": len(self._guests), "watches": watches, "queries": len(self._queries), **self._counts}
+
+    # --- who is there ------------------------------------------------------------------------------------------------
+
+    def _welcome(self, source: Source, now: Instant, out: list[Directive]) -> None:
+        channel = source.channel
+        if channel is None or channel in self._guests:
+            self._counts["strangers"] += 1
+            return
+        identifier = source.session[:8].hex()
+        former = self._by_id.get(identifier)
+        if former is not None and former.boot.session == source.session:
+            out.append(Close(former.channel))  # it has dialled anew
+            self._forget(former.channel)
+        elif former is not None or len(self._guests) >= MAX_CLIENTS:
+            self._counts["refused_clients"] += 1
+            out += (Write(channel, ClientRefused(f"has {len(self._guests)} clients already: use another")), Close(channel))
+            return
+        boot = Boot(self._clock.tick(now), source.session)
+        guest = Guest(channel, identifier, f"{identifier}@{self._identity.name}", boot)
+        self._guests[channel] = self._by_id[identifier] = guest
+        self._counts["welcomed_clients"] += 1
+        out += (Write(channel, self._voters), Write(channel, ClientWelcome(guest.name, self._identity.name, boot)))
+
+    def _forget(self, channel: int) -> None:
+        guest = self._guests.pop(channel, None)
+        if guest is None:
+            return
+        del self._by_id[guest.id]
+        for sequence in list(guest.pending):
+            self._unasked(guest, sequence)
+        for watch in list(guest.watches):
+            self._unwatch(guest, watch)
+
+    def _note_voters(self, out: list[Directive]) -> None:
+        """The roster, or who of it is alive, may have changed: whoever asks for leases is told."""
+        roster = self._birth.roster
+        silent = tuple([name for name in roster.voters if not self._membership.is_alive(name)]) if roster is not None else ()
+        voters = Voters(roster, silent)
+        if voters != self._voters:
+            self._voters = voters
+            out.extend(Write(channel, voters) for channel in self._guests)
+
+    # --- holders -----------------------------------------------------------------------------------------------------
+
+    def _forward(self, guest: Guest, message: Forward, out: list[Directive]) -> None:
+        try:
+            said = decode(message.payload)
+        except WireError:
+            said = None
+        if said is None or not is_of_holder(said, guest) or not is_voter(message.to, self._birth.roster):
+            self._counts["refused_forwards"] += 1
+            return
+        out.append(Send(message.to, said))
+
+    def _relay(self, message: Relayed, source: Source, out: list[Directive]) -> None:
+        guest = self._by_id.get(message.client)
+        if guest is None or source.name is None:
+            self._counts["unknown_clients"] += 1
+            return
+        out.append(Write(guest.channel, message))
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def _ask(self, guest: Guest, ask: Ask, now: Instant, out: list[Directive]) -> None:
+        sequence = ask.sequence
+        known = guest.answers.get(sequence)
+        if known is not None:
+            self._counts["repeated_writes"] += 1
+            out.append(Write(guest.channel, known))
+            return
+        if sequence in guest.pending:
+            return
+        try:
+            if ask.operation in WRITES and sequence <= guest.forgotten:
+                raise OutcomeUnknown("the write is asked for again, and too old to be remembered: read before writing again")
+            arguments = read_arguments(ask.arguments)
+            match ask.operation:
+                case "explain" | "synced":
+                    self._query(guest, ask, arguments, now, out)
+                    return
+                case "watch":
+                    self._watch(guest, arguments)
+                    result = None
+                case _:
+                    result = self.operations.run(ask.operation, arguments, now, out)
+        except MeshError as error:
+            answer = Answer(sequence, *told(error))
+        else:
+            answer = Answer(sequence, "", cbor2.dumps(result))
+        if ask.operation in WRITES and sequence > guest.forgotten:
+            guest.answers[sequence] = answer
+            if len(guest.answers) > OUTSTANDING:
+                oldest = next(iter(guest.answers))
+                del guest.answers[oldest]
+                guest.forgotten = max(guest.forgotten, oldest)
+        out.append(Write(guest.channel, answer))
+        if ask.operation == "watch":
+            self._tell_all(now, out)
+
+    def _query(self, guest: Guest, ask: Ask, arguments: tuple[Any, ...], now: Instant, out: list[Directive]) -> None:
+        """Answered later."""
+        if len(guest.pending) >= OUTSTANDING:
+            raise BadConfig(f"{OUTSTANDING} questions of this client are open: wait for their answers")
+        if ask.operation == "synced":
+            check_arguments("synced", (), arguments)
+            guest.pending[ask.sequence] = 0
+            if self._joined:
+                self._sync(guest, ask.sequence, now, out)
+            return
+        check_arguments("explain", ((str,),), arguments)
+        key = check_key(arguments[0])
+        register = key if key.startswith(("lock/", "lease/")) else f"lock/{key}"
+        query = self._new_query(guest, ask.sequence)
+        out.append(Act(self._inspector, self._inspector.explain(query, register, now)))
+
+    def _sync(self, guest: Guest, sequence: int, now: Instant, out: list[Directive]) -> None:
+        query = self._new_query(guest, sequence)
+        out.append(Act(self._replication, self._replication.begin_sync(query, now)))
+
+    def _new_query(self, guest: Guest, sequence: int) -> int:
+        self._last_query += 1
+        guest.pending[sequence] = self._last_query
+        self._queries[self._last_query] = (guest, sequence)
+        return self._last_query
+
+    def _conclude(self, query: int, result: Any, out: list[Directive]) -> None:
+        waiting = self._queries.pop(query, None)
+        if waiting is not None:
+            guest, sequence = waiting
+            del guest.pending[sequence]
+            out.append(Write(guest.channel, Answer(sequence, "", cbor2.dumps(result))))
+
+    def _unasked(self, guest: Guest, sequence: int) -> None:
+        query = guest.pending.pop(sequence, 0)
+        if query:
+            del self._queries[query]
+            self._replication.end_sync(query)
+
+    # --- watches -----------------------------------------------------------------------------------------------------
+
+    def _watch(self, guest: Guest, arguments: tuple[Any, ...]) -> None:
+        none = type(None)
+        check_arguments("watch", ((int,), (str, none), (str, none), (bool,)), arguments)
+        watch, key, prefix, snapshot = arguments
+        if (key is None) == (prefix is None):
+            raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
+        if key is not None:
+            check_key(key)
+        elif prefix:
+            check_key(prefix, "prefix")
+        if len(guest.watches) >= MAX_WATCHES or watch in guest.watches:
+            raise BadConfig(
+                f"this client has {len(guest.watches)} watches, at most {MAX_WATCHES}: leave some, or watch a prefix"
+            )
+        following = guest.watches[watch] = Following(watch, key, prefix, snapshot=snapshot)
+        self._interest.add(following)
+
+    def _unwatch(self, guest: Guest, watch: int) -> None:
+        following = guest.watches.pop(watch, None)
+        if following is not None:
+            self._interest.remove(following)
+
+    def _taken(self, guest: Guest, watch: int, batches: int, now: Instant, out: list[Directive]) -> None:
+        following = guest.watches.get(watch)
+        if following is not None:
+            following.credit = min(WINDOW, following.credit + batches)
+            self._tell(guest, following, self._clock.read(now), out)
+
+    def _tell_all(self, now: Instant, out: list[Directive]) -> None:
+        stamp = self._clock.read(now)
+        for guest in self._guests.values():
+            for following in guest.watches.values():
+                self._tell(guest, following, stamp, out)
+
+    def _tell(self, guest: Guest, following: Following, stamp: Stamp, out: list[Directive]) -> None:
+        while events := following.batch(self._store, stamp, self._writer):
+            out.append(Write(guest.channel, Happened(following.watch, events)))
+
+    def _writer(self, actor: bytes) -> str | None:
+        member = self._membership.by_session(actor)
+        return None if member is None else member.name
+
+
+def read_arguments(data: bytes) -> tuple[Any, ...]:
+    """The arguments of an `Ask`. Raises `BadConfig` for what are none."""
+    try:
+        arguments = load(data, ASK_BYTES, ARGUMENTS_DEPTH)
+    except WireError as problem:
+        raise BadConfig(f"the arguments cannot be read: {problem}") from None
+    if type(arguments) is not tuple:
+        raise BadConfig("the arguments are no array: client and node are of different versions")
+    return arguments
+
+
+def is_voter(name: str, roster: RosterValue | None) -> bool:
+    return roster is not None and name in roster.voters
+
+
+def is_of_holder(said: Message, guest: Guest) -> bool:
+    """Whether a holder says such a thing, and this client's says it in its own name."""
+    match said:
+        case Acquire(name=name, boot=boot) | Cancel(name=name, boot=boot) | Renew(name=name, boot=boot):
+            return (name, boot) == (guest.name, guest.boot)
+        case Release(lease=lease) | Drop(lease=lease):
+            return (lease.name, lease.boot) == (guest.name, guest.boot)
+        case Mend():
+            return True
+    return False

@@ -96,6 +96,7 @@ async def open_peer(
             core = Core(assembly, driver)
             joining = Joining(core)
             peer = Peer(core)
+            assembly.gateway.operations.stats = peer.stats
             core.dispatch.handle(MemberChanged, _log_member)
             driver.subscribe(core.dispatch)
             if settings.networked and expect == 1 and settings.seeds:

@@ -6,21 +6,31 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from coordination.assembly import Assembly
 from crdt.clock import Instant
 from mesh.directives import Address
 from mesh.node import Node
 from mesh.shell import TrioDriver, open_driver, read_instant
 
-__all__ = ["Build", "open_trio_driver"]
+__all__ = ["Build", "Built", "open_trio_driver"]
 
 SESSION_BYTES = 16
 SEED_BYTES = 32
 
 
-class Build(Protocol):
+class Built(Protocol):
+    """A node with whatever else its maker wants to hold of it: a peer's assembly, a thin client's."""
+
+    @property
+    def node(self) -> Node: ...
+
+
+B = TypeVar("B", bound=Built)
+B_co = TypeVar("B_co", bound=Built, covariant=True)
+
+
+class Build(Protocol[B_co]):
     """Makes a whole node that has not started, from what a driver alone can give.
 
     `address` is where the others reach it (empty without a network), `session` 16 bytes that were never used before,
@@ -28,28 +38,28 @@ class Build(Protocol):
 
     def __call__(
         self, address: Address, /, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant
-    ) -> Assembly: ...
+    ) -> B_co: ...
 
 
 @asynccontextmanager
 async def open_trio_driver(
-    build: Build, *, bind: str | None, advertise: str | None
-) -> AsyncIterator[tuple[TrioDriver[Node], Assembly]]:
+    build: Build[B], *, bind: str | None, advertise: str | None
+) -> AsyncIterator[tuple[TrioDriver[Node], B]]:
     """Build a node for the address that is bound, and drive it. See `mesh.shell.open_driver` for what it raises."""
-    assemblies: list[Assembly] = []
+    built: list[B] = []
 
     def make(address: Address) -> Node:
         # Entropy is drawn at each use. Read ahead it would save half a microsecond a datagram, and be repeated by a fork and
         # by a cloned machine, whose nonces only it keeps apart.
-        assembly = build(
+        made = build(
             address,
             session=os.urandom(SESSION_BYTES),
             entropy=os.urandom,
             random=Random(os.urandom(SEED_BYTES)),
             now=read_instant(),
         )
-        assemblies.append(assembly)
-        return assembly.node
+        built.append(made)
+        return made.node
 
     async with open_driver(make, bind=bind, advertise=advertise) as driver:
-        yield driver, assemblies[0]
+        yield driver, built[0]

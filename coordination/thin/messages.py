@@ -1,4 +1,19 @@
-"""The messages between a thin client and its sponsor (100 to 139), over one sealed stream."""
+"""The messages between a thin client and its sponsor (100 to 119), over one sealed stream.
+
+    client                                          sponsor
+    ClientHello                             ->
+                                            <-      ClientWelcome       or ClientRefused, and the stream is closed
+    Ask(sequence, operation, arguments)     ->
+                                            <-      Answer(sequence, error, result)
+    Forward(to, a holder's message)         ->      which goes on to that voter
+                                            <-      Relayed(what a voter says to this client's holder)
+                                            <-      Voters: the roster, and who of it is silent, whenever that changes
+    Ask("watch", …)                         ->
+                                            <-      Answer, then Happened ... Happened, as many as are granted
+    Taken(watch, batches)                   ->      grants so many more
+    Unwatch(watch), Unasked(sequence)       ->
+
+Fields whose contents depend on the operation are CBOR inside of bytes; users' values stay encoded on the sponsor."""
 
 from __future__ import annotations
 
@@ -6,81 +21,129 @@ from typing import Annotated
 
 from coordination.agreed.roster import RosterValue
 from mesh.directives import Boot, Message
-from mesh.wire import U32, U64, Length, Name, SessionId, message
+from mesh.wire import U32, U64, Length, Name, message, record
 
-__all__ = ["Answer", "Ask", "ClientHello", "ClientWelcome", "Forward", "Happened", "RosterNote", "Unwatch", "Watching"]
+__all__ = [
+    "ASK_BYTES",
+    "OUTSTANDING",
+    "WINDOW",
+    "WRITES",
+    "Answer",
+    "Ask",
+    "ClientHello",
+    "ClientRefused",
+    "ClientWelcome",
+    "Forward",
+    "Happened",
+    "Happening",
+    "Taken",
+    "Unasked",
+    "Unwatch",
+    "Voters",
+]
 
-ClientId = Annotated[str, Length(1, 40)]
+OUTSTANDING = 64
+"""Operations of one client that wait for their answer; the sponsor remembers the answers to so many writes."""
+
+WINDOW = 4
+"""Batches of one watch that the client has not taken yet."""
+
+ASK_BYTES = 3 << 20
+"""Arguments of one operation: the largest value, its key, and room."""
+
+WRITES = frozenset({"put", "put_many", "delete", "touch", "add"})
+"""Operations that must not happen twice."""
 
 
 @message(100)
 class ClientHello(Message):
-    """The first message of a client: its name within the sponsor, by which messages to its holder are addressed."""
-
-    client: ClientId
-    session: SessionId
+    """The first message of a client. Who it is, its session on this stream has proven."""
 
 
 @message(101)
 class ClientWelcome(Message):
+    name: str
+    """`ID@SPONSOR`: under this name the voters know the client's holder."""
     sponsor: Name
     boot: Boot
-    """The client's own, dated by the sponsor's clock."""
-    roster: RosterValue | None
+    """The client's, dated by the sponsor's clock."""
 
 
 @message(102)
+class ClientRefused(Message):
+    reason: str
+
+
+@message(103)
 class Ask(Message):
-    """One operation; `arguments` is a list, as CBOR."""
+    """One operation. Sequences rise; the same one again is the same operation, and is answered, not done, again."""
 
     sequence: U64
     operation: Annotated[str, Length(1, 40)]
     arguments: bytes
-
-
-@message(103)
-class Answer(Message):
-    """Its outcome: `error` is the name of an exception class of `coordination`, empty if it went well."""
-
-    sequence: U64
-    error: str
-    result: bytes
-    """CBOR: the result, or the sentence of the error."""
+    """An array, as CBOR."""
 
 
 @message(104)
-class Forward(Message):
-    """A message of the client's holder for a member; the sponsor passes it on unread."""
-
-    to: Annotated[str, Length(1, 128)]
-    payload: bytes
+class Answer(Message):
+    sequence: U64
+    error: str
+    """The class of an exception of `coordination.errors`; empty if it went well."""
+    result: bytes
+    """CBOR: the result, or the sentence and the attributes of the error."""
 
 
 @message(105)
-class RosterNote(Message):
-    """The roster has been decided, or learned, since the welcome."""
+class Unasked(Message):
+    """Nobody waits for this answer any more."""
 
-    roster: RosterValue
+    sequence: U64
 
 
 @message(106)
-class Watching(Message):
-    """Follow a key or a prefix."""
+class Forward(Message):
+    """What the client's holder says to a voter."""
 
-    watch: U32
-    key: str | None
-    prefix: str | None
-    snapshot: bool
+    to: Annotated[str, Length(1, 64)]
+    payload: bytes
 
 
 @message(107)
-class Happened(Message):
-    """Events of a watch: a list of [kind, key, value, old, stamp, origin, revision], as CBOR."""
+class Voters(Message):
+    """What a holder needs of the mesh to know whom to ask. Sent with the welcome, and after each change."""
 
-    watch: U32
-    events: bytes
+    roster: RosterValue | None
+    silent: tuple[str, ...]
+    """The voters that the sponsor does not see alive: a matter of speed only."""
+
+
+@record
+class Happening:
+    """A `coordination.watch.WatchEvent`, its values as they are stored."""
+
+    kind: str
+    key: str
+    value: bytes | None
+    old: bytes | None
+    stamp: U64
+    origin: str | None
+    revision: U64
 
 
 @message(108)
+class Happened(Message):
+    watch: U32
+    events: tuple[Happening, ...]
+
+
+@message(109)
+class Taken(Message):
+    """The client has room for so many more batches."""
+
+    watch: U32
+    batches: U32
+
+
+@message(110)
 class Unwatch(Message):
     watch: U32

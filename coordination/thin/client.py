@@ -1,0 +1,137 @@
+"""Thin clients: the mesh through one sealed stream to any node, for programs that are no members themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+from coordination.agreed.events import Explanation
+from coordination.checks import check_key
+from coordination.driver_seam import DRIVER
+from coordination.errors import BadConfig, BadKey
+from coordination.leases import Lease
+from coordination.locks import Lock, let_go
+from coordination.opening import check_address
+from coordination.thin.core import ThinAssembly, ThinCore
+from coordination.thin.keys import ThinCounter, ThinKV
+from coordination.thin.line import Line
+from coordination.thin.watch import ThinWatch
+from crdt.clock import Instant
+from mesh.directives import Boot
+from mesh.keyring import Keyring
+from mesh.membership import Member, State
+from mesh.node import Node
+
+__all__ = ["Client", "connect"]
+
+
+class Client:
+    """A program's way into a mesh. Made by `connect`; every object it gives belongs to it and ends with it.
+
+    It is a `Peer` whose reads are awaited: the sponsoring node answers them from its replica, and writes what is written.
+    Locks and leases are the client's own: it believes in them by its own clock, from before it asked, and the node relays."""
+
+    def __init__(self, core: ThinCore) -> None:
+        self._core = core
+        self.kv = ThinKV(core)
+        """The keys."""
+
+    @property
+    def name(self) -> str:
+        """`ID@NODE`: how the voters name this client as a holder."""
+        return self._core.identity.name
+
+    @property
+    def node(self) -> str:
+        """The name of the node that acts for this client."""
+        return self._core.sponsor
+
+    @property
+    def address(self) -> str:
+        """The address, of those given to `connect`, at which it was reached."""
+        return self._core.address
+
+    def lock(self, name: str, *, ttl: float = 10.0) -> Lock:
+        """A lock of the mesh, as `Peer.lock`. If the node goes away the body runs on until the lock's deadline, and raises
+        `LeaseLost` then."""
+        return Lock(self._core, name, ttl)
+
+    def lease(self, *, ttl: float = 10.0) -> Lease:
+        """A life to bind keys to, as `Peer.lease`."""
+        return Lease(self._core, ttl)
+
+    def counter(self, name: str) -> ThinCounter:
+        """A replicated counter. Raises `BadKey`."""
+        return ThinCounter(self._core, name)
+
+    def watch(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> ThinWatch:
+        """Follow one key, or all keys under a prefix ("" for all), as `Peer.watch`. Raises `BadKey`."""
+        if (key is None) == (prefix is None):
+            raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
+        if key is not None:
+            check_key(key)
+        elif prefix:
+            check_key(prefix, "prefix")
+        return ThinWatch(self._core, key, prefix, snapshot)
+
+    async def members(self) -> tuple[Member, ...]:
+        """Everyone that the node knows, itself included, by name. A checkpoint."""
+        members: list[Member] = []
+        more = True
+        while more:
+            page, more = await self._core.ask("members", members[-1].name if members else None)
+            for name, boot, incarnation, state, address, tags in page:
+                members.append(Member(name, Boot(*boot), incarnation, State(state), address, tags))
+        return tuple(members)
+
+    async def synced(self) -> None:
+        """Wait until the node has joined, and has what others had at a moment after the call. A checkpoint."""
+        await self._core.ask("synced")
+
+    async def explain(self, key: str) -> Explanation:
+        """Who keeps a lock or register, who holds it and waits for it, who is silent and who abstains, as `Peer.explain`."""
+        found = await self._core.ask("explain", check_key(key))
+        return Explanation(*found)
+
+    async def stats(self) -> dict[str, int]:
+        """Every count and drop of the node, by `part.count`. A checkpoint."""
+        return dict(await self._core.ask("stats"))
+
+
+@asynccontextmanager
+async def connect(*addresses: str, secret: str | bytes | None = None) -> AsyncIterator[Client]:
+    """A thin client of the first of these nodes that answers; each is given 3 s.
+
+    Entering and leaving are checkpoints. What is held when the context is left is given back, as by a peer that stops.
+
+    Parameters
+    ----------
+    addresses: `host:port` of one or more nodes, host names allowed.
+    secret: the mesh's; none only for a mesh without one, on loopback.
+
+    Raises
+    ------
+    BadConfig: no address, one that is none, or a secret that is too short.
+    Unreachable: no node welcomed the client; `reasons` says of each why.
+    """
+    if not addresses:
+        raise BadConfig("connect to at least one address: connect('127.0.0.1:7946')")
+    for address in addresses:
+        check_address(address)
+    try:
+        keyring = Keyring([secret]) if secret is not None else Keyring.without_secret()
+    except ValueError as problem:
+        raise BadConfig(str(problem)) from None
+
+    def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> ThinAssembly:
+        line = Line(session, random)
+        return ThinAssembly(Node(line.identity, keyring, entropy, [line]), line)
+
+    async with DRIVER.get()(make, bind=None, advertise=None) as (driver, assembly):
+        core = ThinCore(assembly, driver)
+        await core.reach(addresses)
+        try:
+            yield Client(core)
+        finally:
+            await let_go(core)

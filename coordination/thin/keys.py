@@ -1,0 +1,132 @@
+"""Keys and counters through a sponsor: what `coordination.keys` and `coordination.counters` are to a peer, with awaited reads.
+
+What is handed in is checked here first, so that a mistake costs no round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from coordination.checks import check_amount, check_key, encode_checked, key_ttl_ms
+from coordination.errors import BadTTL
+from coordination.keys import Binding, Entry
+from coordination.thin.core import ThinCore
+from mesh.values import decode_value
+
+__all__ = ["ThinCounter", "ThinKV"]
+
+MANY_BYTES = 1 << 20
+"""Keys and values of one message of `put_many`; more are several."""
+
+
+class ThinKV:
+    """The keys of the mesh as the sponsor has them: `client.kv`.
+
+    Every call is a checkpoint. One that is cancelled while it waits for the answer to a write leaves open whether that
+    happened. When the stream breaks, a write raises `OutcomeUnknown` and a read `Unreachable`; every later call raises
+    `Disconnected`."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: ThinCore) -> None:
+        self._core = core
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or `default`."""
+        body = await self._core.ask("get", check_key(key))
+        return default if body is None else decode_value(body)
+
+    async def entry(self, key: str) -> Entry | None:
+        """The value with its stamp, remaining ttl (seconds), lease and writer; None if there is none."""
+        found = await self._core.ask("entry", check_key(key))
+        if found is None:
+            return None
+        body, stamp, remaining, lease, writer = found
+        return Entry(key, decode_value(body), stamp, remaining, lease, writer)
+
+    async def scan(self, prefix: str = "") -> list[tuple[str, Any]]:
+        """(key, value) of all keys that begin with `prefix`, in key order, read page by page."""
+        if prefix:
+            check_key(prefix, "prefix")
+        pairs: list[tuple[str, Any]] = []
+        more = True
+        while more:
+            page, more = await self._core.ask("scan", prefix, pairs[-1][0] if pairs else None)
+            pairs += [(key, decode_value(body)) for key, body in page]
+        return pairs
+
+    async def put(self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None) -> int:
+        """Put a value; its stamp. The sponsor writes it, under its own name.
+
+        Parameters
+        ----------
+        ttl: seconds until it expires, at least 1.0; None for never.
+        lease: the key is gone on every replica once this lease has ended. Not together with `ttl`.
+
+        Raises
+        ------
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries a fence; LeaseLost if the lease is not valid
+        any more.
+        """
+        check_key(key)
+        body = encode_checked(value)
+        key_ttl_ms(ttl)
+        bound = None
+        if lease is not None:
+            if ttl is not None:
+                raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
+            bound = await lease.bind()
+        stamp: int = await self._core.ask("put", key, body, ttl, bound)
+        return stamp
+
+    async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None) -> None:
+        """Put many keys. All are checked before any is written; more than 1 MiB are written in several steps, of which the
+        first may have happened if a later one fails. Raises as `put`."""
+        key_ttl_ms(ttl)
+        encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
+        some: list[tuple[str, bytes]] = []
+        size = 0
+        for key, body in encoded:
+            some.append((key, body))
+            size += len(key) + len(body)
+            if size >= MANY_BYTES:
+                await self._core.ask("put_many", some, ttl)
+                some, size = [], 0
+        if some:
+            await self._core.ask("put_many", some, ttl)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def delete(self, key: str) -> bool:
+        """Delete a key; whether it had a value on the sponsor."""
+        had: bool = await self._core.ask("delete", check_key(key))
+        return had
+
+    async def touch(self, key: str, ttl: float) -> bool:
+        """Extend the life of a key that has a ttl to `ttl` seconds from now; False if it has no value, or no ttl. It never
+        shortens a life."""
+        key_ttl_ms(ttl)
+        done: bool = await self._core.ask("touch", check_key(key), ttl)
+        return done
+
+
+class ThinCounter:
+    """One counter: `client.counter(name)`. Adds count as the sponsor's."""
+
+    __slots__ = ("_core", "name")
+
+    def __init__(self, core: ThinCore, name: str) -> None:
+        self._core = core
+        self.name = check_key(name, "counter name")
+
+    async def add(self, n: int = 1) -> None:
+        """Add `n`, which may be negative. A checkpoint. Never sent twice: if the stream breaks before the answer it raises
+        `OutcomeUnknown`, for it may have counted. Raises BadValue, TooLarge, ClockDrift."""
+        await self._core.ask("add", self.name, check_amount(n, self.name))
+
+    async def value(self) -> int:
+        """The sum of all adds that have arrived at the sponsor. A checkpoint."""
+        value: int = await self._core.ask("value", self.name)
+        return value

@@ -1,0 +1,183 @@
+"""What a sponsor does for a client at once, from its own replica and through its own actor: one function an operation.
+
+What comes in is checked again, as if a user of this peer had called: a client may be of another version, or faulty. Large
+answers are pages; the client asks for the next one behind the last key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import NoneType
+from typing import Any
+
+from coordination.agreed.values import parse_lease
+from coordination.checks import check_amount, check_key, key_ttl_ms
+from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, Fenced, LeaseLost
+from coordination.thin.messages import WRITES
+from crdt.cell import expiry_of
+from crdt.clock import COUNTER_BITS, HybridClock, Instant
+from crdt.store import Store, StoreFencedError
+from mesh.directives import Act, Directive
+from mesh.membership import Membership
+from mesh.replication import Replication
+from mesh.values import decode_value
+from mesh.wire import WireError
+
+__all__ = ["PAGE_BYTES", "PAGE_ENTRIES", "Operations"]
+
+PAGE_ENTRIES = 256
+PAGE_BYTES = 256 << 10
+"""A page ends with the value that reaches this."""
+
+Text = (str,)
+Seconds = (int, float, NoneType)
+Optional = (str, NoneType)
+
+
+class Operations:
+    """Each takes the arguments of an `Ask` and answers with what travels back; writes add to `out`."""
+
+    def __init__(self, membership: Membership, store: Store, clock: HybridClock, replication: Replication) -> None:
+        self._membership = membership
+        self._store = store
+        self._clock = clock
+        self._replication = replication
+        self.stats: Callable[[], dict[str, int]] = dict
+        """Every count of the peer."""
+        self._table: dict[str, tuple[tuple[tuple[type, ...], ...], Callable[..., Any]]] = {
+            "get": ((Text,), self._get),
+            "entry": ((Text,), self._entry),
+            "scan": ((Text, Optional), self._scan),
+            "put": ((Text, (bytes,), Seconds, Optional), self._put),
+            "put_many": (((tuple,), Seconds), self._put_many),
+            "delete": ((Text,), self._delete),
+            "touch": ((Text, (int, float)), self._touch),
+            "add": ((Text, (int,)), self._add),
+            "value": ((Text,), self._value),
+            "members": ((Optional,), self._members),
+            "stats": ((), self._stats),
+        }
+
+    def run(self, operation: str, arguments: Sequence[Any], now: Instant, out: list[Directive]) -> Any:
+        """The result of an operation.
+
+        Raises
+        ------
+        MeshError: as the same call of a peer; `BadConfig` for an operation that there is not, or other arguments.
+        """
+        known = self._table.get(operation)
+        if known is None:
+            raise BadConfig(f"the node knows no operation {operation!r}: it is older than this client; update it")
+        types, function = known
+        check_arguments(operation, types, arguments)
+        if operation in WRITES:
+            offset = self._clock.check()
+            if offset is not None:
+                raise ClockDrift(offset)
+        return function(now, out, *arguments)
+
+    # --- reads -------------------------------------------------------------------------------------------------------
+
+    def _get(self, now: Instant, out: list[Directive], key: str) -> bytes | None:
+        cell = self._store.get(check_key(key), self._clock.read(now))
+        return None if cell is None else cell.body
+
+    def _entry(self, now: Instant, out: list[Directive], key: str) -> list[Any] | None:
+        stamp = self._clock.read(now)
+        cell = self._store.get(check_key(key), stamp)
+        if cell is None:
+            return None
+        expiry, put, actor = expiry_of(cell), cell.order[1], cell.order[2]
+        assert isinstance(actor, bytes)
+        member = self._membership.by_session(actor)
+        remaining = (expiry - stamp) / (1000 << COUNTER_BITS) if expiry else None
+        return [cell.body, put, remaining, cell.bound, None if member is None else member.name]
+
+    def _scan(self, now: Instant, out: list[Directive], prefix: str, after: str | None) -> list[Any]:
+        """[[key, value], …] and whether there may be more."""
+        if prefix:
+            check_key(prefix, "prefix")
+        page: list[list[Any]] = []
+        size = 0
+        for cell in self._store.scan(prefix, self._clock.read(now), after):
+            page.append([cell.key, cell.body])
+            size += len(cell.key) + len(cell.body or b"")
+            if len(page) == PAGE_ENTRIES or size >= PAGE_BYTES:
+                return [page, True]
+        return [page, False]
+
+    def _value(self, now: Instant, out: list[Directive], counter: str) -> int:
+        return self._store.counter(check_key(counter, "counter name"))
+
+    def _members(self, now: Instant, out: list[Directive], after: str | None) -> list[Any]:
+        """[[name, boot, incarnation, state, address, tags], …] and whether there are more."""
+        rest = [member for member in self._membership.members() if after is None or member.name > after]
+        page = [
+            [each.name, list(each.boot), each.incarnation, each.state.value, each.address, [list(tag) for tag in each.tags]]
+            for each in rest[:PAGE_ENTRIES]
+        ]
+        return [page, len(rest) > PAGE_ENTRIES]
+
+    def _stats(self, now: Instant, out: list[Directive]) -> dict[str, int]:
+        return self.stats()
+
+    # --- writes ------------------------------------------------------------------------------------------------------
+
+    def _put(self, now: Instant, out: list[Directive], key: str, body: bytes, ttl: float | None, bound: str | None) -> int:
+        check_key(key)
+        ttl_ms = key_ttl_ms(ttl)
+        if bound is not None:
+            if ttl_ms:
+                raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
+            if parse_lease(bound) is None:
+                raise BadConfig(f"{bound!r} is no lease")
+            if self._store.lease_ended(bound):
+                raise LeaseLost(f"the key {key!r} was not written: its lease has ended")
+        return self._write(key, check_body(body), now, out, ttl_ms, bound)
+
+    def _put_many(self, now: Instant, out: list[Directive], pairs: Sequence[Any], ttl: float | None) -> None:
+        ttl_ms = key_ttl_ms(ttl)
+        for pair in pairs:
+            check_arguments("put_many", (Text, (bytes,)), pair if type(pair) is tuple else ())
+            check_key(pair[0])
+            check_body(pair[1])
+        for key, body in pairs:
+            self._write(key, body, now, out, ttl_ms)
+
+    def _delete(self, now: Instant, out: list[Directive], key: str) -> bool:
+        had = self._store.get(check_key(key), self._clock.read(now)) is not None
+        self._write(key, None, now, out)
+        return had
+
+    def _write(
+        self, key: str, body: bytes | None, now: Instant, out: list[Directive], ttl_ms: int = 0, bound: str | None = None
+    ) -> int:
+        try:
+            stamp, directives = self._replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound)
+        except StoreFencedError as problem:
+            raise Fenced(key, problem.fence) from None
+        out.append(Act(self._replication, directives))
+        return stamp
+
+    def _touch(self, now: Instant, out: list[Directive], key: str, ttl: float) -> bool:
+        done, directives = self._replication.touch(check_key(key), key_ttl_ms(ttl), now)
+        out.append(Act(self._replication, directives))
+        return done
+
+    def _add(self, now: Instant, out: list[Directive], counter: str, n: int) -> None:
+        check_key(counter, "counter name")
+        out.append(Act(self._replication, self._replication.add(counter, check_amount(n, counter), now)))
+
+
+def check_arguments(operation: str, types: Sequence[tuple[type, ...]], arguments: Sequence[Any]) -> None:
+    """Refuse what is no call of this operation."""
+    if len(arguments) != len(types) or any(type(each) not in kinds for each, kinds in zip(arguments, types, strict=False)):
+        raise BadConfig(f"these are no arguments of the operation {operation!r}: client and node are of different versions")
+
+
+def check_body(body: bytes) -> bytes:
+    """The CBOR of a plain value, which every reader will decode."""
+    try:
+        decode_value(body)
+    except WireError as problem:
+        raise BadValue(f"the value is refused: {problem}") from None
+    return body
