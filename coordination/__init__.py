@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coordination.errors import BindFailed as BindFailed
     from coordination.errors import ClockDrift as ClockDrift
     from coordination.errors import Closed as Closed
+    from coordination.errors import Disconnected as Disconnected
     from coordination.errors import Fenced as Fenced
     from coordination.errors import Forked as Forked
     from coordination.errors import JoinFailed as JoinFailed
@@ -52,8 +53,8 @@ _HOMES = {
     "coordination.config": ("MeshConfig",),
     "coordination.counters": ("Counter",),
     "coordination.errors": (
-        "AddressRefused", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed", "Fenced",
-        "Forked", "JoinFailed", "LeaseLost", "MeshError", "NameTaken", "NoQuorum", "NotHolding", "OutcomeUnknown",
+        "AddressRefused", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed", "Disconnected",
+        "Fenced", "Forked", "JoinFailed", "LeaseLost", "MeshError", "NameTaken", "NoQuorum", "NotHolding", "OutcomeUnknown",
         "TooLarge", "Unreachable",
     ),
     "coordination.keys": ("KV", "Entry"),

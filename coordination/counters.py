@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from coordination.checks import check_key
+from coordination.checks import check_amount, check_key
 from coordination.core import Core
-from coordination.errors import BadValue, TooLarge
 
 __all__ = ["Counter"]
-
-MAX_ADD_BITS = 4096
 
 
 class Counter:
@@ -31,10 +28,7 @@ class Counter:
         TooLarge: beyond 512 bytes.
         ClockDrift: this node's clock is off.
         """
-        if not isinstance(n, int) or isinstance(n, bool):
-            raise BadValue(f"{n!r} cannot be added to counter {self.name!r}: use an integer")
-        if n.bit_length() > MAX_ADD_BITS:
-            raise TooLarge(f"{n.bit_length()} bits are too many for counter {self.name!r}: at most {MAX_ADD_BITS}")
+        check_amount(n, self.name)
         self._core.check_writable()
         driver, replication = self._core.driver, self._core.assembly.replication
         driver.command(replication, replication.add(self.name, n, driver.instant()))

@@ -42,7 +42,7 @@ class Slot:
         return self.old is None and self.change.kind is not ChangeKind.PUT
 
 
-def note(slots: dict[str, Slot], change: Change) -> None:
+def note(slots: dict[str, Slot] | dict[str, Slot | None], change: Change) -> None:
     """Keep a change for later: the first stays in line, the last is what is read."""
     slot = slots.get(change.key)
     if slot is None:

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from coordination.core import Core
+from coordination.interest import Interest, Slot, note
 from crdt.cell import Cell
 from crdt.change import Change, ChangeKind
 from mesh.replication import Changed
@@ -54,50 +55,15 @@ class WatchEvent:
     """Of the local store, strictly increasing."""
 
 
-@dataclass(slots=True)
-class Slot:
-    """What a watcher has not read yet of one key."""
-
-    old: Cell | None
-    change: Change
-
-
 class Hub:
-    """Hands each change to the watches that want it."""
+    """The watches of one peer."""
 
-    __slots__ = ("_by_key", "_prefixed", "core")
+    __slots__ = ("core", "interest")
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self._by_key: dict[str, list[Watch]] = {}
-        self._prefixed: dict[str, list[Watch]] = {}
-        core.dispatch.handle(Changed, self._on_changed)
-
-    def add(self, watch: Watch) -> None:
-        table, name = (self._by_key, watch.key) if watch.key is not None else (self._prefixed, watch.prefix)
-        assert name is not None
-        table.setdefault(name, []).append(watch)
-
-    def remove(self, watch: Watch) -> None:
-        table, name = (self._by_key, watch.key) if watch.key is not None else (self._prefixed, watch.prefix)
-        assert name is not None
-        watches = table.get(name, [])
-        if watch in watches:
-            watches.remove(watch)
-            if not watches:
-                del table[name]
-
-    def _on_changed(self, event: Changed) -> None:
-        if not self._by_key and not self._prefixed:
-            return
-        for change in event.changes:
-            key = change.key
-            for watch in self._by_key.get(key, ()):
-                watch.offer(change)
-            if self._prefixed:
-                for length in range(len(key) + 1):
-                    for watch in self._prefixed.get(key[:length], ()):
-                        watch.offer(change)
+        self.interest: Interest[Watch] = Interest()
+        core.dispatch.handle(Changed, lambda event: self.interest.tell(event.changes))
 
 
 class Watch:
@@ -119,7 +85,7 @@ class Watch:
 
     async def __aenter__(self) -> Watch:
         await trio.lowlevel.checkpoint()
-        self._hub.add(self)
+        self._hub.interest.add(self)
         self._entered = True
         if self._snapshot:
             store = self._hub.core.assembly.store
@@ -131,27 +97,20 @@ class Watch:
             else:
                 found = store.scan(self.prefix or "", stamp)
             for cell in found:
-                self._slots[cell.key] = Slot(
-                    None, Change(ChangeKind.PUT, cell.key, cell, None, cell.actor, store.revision)
-                )
+                self._slots[cell.key] = Slot(None, Change(ChangeKind.PUT, cell.key, cell, None, cell.actor, store.revision))
             self._slots[SYNCED_KEY] = None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._entered = False
-        self._hub.remove(self)
+        self._hub.interest.remove(self)
         self._slots.clear()
         if self._wake is not None:
             self._wake.set()
 
     def offer(self, change: Change) -> None:
         """A change that this watch wants; never waits."""
-        slots = self._slots
-        slot = slots.get(change.key)
-        if slot is None:
-            slots[change.key] = Slot(change.old, change)
-        else:
-            slot.change = change
+        note(self._slots, change)
         if self._wake is not None:
             self._wake.set()
 
@@ -178,10 +137,9 @@ class Watch:
         if slot is None:
             revision = self._hub.core.assembly.store.revision
             return WatchEvent(EventKind.SYNCED, self.key or self.prefix or "", None, None, 0, None, revision)
-        change, old = slot.change, slot.old
-        if change.kind is not ChangeKind.PUT and old is None:
-            return None  # put and gone again since the last look
-        return make_event(change, old, self._hub.core.assembly.membership.by_session)
+        if slot.void:
+            return None
+        return make_event(slot.change, slot.old, self._hub.core.assembly.membership.by_session)
 
 
 SYNCED_KEY = "\0"
