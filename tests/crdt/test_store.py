@@ -376,6 +376,15 @@ def test_a_touch_alone_of_what_is_higher_here_is_claimed() -> None:
     assert shown(replica) == {"k": b"2"}
 
 
+def test_a_touched_cell_that_lost_its_value_elsewhere_keeps_the_value_that_is_here() -> None:
+    put = remote(B, "k", b"1", 10, expiry=20)
+    replica = Store(A)
+    replica.apply(put, 11)
+    replica.apply(drop(touched(put, C, 15, 60, 1)), 16)
+    assert replica.cell(KEY, "k") == touched(put, C, 15, 60, 1)
+    assert told(replica) == [(PUT, "k", None, b"1")]
+
+
 def test_a_touch_without_its_value_takes_it_from_the_put_that_comes_later() -> None:
     put = remote(B, "k", b"1", 10, expiry=20)
     replica = Store(A)
