@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar
 from mesh.directives import Address, Boot, ChannelUp, Close, Dial, Instant, Source, Stop, Write
 from mesh.errors import AddressRefusedError, NameTakenError
 from mesh.membership.actions import Actions
-from mesh.membership.checks import Check, Checks, Newcomer
+from mesh.membership.checks import ATTEMPTS, Check, Checks, Newcomer
 from mesh.membership.events import JoinFailed
 from mesh.membership.identity import MAX_STAMP, Identity, is_reachable
 from mesh.membership.lost import Lost
@@ -40,7 +40,7 @@ GRACE = 250 * MS
 """For the other seeds' welcomes, after the first."""
 
 TALK = 5 * SECOND
-"""A conversation ends after so long, whatever it waits for: above `checks.ATTEMPTS` probe timeouts."""
+"""A conversation ends after so long, whatever it waits for; with long probe timeouts, after one more than a check takes."""
 
 MAX_TALKS = 256
 """Conversations at once; a dialler beyond it is hung up on and comes again."""
@@ -91,6 +91,7 @@ class Joiner:
         "_itself",
         "_lost",
         "_members",
+        "_patience",
         "_profile",
         "_random",
         "_seeds",
@@ -126,6 +127,7 @@ class Joiner:
         self._talks: dict[int, Talk] = {}
         self._lost = lost
         self._wait = profile.redial_first
+        self._patience = max(TALK, (ATTEMPTS + 1) * profile.probe_timeout)
         self._exchange_wait = profile.probe_interval
 
     # --- when to dial whom -----------------------------------------------------------------------------------------
@@ -395,7 +397,7 @@ class Joiner:
             self._actions.add(Close(talk.channel))
             return False
         self._talks[talk.channel] = talk
-        self._actions.arm(("talk", talk.channel), now.mono + TALK)
+        self._actions.arm(("talk", talk.channel), now.mono + self._patience)
         return True
 
     def _talk(self, source: Source) -> Talk | None:

@@ -146,6 +146,8 @@ class Membership:
         )
         self._joiner = Joiner(identity, seeds, self._table, self._checks, lost, self._hearing, profile, random, self._actions)
         self._acquainted = -ACQUAINTANCE_SPACING
+        self._filled: str | None = None
+        """Whose datagram was filled last, since the last input."""
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Ping: self._on_ping,
             Ack: self._on_ack,
@@ -220,12 +222,12 @@ class Membership:
             own = replace(self._table.own(), state=State.LEFT)
             self._registry.apply(own, now)
             farewell = News(entry_of(own), None)
-            others = self._table.others()
+            others = self._table.others() if self.admitted else ()  # a name that may be another's is not this one's to leave
             for member in self._random.sample(others, min(FAREWELLS, len(others))):
                 self._actions.send(member.name, farewell)
             for timer in list(self._actions.due):
                 self._actions.disarm(timer)
-        return self._actions.take()
+        return self._taken()
 
     def set_tags(self, tags: Tags, now: Instant) -> Directives:
         """Replace this node's tags; they travel with its next incarnation.
@@ -239,7 +241,7 @@ class Membership:
         if not self._hearing.gone:
             self.identity.tags = tags
             self._hearing.renew(now)
-        return self._actions.take()
+        return self._taken()
 
     def pin(self, names: Iterable[str]) -> None:
         """These names (voters) are never forgotten, however long dead."""
@@ -248,16 +250,19 @@ class Membership:
     def piggyback(self, to: str, budget: int) -> list[bytes]:
         """Encoded rumours for a datagram to `to`, of at most `budget` bytes together.
 
-        Who is accused here is told so first, whatever else is to be said: it alone can refute."""
+        Who is accused here is told so first, whatever else is to be said: it alone can refute. The node may ask twice for one
+        datagram, with no input in between; nothing rides on it twice."""
+        more, self._filled = self._filled == to, to
         told: list[bytes] = []
         member = self._table.get(to)
-        if member is not None and member.state in (State.SUSPECT, State.DEAD) and not self._hearing.gone:
+        accused = member is not None and member.state in (State.SUSPECT, State.DEAD)
+        if member is not None and accused and not more and not self._hearing.gone:
             accusation = encode(News(entry_of(member), None))
             if len(accusation) <= budget:
                 budget -= len(accusation)
                 told.append(accusation)
         if len(self._rumours):
-            told += self._rumours.fill(budget, self.profile.transmissions(self._table.standing), to)
+            told += self._rumours.fill(budget, self.profile.transmissions(self._table.standing), to, more)
         return told
 
     # --- inputs ----------------------------------------------------------------------------------------------------
@@ -269,14 +274,14 @@ class Membership:
         self._joiner.start(now)
         self._actions.arm(("round",), now.mono + self._random.randrange(self.profile.probe_interval))
         self._joiner.plan_exchange(now)
-        return self._actions.take()
+        return self._taken()
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         if self._hearing.gone:
             return ()
         self._notice_lateness(self._actions.due.get(("round",)), now)
         self._handlers[type(message)](message, source, now)
-        return self._actions.take()
+        return self._taken()
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
         due = self._actions.due.get(timer)
@@ -286,7 +291,7 @@ class Membership:
         if self._actions.due.get(timer) == due:  # lateness may have dropped or moved it
             del self._actions.due[timer]
             self._on_due(timer, now)
-        return self._actions.take()
+        return self._taken()
 
     def on_event(self, event: Event, now: Instant) -> Directives:
         if self._hearing.gone:
@@ -301,6 +306,10 @@ class Membership:
                 self._on_channel_down(event, now)
             case Bye():
                 return self.leave(now)
+        return self._taken()
+
+    def _taken(self) -> Directives:
+        self._filled = None
         return self._actions.take()
 
     def _on_due(self, timer: Hashable, now: Instant) -> None:

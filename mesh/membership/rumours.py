@@ -31,11 +31,13 @@ Key = tuple[str, str | None]
 
 
 class Rumours:
-    __slots__ = ("_subjects", "_tiers", "replaced")
+    __slots__ = ("_aboard", "_subjects", "_tiers", "replaced")
 
     def __init__(self) -> None:
         self._tiers: list[dict[Key, bytes]] = [{}]
         self._subjects: dict[str, tuple[Member, dict[str | None, int]]] = {}
+        self._aboard: dict[Key, bytes] = {}
+        """What the last call chose."""
         self.replaced = 0
 
     def __len__(self) -> int:
@@ -66,22 +68,25 @@ class Rumours:
             for accuser, tier in known[1].items():
                 del self._tiers[tier][subject, accuser]
 
-    def fill(self, room: int, tellings: int, receiver: str) -> list[bytes]:
-        """Encoded rumours of at most `room` bytes for one receiver; each counts as told once more.
+    def fill(self, room: int, tellings: int, receiver: str, more: bool = False) -> list[bytes]:
+        """Encoded rumours of at most `room` bytes for one receiver; each counts as told once more. With `more`, the datagram is
+        the one of the last call: nothing rides on it twice.
 
         What the receiver itself would be told of itself is left out: only accusations concern it, and they are told to
         it by other means."""
         chosen: list[tuple[int, Key, bytes]] = []
+        aboard = self._aboard if more else {}
         misses = 0
         for tier, rumours in enumerate(self._tiers):
             for key, encoded in rumours.items():
                 if room < LEAST_BYTES or misses > LOOKAHEAD:
                     break
-                if key[0] == receiver or len(encoded) > room:
+                if key[0] == receiver or len(encoded) > room or aboard.get(key) is encoded:
                     misses += 1
                     continue
                 room -= len(encoded)
                 chosen.append((tier, key, encoded))
+        self._aboard = {**aboard, **{key: encoded for _, key, encoded in chosen}}
         for tier, key, encoded in chosen:
             del self._tiers[tier][key]
             accusers = self._subjects[key[0]][1]

@@ -331,8 +331,12 @@ class World:
                     raise AssertionError(directive)
         for session, encoded in outgoing.items():
             name = next((n for n, s in process.names.items() if s == session), "")
-            gossip = process.part.piggyback(name, DATAGRAM - sum(map(len, encoded)))
+            gossip: list[bytes] = []
+            for divisor in (2, 1):  # as the node does: half of the room first, then what is left of it
+                room = DATAGRAM - sum(map(len, encoded + gossip))
+                gossip += process.part.piggyback(name, room // divisor)
             assert sum(map(len, encoded + gossip)) <= DATAGRAM
+            assert len(set(gossip)) == len(gossip), "a rumour rides twice on one datagram"
             self._transmit(process, session, encoded + gossip)
         self.laws.stepped(process.name, process.observer, directives, self.now)
 

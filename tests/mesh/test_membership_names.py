@@ -8,7 +8,7 @@ import pytest
 
 from coordination.errors import JOIN_REASONS
 from mesh.errors import AddressRefusedError, NameTakenError
-from mesh.membership import Joined, JoinFailed, Member, MemberChanged, State
+from mesh.membership import WAN, Joined, JoinFailed, Member, MemberChanged, State
 from mesh.membership.join import TALK
 from mesh.membership.messages import News, entry_of
 from tests.mesh.membership_world import CONNECT, MS, SECOND, Process, World
@@ -246,6 +246,15 @@ def test_m3_a_restart_at_another_address_waits_until_the_old_is_proven_gone() ->
     sound(world)
 
 
+def test_m3_where_probes_take_long_the_name_of_a_dark_machine_is_given_away_all_the_same() -> None:
+    world = World(21, profile=WAN)
+    made = world.mesh(3)
+    world.cut_power(made[2])
+    again = world.start(made[2].name, [SEED])
+    world.run_until(lambda: again.part.admitted, 10 * SECOND)
+    assert again.error is None
+
+
 # --- M13: leaving ----------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +328,26 @@ def test_m13_who_has_left_says_and_does_nothing_more() -> None:
     world.run(30 * SECOND)
     assert known(leaver, leaver.name).state is State.LEFT
     assert world.known_as(leaver.name, State.LEFT)
+
+
+def test_m13_a_newcomer_that_gives_up_says_no_farewell_in_a_name_that_another_may_hold() -> None:
+    world = World(22)
+    made = world.mesh(3)
+    holder = made[2]
+    world.blocked = lambda one, other: holder in (one, other)
+    thief = world.start(holder.name, [SEED], wall_offset=60_000)
+    world.start("new", [thief.address], after=100 * MS)  # which tells the thief of everyone
+    world.run(1_000 * MS)
+    assert not thief.part.admitted
+    assert len(thief.part.names_alive()) > 1
+    said: list[object] = []
+    world.tap = lambda sender, session, message: said.append(message) if sender is thief else None
+    world.stop(thief)
+    assert said == []
+    world.blocked = lambda one, other: False
+    world.run(30 * SECOND)
+    assert holder.error is None
+    assert all(known(p, holder.name).boot == holder.part.identity.boot for p in made)
 
 
 # --- M14: two holders of one name ------------------------------------------------------------------------------------

@@ -182,6 +182,18 @@ def test_who_is_always_late_judges_in_the_end() -> None:
     assert late.part.stats()["health"] > 0
 
 
+def test_who_was_away_doubts_itself_at_first() -> None:
+    world = World(32)
+    made = world.mesh(3)
+    world.run(10 * SECOND)
+    assert made[0].part.stats()["health"] == 0
+    world.pause(made[0], 3 * SECOND)
+    world.run(3 * SECOND + 1)
+    assert made[0].part.stats()["health"] >= 1
+    world.run(20 * SECOND)
+    assert made[0].part.stats()["health"] == 0
+
+
 def test_m12_a_jump_of_the_wall_clock_changes_no_verdict() -> None:
     world = World(20)
     made = world.mesh(5)
