@@ -11,7 +11,7 @@ from random import Random
 
 from coordination.agreed.roster import Parameters
 from coordination.assembly import build
-from simulations.checkers import Exclusion, Members, Nonces, Sums, Violation, WatchFold, differences
+from simulations.checkers import Exclusion, Members, Nonces, Sums, Violation, WatchFold, agree, differences
 from simulations.cluster import Build, Cluster
 from simulations.dice import seed_of
 from simulations.faults import Fault, Faults
@@ -106,9 +106,9 @@ def run_spreading(
     *,
     nodes: int = 20,
     loss: float = 0.2,
-    duration: int = 25 * SECOND,
-    bound: int = 25 * SECOND,
-    writes: int = 120,
+    duration: int = 12 * SECOND,
+    bound: int = 30 * SECOND,
+    writes: int = 80,
     make: Build = build,
 ) -> Spreading:
     """Puts, deletes, values that expire and adds on every node under a plan; then all stores are equal within `bound`.
@@ -132,7 +132,7 @@ def run_spreading(
     injector.heal()
     cluster.set_loss(loss)
     begun = world.now
-    equal = world.run_until(lambda: cluster.whole(suspects=True) and not differences(cluster.living()), bound, 100 * MS)
+    equal = world.run_until(lambda: agree(cluster.living()) and cluster.whole(suspects=True), bound, 100 * MS)
     if equal is None:
         raise Violation(f"C15: not equal {bound / SECOND} s after the last fault (seed {seed}): {_unequal(cluster)}")
     sums.check()

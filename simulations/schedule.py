@@ -19,15 +19,15 @@ class Schedule:
         """True time, ns."""
         self.performed = 0
         """Events so far."""
-        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._sequence = 0
 
-    def at(self, time: int, action: Callable[..., None], *args: Any) -> None:
+    def at(self, time: int, action: Callable[..., object], *args: Any) -> None:
         """Call `action` at a true time, now at the earliest."""
         self._sequence = sequence = self._sequence + 1
         heappush(self._heap, (time if time > self.now else self.now, sequence, action, args))
 
-    def after(self, delay: int, action: Callable[..., None], *args: Any) -> None:
+    def after(self, delay: int, action: Callable[..., object], *args: Any) -> None:
         self._sequence = sequence = self._sequence + 1
         heappush(self._heap, (self.now + delay, sequence, action, args))
 

@@ -55,11 +55,11 @@ class World:
         """True time, ns."""
         return self.schedule.now
 
-    def at(self, time: int, action: Callable[..., None], *args: Any) -> None:
+    def at(self, time: int, action: Callable[..., object], *args: Any) -> None:
         """Call `action` at a true time."""
         self.schedule.at(time, action, *args)
 
-    def after(self, delay: int, action: Callable[..., None], *args: Any) -> None:
+    def after(self, delay: int, action: Callable[..., object], *args: Any) -> None:
         """Call `action` so many ns from now."""
         self.schedule.after(delay, action, *args)
 

@@ -19,7 +19,7 @@ from simulations.checkers.base import Checker, Violation
 from simulations.cluster import Cluster, SimPeer
 from simulations.process import Process
 
-__all__ = ["Sums", "WatchFold", "cells", "differences"]
+__all__ = ["Sums", "WatchFold", "agree", "cells", "differences"]
 
 
 def cells(store: Store) -> dict[tuple[int, str], Cell]:
@@ -52,6 +52,11 @@ def differences(peers: Sequence[SimPeer]) -> list[str]:
         if not same:
             found.append(f"{first.name} and {peer.name} claim different dots")
     return found
+
+
+def agree(peers: Sequence[SimPeer]) -> bool:
+    """Whether the stores are equal. Cheap as long as they claim different dots."""
+    return len({peer.store.dots.digest() for peer in peers}) <= 1 and not differences(peers)
 
 
 class Sums(Checker):

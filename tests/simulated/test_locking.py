@@ -1,0 +1,40 @@
+"""Locks under every fault at once: no two holders in true time (L1), rising tokens (L2), bodies told in time (L4), and in the
+end every node gets every lock, whoever died with it (L12)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from simulations.plans import KINDS
+from simulations.scenarios import run_locking
+
+GRANTS = 1_000
+OUTCOMES = ("released", "cancelled", "busy", "ended", "unavailable", "dead")
+
+
+def campaign(first: int, grants: int) -> None:
+    """Seeds from `first` on, until so many grants; sometimes everything that can happen must have happened."""
+    seen: Counter[str] = Counter()
+    seed = first
+    while seen["grants"] < grants:
+        done = run_locking(seed)
+        seen["grants"] += done.locks.grants
+        seen.update(done.locks.outcomes)
+        seen.update(done.faults.begun)
+        seed += 1
+        assert seed < first + grants // 20, "hardly any grants: the campaign shows nothing"
+    missing = [what for what in (*OUTCOMES, *[kind.__name__ for kind in KINDS]) if not seen[what]]
+    assert not missing
+
+
+@pytest.mark.parametrize("first", range(0, 10_000, 1_000))
+def test_no_two_holders_in_ten_thousand_grants(first: int) -> None:
+    campaign(first, GRANTS)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(100_000, 150_000, 1_000))
+def test_no_two_holders_in_half_a_million_grants(first: int) -> None:
+    campaign(first, 10 * GRANTS)
