@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coordination.commands.common import as_json, client_options, fail, read_secret, run
+from coordination.commands.common import as_json, client_options, read_secret, run
 
 if TYPE_CHECKING:
     from coordination.locks import Held
@@ -25,11 +25,11 @@ NOT_EXECUTABLE = 126
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-@click.command("lock", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("lock")
 @click.option("--ttl", type=float, default=10.0, show_default=True, help="Seconds after which it is free if this machine dies.")
 @client_options
 @click.argument("name")
-@click.argument("arguments", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.argument("arguments", metavar="-- COMMAND...", nargs=-1, required=True)
 def command(
     name: str, arguments: tuple[str, ...], ttl: float, nodes: tuple[str, ...], secret_file: Path | None, json_output: bool
 ) -> None:
@@ -41,12 +41,8 @@ def command(
 
     \b
     Example:
-      mesh lock --ttl 10 jobs/nightly -- ./nightly.sh --all
+      mesh lock jobs/nightly --ttl 10 -- ./nightly.sh --all
     """
-    if arguments[:1] == ("--",):
-        arguments = arguments[1:]
-    if not arguments:
-        fail("there is no command to run: mesh lock NAME -- COMMAND", 2)
     secret = read_secret(secret_file)
     sys.exit(run(lambda: hold(nodes, secret, name, ttl, arguments, json_output)))
 

@@ -39,6 +39,10 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        return self._process.returncode is not None
+
     async def read(self) -> dict[str, Any]:
         """The next line that it prints. Raises `DemoFailed` if it ends instead."""
         stdout = self._process.stdout
@@ -66,7 +70,7 @@ class Program:
         return lines[-1] if lines else "it said nothing"
 
     def send(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
+        if not self.ended:
             os.kill(self._process.pid, number)
 
     async def end_input(self) -> None:
@@ -112,6 +116,10 @@ class Programs:
                     async with trio.open_nursery() as nursery:
                         for program in programs._all:
                             nursery.start_soon(program.stop)
+
+    def running(self) -> list[str]:
+        """Those that have not ended."""
+        return [program.title for program in self._all if not program.ended]
 
     async def start(self, title: str, module: str, *arguments: str) -> Program:
         """`python -m MODULE ARGUMENTS…`, with the mesh's secret in its environment."""

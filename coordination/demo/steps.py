@@ -12,7 +12,6 @@ import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -42,11 +41,11 @@ class Stage:
     """What the steps share."""
 
     programs: Programs
+    nursery: trio.Nursery
     addresses: Sequence[str]
     names: tuple[str, ...] = ("n1", "n2", "n3")
     nodes: dict[str, Program] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     down: str = ""
     """The node that was killed."""
 
@@ -62,12 +61,14 @@ class Stage:
         self.nodes[name] = node = await self.programs.start(f"node {name}", "coordination.cli", *arguments)
         message = await node.read()
         expect(message.get("event") == "up", f"node {name} said {message}")
-        self.clients[name] = await self.client(name)
+        await self.nursery.start(self._attend, name)
 
-    async def client(self, name: str) -> Client:
-        return await self.stack.enter_async_context(
-            connect(self.addresses[self.names.index(name)], secret=self.programs.secret)
-        )
+    async def _attend(self, name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        """Keep a client of a node open until the end."""
+        async with connect(self.addresses[self.names.index(name)], secret=self.programs.secret) as client:
+            self.clients[name] = client
+            task_status.started()
+            await trio.sleep_forever()
 
     async def worker(self, job: str, name: str, **arguments: Any) -> Program:
         told = json.dumps({"name": name, "seeds": list(self.addresses), **arguments})
@@ -289,18 +290,23 @@ async def perform(json_output: bool) -> bool:
 
             nursery.start_soon(end_on_signal)
             held = False
-            async with Programs.opened(secrets.token_urlsafe(32)) as programs:
-                stage = Stage(programs, free_addresses(3))
-                async with stage.stack:
-                    held = await perform_on(stage, json_output)
+            began = trio.current_time()
+            if not json_output:
+                say("Three nodes, each a process of its own, on loopback.\n")
+            async with Programs.opened(secrets.token_urlsafe(32)) as programs, trio.open_nursery() as clients:
+                held = await perform_on(Stage(programs, clients, free_addresses(3)), json_output)
+                clients.cancel_scope.cancel()
+            held = held and not programs.running()
+            if held and json_output:
+                say(as_json({"ok": True, "steps": len(STEPS), "seconds": round(trio.current_time() - began, 3)}))
+            elif held:
+                took = trio.current_time() - began
+                say(f"\nAll {len(STEPS)} steps held, in {took:.1f} s, and no process is left behind.")
             nursery.cancel_scope.cancel()
     return held and not interrupted
 
 
 async def perform_on(stage: Stage, json_output: bool) -> bool:
-    began = trio.current_time()
-    if not json_output:
-        say("Three nodes, each a process of its own, on loopback.\n")
     for number, step in enumerate(STEPS, 1):
         title = (step.__doc__ or "").strip()
         at = trio.current_time()
@@ -325,9 +331,4 @@ async def perform_on(stage: Stage, json_output: bool) -> bool:
             say(f"{number}. {title}\n   {mark}, {took:.2f} s: {detail}")
         if not ok:
             return False
-    took = trio.current_time() - began
-    if json_output:
-        say(as_json({"ok": True, "steps": len(STEPS), "seconds": round(took, 3)}))
-    else:
-        say(f"\nAll {len(STEPS)} steps held, in {took:.1f} s. No process is left behind.")
     return True
