@@ -40,4 +40,6 @@ class JoinFailed(Event):
     """One attempt to join reached no sponsor; the next follows by itself, for ever."""
 
     reasons: tuple[tuple[Address, str], ...]
-    """For each address that was tried, a word as in `ChannelDown.reason`, or `unwelcomed`."""
+    """For each address that was tried, why: a word as in `ChannelDown.reason` (`refused`, `silent`, `unanswered`, `unresolved`,
+    `itself`, `reset`), or `unwelcomed` (it answered, and let the conversation end), `full` (it has no room for another member),
+    `busy` (this node has too many conversations)."""

@@ -135,7 +135,7 @@ class Laws:
             until = observer.until.get(accused, directive.at)
             if excused:
                 least.shift(directive.at - until)
-            elif directive.at > until:
+            elif directive.at > max(until, now):
                 self._violated("M6", name, f"the suspicion of {member.name} was made longer")
             others = [accuser for accuser in self._accusers.get(accused, ()) if accuser != name]
             least.accusers = dict.fromkeys((name, *others))
