@@ -5,6 +5,7 @@ holds an object that a caller could alter, nor one that another member could mak
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cbor2
@@ -76,6 +77,7 @@ def _plain(value: object, where: str, depth: int) -> object:
         for key in value:
             if not isinstance(key, str):
                 raise ValueTypeError(f"{where} has the key {key!r}: keys of a dict are text; convert it first")
+            _check_text(key, f"a key of {where}")
         return {key: _plain(item, f"{where}[{key!r}]", depth + 1) for key, item in value.items()}
     raise ValueTypeError(
         f"{where} is of type {type(value).__name__}, which is no plain CBOR "
@@ -89,10 +91,11 @@ def _check_int(value: int, where: str) -> None:
 
 
 def _check_text(value: str, where: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueTypeError(f"{where} is text with lone surrogates, which is no UTF-8: store it as bytes") from None
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueTypeError(f"{where} is text with lone surrogates, which is no UTF-8: store it as bytes") from None
     return value
 
 
@@ -101,9 +104,30 @@ def decode_value(data: bytes) -> Any:
 
     Raises
     ------
-    WireError: not plain CBOR, which only a faulty member could have sent.
+    WireError: not a plain value, which only a faulty member could have sent.
     """
     value = load(data, MAX_VALUE_BYTES, MAX_VALUE_DEPTH + 1, immutable=False)
-    if type(value) is cbor2.CBORSimpleValue or value is cbor2.undefined:
-        raise WireError("a simple value that is not plain")
+    if _SUSPECT(data):
+        _check_decoded(value)
     return value
+
+
+_SUSPECT = re.compile(rb"[\xa1-\xbb\xc2\xc3\xe0-\xf3\xf7\xf8]").search
+"""A byte that may begin a map that is not empty, a large integer or a simple value: only these can be other than plain."""
+
+
+def _check_decoded(value: Any) -> None:
+    kind = type(value)
+    if kind is int:
+        if value.bit_length() > 8 * MAX_INT_BYTES:
+            raise WireError("an integer that is too large")
+    elif kind is list:
+        for item in value:
+            _check_decoded(item)
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise WireError("a key that is not text")
+            _check_decoded(item)
+    elif kind is cbor2.CBORSimpleValue or value is cbor2.undefined:
+        raise WireError("a simple value that is not plain")
