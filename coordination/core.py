@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
 from coordination.agreed.holder import Holder
 from coordination.agreed.ports import Identity
-from coordination.assembly import Assembly
 from coordination.dispatch import Dispatch
 from coordination.errors import ClockDrift
 from crdt.clock import Instant
 from mesh.directives import Directives
 from mesh.driver import Driver
+
+if TYPE_CHECKING:  # a thin client has no use for all the parts of a node
+    from coordination.assembly import Assembly
 
 __all__ = ["CALLS_PER_TURN", "Core", "LeaseCore"]
 

@@ -12,7 +12,6 @@ from coordination.driver_seam import DRIVER
 from coordination.errors import BadConfig, BadKey
 from coordination.leases import Lease
 from coordination.locks import Lock, let_go
-from coordination.opening import check_address
 from coordination.thin.core import ThinAssembly, ThinCore
 from coordination.thin.keys import ThinCounter, ThinKV
 from coordination.thin.line import Line
@@ -22,6 +21,7 @@ from mesh.directives import Boot
 from mesh.keyring import Keyring
 from mesh.membership import Member, State
 from mesh.node import Node
+from mesh.shell.resolve import split
 
 __all__ = ["Client", "connect"]
 
@@ -118,7 +118,10 @@ async def connect(*addresses: str, secret: str | bytes | None = None) -> AsyncIt
     if not addresses:
         raise BadConfig("connect to at least one address: connect('127.0.0.1:7946')")
     for address in addresses:
-        check_address(address)
+        try:
+            split(address)
+        except ValueError:
+            raise BadConfig(f"the address {address!r} is none: write host:port, an IPv6 host in brackets") from None
     try:
         keyring = Keyring([secret]) if secret is not None else Keyring.without_secret()
     except ValueError as problem:
