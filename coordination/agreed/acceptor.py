@@ -21,15 +21,19 @@ identity until when it counts as live *here*. The rules, each with what breaks w
     forgotten what it promised to whom.)
   - A proposal that rests on a promise of another process of this name is refused; a process that knows of a newer one
     of its own name answers nothing.
+  - Nothing counts as live for longer than max_ttl, whatever a message says. (M, for which a voter without memory
+    abstains, would be too short.)
+  - A holder's word that its lease is over is kept also by an acceptor that has not heard of the lease yet. (The accept
+    arrives after the release, and the lock stays closed for a term.)
 
-A free register with nothing live for 2 M is forgotten, which equals a restart."""
+A free register with nothing live for 2 M is forgotten, which equals a restart. What is malformed, or too much, is counted
+and gets no answer."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.ballot import ZERO, Ballot
@@ -41,7 +45,6 @@ from coordination.agreed.messages import (
     Drop,
     Dropped,
     Freed,
-    Live,
     Prepare,
     Promise,
     Reason,
@@ -53,26 +56,25 @@ from coordination.agreed.messages import (
 )
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, RosterSource
+from coordination.agreed.register import Kept, Register
 from coordination.agreed.roster import RosterValue
-from coordination.agreed.values import FREE, LeaseId, Value
+from coordination.agreed.values import LeaseId, Value
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
 
-__all__ = ["Acceptor", "Expired", "Register"]
+__all__ = ["Acceptor", "Expired"]
 
 NS_PER_MS = 1_000_000
 STAMP_SHIFT = 16
-ENDED_KEPT = 8
-"""Ends that a register remembers and reports, the newest ones. Losing one costs at most the rest of that lease."""
-
-
-class Kept(NamedTuple):
-    """What this acceptor holds of one identity."""
-
-    serial: int
-    until: int
-    """Monotonic ns until which it counts as live here."""
-    binds: bool
+REGISTERS_CAP = 262_144
+"""Registers in use or of late. Beyond it new keys get no answer; nothing that is kept is ever dropped for it."""
+HOLDINGS_CAP = 64
+"""Leases that one value may hold."""
+ENDS_CAP = 128
+"""Ends that one accept may name: more than an owner remembers."""
+EXPIRED_AGAIN = 5_000 * NS_PER_MS
+"""A binding lease that ran out and is still in the value is told of again after this long."""
+EXPIRED_STAGGER = 300 * NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,42 +82,6 @@ class Expired(Event):
     """To the owner part of the same node: a binding lease has run out here and is still in its register's value."""
 
     key: str
-
-
-class Register:
-    __slots__ = ("accepted", "ended", "highest", "leases", "promised", "touched", "value", "watcher")
-
-    def __init__(self) -> None:
-        self.promised = ZERO
-        self.accepted = ZERO
-        self.value = FREE
-        self.highest = 0
-        self.leases: dict[LeaseId, Kept] = {}
-        self.ended: dict[LeaseId, None] = {}
-        self.touched = 0
-        self.watcher = ""
-        """The last proposer that found it live, to be told when it frees."""
-
-    def live(self, mono: int) -> list[Live]:
-        ended = self.ended
-        return [
-            Live(lease, kept.serial, max(0, kept.until - mono) if lease not in ended else 0, kept.binds)
-            for lease, kept in self.leases.items()
-        ]
-
-    def until(self) -> int:
-        """When the last of what counts as live here runs out."""
-        return max((kept.until for lease, kept in self.leases.items() if lease not in self.ended), default=0)
-
-    def end(self, lease: LeaseId) -> None:
-        self.ended.pop(lease, None)
-        self.ended[lease] = None
-        if len(self.ended) > ENDED_KEPT:
-            # Never one that is still kept here: it would count as live again.
-            for old in self.ended:
-                if old not in self.leases:
-                    del self.ended[old]
-                    break
 
 
 class Acceptor:
@@ -131,7 +97,8 @@ class Acceptor:
         self._boots = boots
         self._roster: RosterValue | None = None
         self._placement: Placement | None = None
-        self._voter = False
+        self._longest = 0
+        """max_ttl of the roster."""
         self._abstains = True
         self._registers: dict[str, Register] = {}
         self._idle: deque[tuple[int, str]] = deque()
@@ -156,8 +123,7 @@ class Acceptor:
                 out.append(Send(message.ballot.name, answer))
         elif isinstance(message, Renew):
             self._renew(message, now, out)
-        elif isinstance(message, Drop):
-            self.drop(message.key, message.lease, now, out)
+        elif isinstance(message, Drop) and self.drop(message.key, message.lease, now, out):
             out.append(Send(message.lease.name, Dropped(message.key, message.lease, self._identity.name)))
         return out
 
@@ -206,6 +172,9 @@ class Acceptor:
         if left:
             return self._reject(ask.key, ask.ballot, boots, Reason.ABSTAIN, now, left=left)
         register = self._touch(ask.key, now, out)
+        if register is None:
+            return None
+        register.proposed = now.mono
         if ask.ballot < register.promised:
             return self._reject(ask.key, ask.ballot, boots, Reason.BALLOT, now, register)
         register.promised = ask.ballot
@@ -213,14 +182,23 @@ class Acceptor:
         if leases and ask.ballot.name != register.watcher and register.until() > now.mono:
             self._watch(ask.key, register, ask.ballot.name, now, out)
         return Promise(
-            ask.key, ask.ballot, self._identity.name, self._identity.boot, boots, register.accepted, register.value,
-            leases, tuple(register.ended), register.highest, self._clock.read(now),
-        )  # fmt: skip
+            ask.key,
+            ask.ballot,
+            self._identity.name,
+            self._identity.boot,
+            boots,
+            register.accepted,
+            register.value,
+            leases,
+            tuple(register.ended),
+            register.highest,
+            self._clock.read(now),
+        )
 
     def accept(self, ask: Accept, now: Instant, out: list[Directive]) -> Accepted | Rejected | None:
         key, ballot = ask.key, ask.ballot
         group = self._admit(key, ballot)
-        if group is None:
+        if group is None or not self._well_formed(ask, group):
             return None
         boots = self._merge_boots(group, ask.boots)
         if self._boots.superseded():
@@ -233,6 +211,9 @@ class Acceptor:
         if ask.rests >> own & 1 and ask.boots[own] != self._identity.boot:
             return self._reject(key, ballot, boots, Reason.BOOT, now)
         register = self._touch(key, now, out)
+        if register is None:
+            return None
+        register.proposed = now.mono
         if ballot == register.accepted:
             return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
         if ballot < register.promised:
@@ -255,20 +236,42 @@ class Acceptor:
                 self._agenda.sooner(key, self._late(group, register.until()), out)
         return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
 
-    def drop(self, key: str, lease: LeaseId, now: Instant, out: list[Directive]) -> None:
-        """The holder's own release, at this acceptor alone: a later proposer finds the identity not live here."""
-        register = self._registers.get(key)
+    def drop(self, key: str, lease: LeaseId, now: Instant, out: list[Directive]) -> bool:
+        """The holder's own release, at this acceptor alone: no later proposer finds the identity live here.
+
+        Whether it has been noted."""
+        placement = self._placement
+        if placement is None or self._identity.name not in placement.group(key):
+            return False
+        register = self._touch(key, now, out)
         if register is None:
-            return
+            return False
         register.end(lease)
         if lease not in register.leases:
-            return
+            return True
         if register.watcher and register.until() <= now.mono:
             self._free(key, register, out)
         if register.leases[lease].binds:
             self._agenda.sooner(key, now.mono, out)
+        return True
 
     # --- rules --------------------------------------------------------------------------------------------------------
+
+    def _well_formed(self, ask: Accept, group: Group) -> bool:
+        holdings, longest = ask.value.holdings, self._longest
+        if (
+            len(ask.boots) == len(group)
+            and len(ask.waits) == len(holdings) <= HOLDINGS_CAP
+            and -1 <= ask.granting < len(holdings)
+            and len(ask.ends) <= ENDS_CAP
+        ):
+            for wait in ask.waits:
+                if not 0 <= wait <= longest:
+                    break
+            else:
+                return True
+        self._counts["malformed"] += 1
+        return False
 
     @staticmethod
     def _loses(register: Register, value: Value, ends: tuple[LeaseId, ...], mono: int) -> bool:
@@ -320,7 +323,8 @@ class Acceptor:
             boots = self._merge_boots(group, item.boots)
             if abstains:
                 reason = Reason.ABSTAIN
-            elif item.lease.asker != (ask.name, ask.boot, item.lease.request):
+            elif item.lease.asker != (ask.name, ask.boot, item.lease.request) or not 0 < item.ttl <= self._longest:
+                self._counts["malformed"] += 1
                 reason = Reason.OVER
             else:
                 reason = self._extend(item, now, out)
@@ -332,12 +336,14 @@ class Acceptor:
 
     def _extend(self, item: RenewItem, now: Instant, out: list[Directive]) -> int:
         register = self._touch(item.key, now, out)
+        if register is None:
+            return Reason.ABSTAIN
         lease = item.lease
         kept = register.leases.get(lease)
         if lease in register.ended or (kept is not None and kept.until <= now.mono):
             return Reason.OVER
         if kept is None:
-            if not item.value.has(lease):
+            if not item.value.has(lease) or len(item.value.holdings) > HOLDINGS_CAP:
                 return Reason.OVER
             if item.ballot < register.promised:
                 return Reason.BALLOT
@@ -358,7 +364,7 @@ class Acceptor:
         self._roster = roster = self._source.roster
         if roster is not None:
             self._placement = Placement(roster)
-            self._voter = self._identity.name in roster.voters
+            self._longest = roster.max_ttl
 
     def _admit(self, key: str, ballot: Ballot) -> Group | None:
         """The register's group, if this node is of it in the ballot's epoch."""
@@ -380,10 +386,14 @@ class Acceptor:
         own = self._boots.group(group)
         return () if own == boots else own
 
-    def _touch(self, key: str, now: Instant, out: list[Directive]) -> Register:
+    def _touch(self, key: str, now: Instant, out: list[Directive]) -> Register | None:
+        """The register of a key, new if need be; None if there are too many."""
         register = self._registers.get(key)
         if register is None:
             assert self._roster is not None
+            if len(self._registers) >= REGISTERS_CAP:
+                self._counts["registers_full"] += 1
+                return None
             register = self._registers[key] = Register()
             self._idle.append((now.mono + 2 * self._roster.abstention, key))
             if len(self._idle) == 1:
@@ -412,7 +422,7 @@ class Acceptor:
 
     def _late(self, group: Group, until: int) -> int:
         """When this acceptor sees to the end of a binding lease: the better ranked ones come first."""
-        return until + group.index(self._identity.name) * 300 * NS_PER_MS
+        return until + group.index(self._identity.name) * EXPIRED_STAGGER
 
     def _expire(self, key: str, now: Instant, out: list[Directive]) -> None:
         if not key:
@@ -434,22 +444,39 @@ class Acceptor:
                 self._agenda.sooner(key, due, out)
             else:
                 out.append(Emit(Expired(key)))
-                self._agenda.sooner(key, now.mono + 5000 * NS_PER_MS, out)
+                self._agenda.sooner(key, now.mono + EXPIRED_AGAIN, out)
 
     def _free(self, key: str, register: Register, out: list[Directive]) -> None:
         out.append(Send(register.watcher, Freed(key)))
         register.watcher = ""
 
     def _reject(
-        self, key: str, ballot: Ballot, boots: tuple[Boot, ...], reason: int, now: Instant,
-        register: Register | None = None, *, left: int = 0, token: int = 0,
-    ) -> Rejected:  # fmt: skip
+        self,
+        key: str,
+        ballot: Ballot,
+        boots: tuple[Boot, ...],
+        reason: int,
+        now: Instant,
+        register: Register | None = None,
+        *,
+        left: int = 0,
+        token: int = 0,
+    ) -> Rejected:
         self._counts[f"refused_{reason}"] += 1
         leases = tuple(register.live(now.mono)) if register is not None and reason == Reason.LIVE else ()
         promised = register.promised if register is not None else ZERO
         if register is not None and reason == Reason.BALLOT:
             left = max(0, register.until() - now.mono)
         return Rejected(
-            key, ballot, self._identity.name, self._identity.boot, boots, reason, promised, leases, left,
-            self._clock.read(now), token,
-        )  # fmt: skip
+            key,
+            ballot,
+            self._identity.name,
+            self._identity.boot,
+            boots,
+            reason,
+            promised,
+            leases,
+            left,
+            self._clock.read(now),
+            token,
+        )

@@ -1,8 +1,7 @@
 """Many due times behind one timer of the node.
 
 Locks come and go thousands of times a second, and nearly none of their timeouts is ever reached. So a timeout is one
-heap
-entry here, a superseded one is skipped when it comes up, and the node's timer moves only to an earlier time."""
+heap entry here, a superseded one is skipped when it comes up, and the node's timer moves only to an earlier time."""
 
 from __future__ import annotations
 

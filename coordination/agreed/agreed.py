@@ -29,15 +29,31 @@ class Agreed(NamedTuple):
 
 
 def build_agreed(
-    identity: Identity, view: View, clock: HybridClock, random: random.Random, *, expect: int = 1, voter: bool = True,
-    fresh: bool = False, networked: bool = True, seeds: int = 0, parameters: Parameters = DEFAULT_PARAMETERS,
-) -> Agreed:  # fmt: skip
+    identity: Identity,
+    view: View,
+    clock: HybridClock,
+    random: random.Random,
+    *,
+    expect: int = 1,
+    voter: bool = True,
+    fresh: bool = False,
+    networked: bool = True,
+    seeds: int = 0,
+    parameters: Parameters = DEFAULT_PARAMETERS,
+) -> Agreed:
     """`seeds` is how many distinct addresses could found: those of the seed list and the own one together."""
     boots = BootRecord(identity, view)
     birth = Birth(
-        identity, view, random, expect=expect, voter=voter, fresh=fresh, networked=networked, seeds=seeds,
+        identity,
+        view,
+        random,
+        expect=expect,
+        voter=voter,
+        fresh=fresh,
+        networked=networked,
+        seeds=seeds,
         parameters=parameters,
-    )  # fmt: skip
+    )
     acceptor = Acceptor(identity, birth, clock, boots)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor)
     holder = Holder(identity, view, birth, random, boots)

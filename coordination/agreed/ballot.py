@@ -2,9 +2,8 @@
 
 A ballot is `(epoch, counter, (name, boot))`. The proposer's name and boot are part of it, so two processes never
 share one, and a process never uses one for two values: after an accept it goes on with the next counter, after any
-refusal with a
-higher one. (One ballot with two values: two acceptors report different values as "the highest", and a decided one is
-lost.)"""
+refusal with a higher one. (One ballot with two values: two acceptors report different values as "the highest", and a
+decided one is lost.)"""
 
 from __future__ import annotations
 

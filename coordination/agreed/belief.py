@@ -63,9 +63,16 @@ class Belief:
         return self._extend(start, term, roster, now)
 
     def renewed(
-        self, name: str, boot: Boot, named: dict[str, Boot], serial: int, ttl: int, roster: RosterValue, quorum: int,
+        self,
+        name: str,
+        boot: Boot,
+        named: dict[str, Boot],
+        serial: int,
+        ttl: int,
+        roster: RosterValue,
+        quorum: int,
         now: int,
-    ) -> bool:  # fmt: skip
+    ) -> bool:
         """An acceptor answered a renewal; whether the deadline moved."""
         for voter, known in named.items():
             if known > self._named.get(voter, Boot(0, b"")):
@@ -76,16 +83,17 @@ class Belief:
         old = self._acks.get(name)
         if old is None or start > old[1]:
             self._acks[name] = (boot, start)
-        times = sorted(
-            [sent for voter, (acked, sent) in self._acks.items() if acked >= self._named.get(voter, acked)],
-            reverse=True,
-        )
-        return len(times) >= quorum and self._extend(times[quorum - 1], ttl, roster, now)
+        since = self.confirmed_since(quorum)
+        return since >= 0 and self._extend(since, ttl, roster, now)
 
     def confirmed_since(self, quorum: int) -> int:
-        """The send time that q acceptors have answered, 0 for none."""
-        times = sorted([sent for _, sent in self._acks.values()], reverse=True)
-        return times[quorum - 1] if len(times) >= quorum else 0
+        """The send time that q acceptors have answered, -1 for none. Answers of replaced processes do not count."""
+        named = self._named
+        times = [sent for voter, (boot, sent) in self._acks.items() if boot >= named.get(voter, boot)]
+        if len(times) < quorum:
+            return -1
+        times.sort(reverse=True)
+        return times[quorum - 1]
 
     def _over(self, now: int) -> bool:
         if self.deadline and now >= self.deadline:

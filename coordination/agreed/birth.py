@@ -7,7 +7,9 @@ same set at the same ballot.
     accepted, else its own. At most 2n-1 nodes may start with expect=n, so any two sets of n share a name, and that
     name accepts one set only, or the one it was asked to go on with. (Two halves each found a mesh.)
   - A node takes part only if fewer than a majority of n of its seeds are unreachable and none that it reaches has a
-    roster. (A partitioned half that restarts founds anew.)
+    roster. Only founders count as reached. (A partitioned half that restarts founds anew.)
+  - A promise or an acceptance counts only while its process is the newest known of its name. (The process restarts,
+    knows nothing of what it accepted, accepts another set, and both sets are decided.)
   - A process that finds others with an accepted set that names it takes that set up, the highest one: an earlier
     process of its name may have accepted it.
   - `fresh=True` exempts from abstention only in a birth in which this very process accepted the decided ballot. A
@@ -15,8 +17,7 @@ same set at the same ballot.
   - Who has the roster tells it to anyone who asks; while rosters cannot change, one that has it is enough.
 
 `expect=1` without seeds founds at once; with seeds it joins and never founds. A node without network has nobody who
-could
-remember a lease: it never abstains."""
+could remember a lease: it never abstains."""
 
 from __future__ import annotations
 
@@ -61,9 +62,18 @@ class Birth:
     messages = (Candidate, BirthPrepare, BirthPromise, BirthAccept, BirthAccepted, BirthRefused, RosterIs)
 
     def __init__(
-        self, identity: Identity, view: View, random: random.Random, *, expect: int, voter: bool, fresh: bool,
-        networked: bool, seeds: int, parameters: Parameters = DEFAULT_PARAMETERS,
-    ) -> None:  # fmt: skip
+        self,
+        identity: Identity,
+        view: View,
+        random: random.Random,
+        *,
+        expect: int,
+        voter: bool,
+        fresh: bool,
+        networked: bool,
+        seeds: int,
+        parameters: Parameters = DEFAULT_PARAMETERS,
+    ) -> None:
         self._identity = identity
         self._view = view
         self._random = random
@@ -177,9 +187,7 @@ class Birth:
 
     def _call(self, now: Instant, out: list[Directive]) -> None:
         voters = self._accepted_roster.voters if self._accepted_roster is not None else ()
-        call = Candidate(
-            self._identity.name, self._identity.boot, self._expect, self._founder, self._accepted, voters
-        )  # fmt: skip
+        call = Candidate(self._identity.name, self._identity.boot, self._expect, self._founder, self._accepted, voters)
         names = [name for name in self._view.names_alive() if name != self._identity.name]
         if len(names) > CALL_WIDTH:
             names = self._random.sample(names, CALL_WIDTH)
@@ -189,28 +197,38 @@ class Birth:
         if call.name == self._identity.name:
             return
         if call.name not in self._candidates and len(self._candidates) >= CANDIDATES_CAP:
-            return
+            self._counts["candidates_full"] += 1
+            spare = next((name for name, (_, other) in self._candidates.items() if not self._fellow(other)), None)
+            if spare is None or not self._fellow(call):
+                return
+            del self._candidates[spare]
         self._candidates[call.name] = (now.mono, call)
         self._counter = max(self._counter, call.accepted.counter)
         own = self._identity.name
-        if call.founder and call.expect == self._expect and own in call.voters and call.accepted > self._accepted:
+        if self._fellow(call) and own in call.voters and call.accepted > self._accepted:
             # Perhaps an earlier process of this name accepted it: it is never forgotten by those that did.
             self._accepted = call.accepted
             self._accepted_roster = found(call.voters, self._parameters)
 
+    def _fellow(self, call: Candidate) -> bool:
+        """Whether it could found with this node."""
+        return call.founder and call.expect == self._expect
+
+    def _replaced(self, name: str, boot: Boot) -> bool:
+        """Whether a newer process of that name is known."""
+        known = self._candidates.get(name)
+        seen = self._view.boot(name)
+        return (known is not None and known[1].boot > boot) or (seen is not None and seen > boot)
+
     def _founders(self, now: Instant) -> list[str]:
         """Names that could found with this node, of those heard of late, this one included."""
-        names = [self._identity.name]
-        for name, (heard, call) in self._candidates.items():
-            if now.mono - heard <= HEARD_FOR and call.founder and call.expect == self._expect:
-                names.append(name)
-        return sorted(names)
+        heard = [name for name, (at, call) in self._candidates.items() if now.mono - at <= HEARD_FOR and self._fellow(call)]
+        return sorted([self._identity.name, *heard])
 
     def _may_take_part(self, now: Instant) -> bool:
         if not self._founder:
             return False
-        reached = 1 + sum(1 for heard, _ in self._candidates.values() if now.mono - heard <= HEARD_FOR)
-        return self._seeds - reached < self._expect // 2 + 1
+        return self._seeds - len(self._founders(now)) < self._expect // 2 + 1
 
     # --- proposing ----------------------------------------------------------------------------------------------------
 
@@ -260,6 +278,9 @@ class Birth:
         self._promises[promise.name] = promise
         if len(self._promises) < self._expect:
             return
+        if any(self._replaced(each.name, each.boot) for each in self._promises.values()):
+            self._retreat(now)
+            return
         best = max(self._promises.values(), key=lambda each: each.accepted)
         roster = best.roster if best.roster is not None else found(self._wanted, self._parameters)
         self._proposing = roster
@@ -272,6 +293,9 @@ class Birth:
             return
         self._accepts[accepted.name] = accepted.boot
         if len(self._accepts) < len(roster.voters):
+            return
+        if any(self._replaced(name, boot) for name, boot in self._accepts.items()):
+            self._retreat(now)
             return
         ballot = accepted.ballot
         known = dict.fromkeys((*roster.voters, *self._candidates))
@@ -289,9 +313,7 @@ class Birth:
             return
         self._promised = ask.ballot
         self._counter = max(self._counter, ask.ballot.counter)
-        promise = BirthPromise(
-            ask.ballot, self._identity.name, self._identity.boot, self._accepted, self._accepted_roster
-        )  # fmt: skip
+        promise = BirthPromise(ask.ballot, self._identity.name, self._identity.boot, self._accepted, self._accepted_roster)
         out.append(Send(ask.ballot.name, promise))
 
     def _on_accept(self, ask: BirthAccept, now: Instant, out: list[Directive]) -> None:

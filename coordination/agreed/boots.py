@@ -3,8 +3,7 @@
 Every prepare, accept and renewal carries the sender's record of the group's boots; every answer carries the
 acceptor's own boot, and its record where that is newer. A quorum counts only answers that are not older than any boot
 named in it. (A vote of a process that has been replaced, beside one of its replacement, makes two quorums that do not
-meet.) A node that
-learns of a newer boot of its own name stops voting."""
+meet.) A node that learns of a newer boot of its own name stops voting."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 `ready` is the ballot at which the next accept may go out at once: prepared and not used, or the one after an accept
 that q acknowledged and nobody refused. `base` is the value that such an accept changes. `dead` are the identities in
 it that no reply of that prepare called live; they cannot come to life under that promise (an expired identity is
-never extended, and
-a renewal that comes as an accept is below the promise), so they stay dead for as long as `ready` stands."""
+never extended, and a renewal that comes as an accept is below the promise), so they stay dead for as long as `ready`
+stands."""
 
 from __future__ import annotations
 
@@ -13,39 +13,54 @@ from collections.abc import Iterable, Sequence
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.messages import Promise
 from coordination.agreed.placement import Group
-from coordination.agreed.proposer import Round
+from coordination.agreed.round import Round
 from coordination.agreed.tickets import Asker, Queue
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from mesh.directives import Boot
 
-__all__ = ["Change", "Desk", "GrantMade", "Reading"]
+__all__ = ["ASKED_CAP", "Change", "Desk", "GrantMade", "Reading"]
 
 ENDED_REMEMBERED = 64
+ASKED_CAP = 4096
+"""Tickets, ends, cancels and checks of one register, each; beyond it they are counted, dropped, and asked again."""
 MISSING_AFTER = 1_500_000_000
 """Longer than a round lasts: one that is asked once a round is not missing."""
 
 
 class Reading:
-    """What q promises say together."""
+    """What q or more promises say together.
 
-    __slots__ = ("ballot", "behind", "binding", "clock", "ended", "highest", "live", "loose", "value")
+    An identity that is live somewhere but not in the highest value blocks every change, for that acceptor refuses it; but
+    if q of the promises do not call it live, they are the quorum that the next accept rests on. (A grant that one
+    acceptor alone accepted, the owner's own, would keep the lock closed for a term.)"""
+
+    __slots__ = ("ballot", "behind", "binding", "clock", "ended", "foreign", "highest", "live", "loose", "value")
 
     def __init__(self, replies: Sequence[Promise], quorum: int, known_ended: Iterable[LeaseId]) -> None:
-        best = max(replies, key=lambda reply: reply.accepted)
+        best = max(replies, key=_accepted)
         self.ballot = best.accepted
-        self.value = best.value
-        self.behind = any(reply.accepted != best.accepted for reply in replies)
-        self.highest = max(reply.highest for reply in replies)
-        self.clock = sorted((reply.clock for reply in replies), reverse=True)[quorum - 1]
+        self.value = value = best.value
+        self.behind = False
+        self.highest = 0
+        self.clock = sorted([reply.clock for reply in replies], reverse=True)[quorum - 1]
         """The q-th largest."""
-        ended = dict.fromkeys(known_ended)
+        self.ended = ended = dict.fromkeys(known_ended)
         for reply in replies:
-            ended.update(dict.fromkeys(reply.ended))
-        live: dict[LeaseId, int] = {}
+            self.highest = max(self.highest, reply.highest)
+            if reply.accepted != best.accepted:
+                self.behind = True
+            for lease in reply.ended:
+                ended[lease] = None
+        self.live: dict[LeaseId, int] = {}
+        """Of the value's: the most that any reply still waits."""
+        self.foreign: dict[LeaseId, int] = {}
+        """The same of others that block."""
         self.loose: dict[LeaseId, None] = {}
         """Ended by their holders, but some reply still calls them live: the next accept names them."""
         self.binding: dict[LeaseId, None] = {}
+        blocking = 0
         for reply in replies:
+            blocks = False
             for kept in reply.leases:
                 if kept.binds:
                     self.binding[kept.lease] = None
@@ -53,10 +68,18 @@ class Reading:
                     continue
                 if kept.lease in ended:
                     self.loose[kept.lease] = None
+                elif value.has(kept.lease):
+                    self.live[kept.lease] = max(kept.remaining, self.live.get(kept.lease, 0))
                 else:
-                    live[kept.lease] = max(kept.remaining, live.get(kept.lease, 0))
-        self.live = live
-        self.ended = ended
+                    self.foreign[kept.lease] = max(kept.remaining, self.foreign.get(kept.lease, 0))
+                    blocks = True
+            blocking += blocks
+        if len(replies) - blocking >= quorum:
+            self.foreign.clear()
+
+
+def _accepted(reply: Promise) -> Ballot:
+    return reply.accepted
 
 
 class Change:
@@ -90,6 +113,7 @@ class GrantMade:
 class Desk:
     __slots__ = (
         "abstaining",
+        "as_of",
         "backoff",
         "ballot",
         "base",
@@ -121,7 +145,7 @@ class Desk:
         "round",
         "used",
         "waits",
-    )  # fmt: skip
+    )
 
     def __init__(self, key: str, group: Group) -> None:
         self.key = key
@@ -136,7 +160,8 @@ class Desk:
         self.collect = 0
         self.used = 0
         # What is asked of it, beside the tickets.
-        self.ends: dict[LeaseId, None] = {}
+        self.ends: dict[LeaseId, int] = {}
+        """Ends by their holders' word that no accept has confirmed yet, with the time of asking."""
         self.cancels: dict[Asker, None] = {}
         self.checks: dict[LeaseId, None] = {}
         self.mend = False
@@ -158,6 +183,9 @@ class Desk:
         self.clock = 0
         self.live_until = 0
         self.read_at = 0
+        """When the register was last known."""
+        self.as_of = 0
+        """The start of the round that showed it: what was asked later may have been preceded by changes that it missed."""
         self.made: GrantMade | None = None
         self.heard: dict[str, int] = {}
         self.abstaining: dict[str, int] = {}
@@ -165,8 +193,9 @@ class Desk:
     def wanted(self) -> bool:
         return bool(len(self.queue) or self.ends or self.cancels or self.checks or self.mend)
 
-    def learn(self, reading: Reading, now: int) -> None:
+    def learn(self, reading: Reading, started: int, now: int) -> None:
         """Take in a prepare that q answered."""
+        self.as_of = started
         self.base = reading.value
         self.ballot = reading.ballot
         self.behind = reading.behind
@@ -174,12 +203,12 @@ class Desk:
         self.clock = reading.clock
         self.waits = reading.live
         self.binding.update(reading.binding)
-        self.remember_ended(reading.ended)
+        self.remember_ended([lease for lease in reading.ended if lease not in self.ends])
         held = {holding.lease: None for holding in reading.value.holdings}
-        self.dead = {lease: None for lease in held if lease not in reading.live and lease not in self.ended}
-        self.foreign = {lease: left for lease, left in reading.live.items() if lease not in held}
+        self.dead = {lease: None for lease in held if lease not in reading.live and lease not in reading.ended}
+        self.foreign = reading.foreign
         self.foreign.update({lease: 0 for lease in reading.loose if lease not in held})
-        self.live_until = now + max(reading.live.values(), default=0)
+        self.live_until = now + max(*reading.live.values(), *reading.foreign.values(), 0, 0)
         self.read_at = now
 
     def remember_ended(self, leases: Iterable[LeaseId]) -> None:
@@ -188,6 +217,12 @@ class Desk:
             self.ended[lease] = None
         while len(self.ended) > ENDED_REMEMBERED:
             del self.ended[next(iter(self.ended))]
+
+    def unread(self) -> bool:
+        """Whether an end was asked for that the known register does not show, and that it is too old to deny."""
+        return any(
+            asked > self.as_of and lease not in self.ended and not self.base.has(lease) for lease, asked in self.ends.items()
+        )
 
     def is_ended(self, lease: LeaseId) -> bool:
         """By the word of its holder."""

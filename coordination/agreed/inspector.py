@@ -98,9 +98,7 @@ class Inspector:
             live = register.live(now.mono)
         until = self._birth.abstaining_until(now)
         left = max(0, until - now.mono) if until is not None else 0
-        return ExplainAnswer(
-            ask.query, ask.key, self._identity.name, promised, accepted, value, tuple(live), left, queue, note
-        )  # fmt: skip
+        return ExplainAnswer(ask.query, ask.key, self._identity.name, promised, accepted, value, tuple(live), left, queue, note)
 
     def _conclude(self, query: int) -> list[Directive]:
         question = self._questions.pop(query)
@@ -115,12 +113,18 @@ class Inspector:
                 holder, token, remaining = lease.name, lease.token, left / NANOSECONDS
         queue = max((answer.queue for answer in answers), key=len, default=())
         explanation = Explanation(
-            question.key, tuple(question.group), owner, holder, token, remaining,
-            tuple((answer.voter, _text(answer.promised), _text(answer.accepted)) for answer in answers), queue,
+            question.key,
+            tuple(question.group),
+            owner,
+            holder,
+            token,
+            remaining,
+            tuple((answer.voter, _text(answer.promised), _text(answer.accepted)) for answer in answers),
+            queue,
             tuple((answer.voter, answer.abstaining / NANOSECONDS) for answer in answers if answer.abstaining),
             tuple(name for name in question.group if name not in question.answers),
             "; ".join(f"{answer.voter}: {answer.note}" for answer in answers if answer.note),
-        )  # fmt: skip
+        )
         return [Emit(Explained(query, explanation))]
 
 

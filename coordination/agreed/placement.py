@@ -2,8 +2,7 @@
 
 The weight of a voter for a key is BLAKE2b(voter, then key), read as a big-endian number; the group is the R voters of
 the highest weight, in that order. Removing a voter moves only the keys that it kept. The first of the group that is
-alive in
-the local view acts as the owner: a matter of speed only."""
+alive in the local view acts as the owner: a matter of speed only."""
 
 from __future__ import annotations
 

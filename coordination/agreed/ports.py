@@ -1,5 +1,4 @@
-"""What the agreed state needs of the rest of a node. Nothing here is a matter of safety: views only choose whom to
-ask."""
+"""What the agreed state needs of the rest of a node. Nothing here is a matter of safety: views only choose whom to ask."""
 
 from __future__ import annotations
 

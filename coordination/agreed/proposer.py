@@ -1,80 +1,198 @@
-"""One round of a proposal: a prepare or an accept, sent to a group, and its answers.
+"""The proposer: sends a register's rounds, takes their answers in, repeats them, and gives them up.
 
-- A round is reached when q answers count. An answer counts only if its boot is not older than any boot of that
-  voter named in the request or in another answer. (Beside its replacement, an older process of one name makes two
-  quorums that do not meet.)
-- A repeated message is the same message: acceptors answer it again.
-- A refusal never turns into an answer within the round; with more than R - q refusals the round is hopeless.
-- A ballot serves one value: a round that was refused or ran out of time is never tried again with another value."""
+What a round is for is the owner's concern. Rules:
+
+  - One round a register at a time; a ballot is used once. `desk.ready` is the ballot that the next accept may use, and
+    is taken away by its use and by every refusal.
+  - Whatever an answer says is learned, also if it is late: newer boots, higher counters, clocks as far as they may be
+    merged, who is heard and who abstains.
+  - An acceptor that refuses a value for a lease which that lease's own holder has ended is told of the end: the same
+    ballot, the same value, and the holder's word with it.
+  - A round with a refusal is not worth waiting for the silent: it is given up at the first repetition. (Each change of
+    the owner would cost a second while one voter of three is down.)
+  - After a lost round comes a random pause, of some round trips, doubled with each one until an accept succeeds; a
+    prepare that succeeds is no success. (Two proposers outbid each other for ever.)"""
 
 from __future__ import annotations
 
-from coordination.agreed.messages import Accept, Accepted, Prepare, Promise, Reason, Rejected
-from coordination.agreed.placement import Group
-from mesh.directives import Boot
+import random
+from dataclasses import replace
 
-__all__ = ["Answer", "Round"]
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.agenda import Agenda
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.boots import BootRecord
+from coordination.agreed.desk import Change, Desk
+from coordination.agreed.messages import Accept, Prepare, Promise, Reason, Rejected
+from coordination.agreed.ports import Identity
+from coordination.agreed.round import Answer, Round
+from coordination.agreed.values import LeaseId, Value
+from crdt.clock import HybridClock, Instant
+from mesh.directives import NANOSECONDS, Directive, Send
 
-Answer = Promise | Accepted | Rejected
+__all__ = ["RESEND_LONGEST", "Proposer"]
+
+MS = 1_000_000
+RESEND = 60 * MS
+"""First repetition of an unanswered round; then doubled up to the next."""
+RESEND_LONGEST = 250 * MS
+ROUND_LASTS = NANOSECONDS
+"""A round without a quorum after this long starts again with a prepare."""
+PAUSE_LONGEST = NANOSECONDS
+BACKOFF = 10 * MS
+BACKOFF_DOUBLINGS = 4
+PATIENCE_TRIPS = 3
+"""With a refusal, so many smoothed round trips are waited for the others' answers."""
 
 
-class Round:
-    __slots__ = ("_named", "answers", "group", "message", "refusals", "resent", "started")
+class Proposer:
+    """The rounds of all desks of one node."""
 
-    def __init__(self, message: Prepare | Accept, group: Group, now: int) -> None:
-        self.message = message
-        self.group = group
-        self.started = now
-        self.resent = 0
-        self.answers: dict[str, Promise | Accepted] = {}
-        self.refusals: dict[str, Rejected] = {}
-        self._named: list[Boot] = list(message.boots)
+    __slots__ = ("_acceptor", "_agenda", "_boots", "_clock", "_identity", "_random", "floor", "trip")
 
-    def add(self, answer: Answer) -> bool:
-        """Take an answer in; False for one that belongs to another round or to nobody of the group."""
-        if answer.ballot != self.message.ballot or answer.name not in self.group:
+    def __init__(
+        self,
+        identity: Identity,
+        clock: HybridClock,
+        random: random.Random,
+        boots: BootRecord,
+        acceptor: Acceptor,
+        agenda: Agenda[str],
+    ) -> None:
+        self._identity = identity
+        self._clock = clock
+        self._random = random
+        self._boots = boots
+        self._acceptor = acceptor
+        self._agenda = agenda
+        self.floor = 0
+        """No ballot counter of a forgotten desk was above it."""
+        self.trip = MS
+        """Smoothed ns from a round's start to its quorum."""
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, desk: Desk, epoch: int, now: Instant, out: list[Directive]) -> None:
+        desk.ready = None
+        register = self._acceptor.register(desk.key)
+        promised = register.promised.counter if register is not None else 0
+        desk.counter = max(desk.counter, self.floor, promised) + 1
+        ballot = Ballot(epoch, desk.counter, self._identity.name, self._identity.boot)
+        self._launch(desk, Prepare(desk.key, ballot, self._boots.group(desk.group)), now, out)
+
+    def propose(self, desk: Desk, value: Value, change: Change, now: Instant, out: list[Directive], granting: int = -1) -> None:
+        """Have `value` accepted at the ballot that is ready; `granting` is the index of the holding that is granted."""
+        assert desk.ready is not None
+        waits = [
+            holding.term if index == granting else desk.waits.get(holding.lease, 0)
+            for index, holding in enumerate(value.holdings)
+        ]
+        ballot, desk.ready = desk.ready, None
+        desk.clock = 0
+        desk.change = change
+        desk.mend = False
+        message = Accept(desk.key, ballot, desk.boots, desk.rests, value, tuple(waits), granting, change.ends)
+        self._launch(desk, message, now, out)
+
+    def repeat(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> bool:
+        """The round has been under way for a while; False if it is to be given up."""
+        running = now.mono - round_.started
+        if running >= ROUND_LASTS or (round_.refused() and running >= min(PATIENCE_TRIPS * self.trip, RESEND_LONGEST)):
             return False
-        if isinstance(answer, Rejected):
-            if answer.name not in self.answers:
-                self.refusals[answer.name] = answer
-        elif isinstance(answer, Promise) != isinstance(self.message, Prepare):
-            return False
-        else:
-            self.refusals.pop(answer.name, None)
-            self.answers[answer.name] = answer
-        for index, boot in enumerate(answer.boots):
-            if index < len(self._named) and boot > self._named[index]:
-                self._named[index] = boot
+        for name in round_.silent():
+            self._deliver(desk, name, round_.message, now, out)
+        round_.resent += 1
+        self._agenda.at(desk.key, now.mono + min(RESEND << round_.resent, RESEND_LONGEST), out)
         return True
 
-    def counted(self) -> list[Promise | Accepted]:
-        """The answers that make a quorum, in the group's order."""
-        found = []
-        for index, name in enumerate(self.group):
-            answer = self.answers.get(name)
-            if answer is not None and answer.boot >= self._named[index]:
-                found.append(answer)
-        return found
+    def _launch(self, desk: Desk, message: Prepare | Accept, now: Instant, out: list[Directive]) -> None:
+        desk.round = Round(message, desk.group, now.mono)
+        desk.counter = max(desk.counter, message.ballot.counter)
+        desk.used = now.mono
+        own = self._identity.name
+        for name in desk.group:
+            if name != own:
+                out.append(Send(name, message))
+        self._agenda.at(desk.key, now.mono + RESEND, out)
+        if own in desk.group:
+            self._deliver(desk, own, message, now, out)
 
-    def reached(self) -> bool:
-        return len(self.answers) >= self.group.quorum and len(self.counted()) >= self.group.quorum
+    def _deliver(self, desk: Desk, to: str, message: Prepare | Accept, now: Instant, out: list[Directive]) -> None:
+        if to != self._identity.name:
+            out.append(Send(to, message))
+            return
+        # The own vote is a call: no message, no second step.
+        answer: Answer | None
+        if isinstance(message, Accept):
+            answer = self._acceptor.accept(message, now, out)
+        else:
+            answer = self._acceptor.prepare(message, now, out)
+        if answer is not None:
+            self.take(desk, answer, now, out)
 
-    def hopeless(self) -> bool:
-        return len(self.refusals) > len(self.group) - self.group.quorum
+    # --- answers ------------------------------------------------------------------------------------------------------
 
-    def refused(self) -> bool:
-        """Whether anyone that votes has refused: then the next round starts with a prepare."""
-        return any(refusal.reason != Reason.ABSTAIN for refusal in self.refusals.values())
+    def take(self, desk: Desk, answer: Answer, now: Instant, out: list[Directive]) -> None:
+        """Take an answer in, whether it belongs to the round under way or is late."""
+        if answer.boots:
+            self._boots.learn(desk.group, answer.boots)
+        if isinstance(answer, Rejected):
+            self._heed(desk, answer, now)
+        else:
+            desk.heard[answer.name] = now.mono
+            if desk.abstaining:
+                desk.abstaining.pop(answer.name, None)
+            if isinstance(answer, Promise):
+                self._clock.merge(answer.clock, now)
+        round_ = desk.round
+        if round_ is None or not round_.add(answer):
+            if isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason != Reason.ABSTAIN:
+                desk.ready = None
+            return
+        if isinstance(answer, Rejected) and answer.reason == Reason.LIVE:
+            self._tell_ends(desk, round_, answer, now, out)
 
-    def grounds(self) -> tuple[tuple[Boot, ...], int]:
-        """The boots that an accept resting on this round names, and which of them it rests on."""
-        boots = list(self._named)
-        rests = 0
-        for answer in self.counted():
-            index = self.group.index(answer.name)
-            boots[index] = answer.boot
-            rests |= 1 << index
-        return tuple(boots), rests
+    def _heed(self, desk: Desk, answer: Rejected, now: Instant) -> None:
+        if answer.reason == Reason.ABSTAIN:
+            desk.abstaining[answer.name] = now.mono + answer.left
+            return
+        desk.heard[answer.name] = now.mono
+        desk.abstaining.pop(answer.name, None)
+        desk.counter = max(desk.counter, answer.promised.counter)
+        self._clock.merge(answer.clock, now)
 
-    def silent(self) -> list[str]:
-        return [name for name in self.group if name not in self.answers and name not in self.refusals]
+    def _tell_ends(self, desk: Desk, round_: Round, answer: Rejected, now: Instant, out: list[Directive]) -> None:
+        told = round_.message
+        if not isinstance(told, Accept) or answer.name in round_.answers:
+            return
+        missed: list[LeaseId] = []
+        for kept in answer.leases:
+            if not kept.remaining or told.value.has(kept.lease) or kept.lease in told.ends:
+                continue
+            if kept.lease not in desk.ended:
+                return
+            missed.append(kept.lease)
+        if missed:
+            again = replace(told, ends=told.ends + tuple(missed))
+            round_.refusals.pop(answer.name, None)
+            self._deliver(desk, answer.name, again, now, out)
+
+    def lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> str:
+        """Give the round up, and pause. The name of a proposer that has overtaken it while the register is live, or ``."""
+        desk.round = None
+        desk.change = None
+        desk.ready = None
+        refusals = list(round_.refusals.values())
+        desk.losses = min(desk.losses + 1, BACKOFF_DOUBLINGS)
+        pause = min(self._random.randrange(1, BACKOFF << desk.losses), PAUSE_LONGEST)
+        if all(refusal.reason == Reason.ABSTAIN for refusal in refusals):
+            pause = RESEND_LONGEST
+        lefts = [refusal.left for refusal in refusals if refusal.reason == Reason.LIVE]
+        if lefts:
+            pause = max(pause, min(PAUSE_LONGEST, *lefts))
+        desk.backoff = now.mono + pause
+        self._agenda.at(desk.key, desk.backoff, out)
+        higher = [refusal for refusal in refusals if refusal.reason == Reason.BALLOT]
+        if any(refusal.left for refusal in higher):
+            return max(higher, key=lambda refusal: refusal.promised).promised.name
+        return ""

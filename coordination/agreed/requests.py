@@ -1,4 +1,4 @@
-"""What a holder keeps of each request, and of what it is giving back."""
+"""What a holder keeps of each request."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from coordination.agreed.belief import Belief
 from coordination.agreed.placement import Group
 from coordination.agreed.values import FREE, LeaseId, Value
 from crdt.clock import Instant
-from mesh.directives import Boot
 
-__all__ = ["Leaving", "LeavingKey", "Request", "State"]
-
-LeavingKey = LeaseId | tuple[int]
-"""A release by its identity, a cancel by its wire number."""
+__all__ = ["Request", "State"]
 
 
 class State(Enum):
@@ -34,7 +30,7 @@ class Request:
         "belief",
         "bind_asked",
         "binds",
-        "boots",
+        "due",
         "ending_told",
         "group",
         "key",
@@ -54,7 +50,7 @@ class Request:
         "value",
         "wait",
         "wire",
-    )  # fmt: skip
+    )
 
     def __init__(self, name: int, key: str, ttl: int, now: Instant, *, wait: bool, renew: bool, binds: bool) -> None:
         self.name = name
@@ -64,7 +60,8 @@ class Request:
         self.wait = wait
         self.renew = renew
         self.binds = binds
-        self.bind_asked = False
+        self.bind_asked = 0
+        """Boot ns at which it was to bind something, until q acceptors know that; else 0."""
         self.state = State.ASKING
         self.belief = Belief()
         self.group: Group | None = None
@@ -73,6 +70,8 @@ class Request:
         self.rank = 0
         self.answered = False
         self.sent_at = 0
+        self.due = 0
+        """Monotonic ns at which it should be looked at again: later means that this process has slept."""
         self.queued_at = 0
         self.quorum_at = now.mono
         self.missing: tuple[str, ...] = ()
@@ -80,25 +79,6 @@ class Request:
         self.lease: LeaseId | None = None
         self.ballot: Ballot = ZERO
         self.value: Value = FREE
-        self.boots: tuple[Boot, ...] = ()
         self.renew_at = 0
         self.renew_asked = 0
         self.ending_told = False
-
-
-class Leaving:
-    """A release, or a cancel of a request whose identity is not known, until it is confirmed or has run out."""
-
-    __slots__ = ("acks", "asked", "asker", "binds", "group", "key", "lease", "names", "tries", "until")
-
-    def __init__(self, request: Request, until: int, *, tell: bool) -> None:
-        self.key = request.key
-        self.lease = request.lease
-        self.asker = request.wire
-        self.names = [request.name] if tell else []
-        self.group = request.group
-        self.asked = request.asked
-        self.binds = request.binds
-        self.acks: dict[str, None] = {}
-        self.tries = 0
-        self.until = until

@@ -2,8 +2,7 @@
 
 Safety rests on this value alone, never on a gossip view. The parameters are part of it because differing ones are
 unsafe: another R makes disjoint groups, another max_ttl or max_drift makes abstentions shorter than leases, another
-rho makes a
-holder believe for longer than the acceptors wait. A node's own differing configuration is ignored."""
+rho makes a holder believe for longer than the acceptors wait. A node's own differing configuration is ignored."""
 
 from __future__ import annotations
 

@@ -3,11 +3,10 @@
 The identity of a lease is `(token, name, boot, request)` and is compared whole. Everything that a holder may do to a
 lease later (renew, release) names it, so that nothing done for one grant can ever touch another.
 
-`serial` counts every attempt, refresh and renewal of one request, in one sequence. A value and a grant name the serial
-that they answer: the holder counts its belief from the moment before it sent that very serial, and an acceptor
+`serial` counts every attempt, refresh and renewal of one request, in one sequence. A value and a grant name the
+serial that they answer: the holder counts its belief from the moment before it sent that very serial, and an acceptor
 extends its wait for a higher serial only. (Answers without a serial stretch the belief over an older promise; a
-repeated accept that
-restarts the wait keeps a dead holder's lock alive for ever.)"""
+repeated accept that restarts the wait keeps a dead holder's lock alive for ever.)"""
 
 from __future__ import annotations
 

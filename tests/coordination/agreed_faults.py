@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.agreed import Agreed, build_agreed
 from coordination.agreed.belief import Belief
+from coordination.agreed.birth import Birth
 from coordination.agreed.desk import Change, Desk
 from coordination.agreed.events import Ending
+from coordination.agreed.grants import Grants
 from coordination.agreed.holder import Holder
-from coordination.agreed.messages import RenewItem
+from coordination.agreed.keeper import Keeper
+from coordination.agreed.leavings import Leavings
+from coordination.agreed.messages import Promise, RenewItem
 from coordination.agreed.owner import Owner
 from coordination.agreed.placement import Group
+from coordination.agreed.proposer import Proposer
 from coordination.agreed.register import Kept, Register
+from coordination.agreed.replies import Replies
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.tickets import Ticket
 from coordination.agreed.values import Holding, LeaseId, Value
 from crdt.clock import Instant
 from mesh.directives import Directive, Directives, Emit
-
-Build = Callable[..., Agreed]
-
-
-def patched(*changes: tuple[type, type]) -> Build:
-    """A builder whose parts have another class: the fault, beside untouched ones in the same test run."""
-
-    def build(*args: Any, **kwargs: Any) -> Agreed:
-        parts = build_agreed(*args, **kwargs)
-        for part in parts:
-            for old, new in changes:
-                if type(part) is old:
-                    part.__class__ = new  # type: ignore[assignment]
-        return parts
-
-    return build
+from tests.coordination.agreed_world import Changes
 
 
 class VotesAtOnce(Acceptor):
@@ -63,6 +52,7 @@ class ForgetsEarly(Acceptor):
 class ExtendsExpired(Acceptor):
     def _extend(self, item: RenewItem, now: Instant, out: list[Directive]) -> int:
         register = self._touch(item.key, now, out)
+        assert register is not None
         kept = register.leases.get(item.lease)
         register.ended.pop(item.lease, None)
         register.leases[item.lease] = Kept(item.serial, now.mono + item.ttl, bool(kept and kept.binds))
@@ -74,14 +64,16 @@ class AnyToken(Acceptor):
         return True
 
 
-class ClockToken(Owner):
+class ClockToken(Grants):
     """The token is the owner's clock, whatever tokens were there before."""
 
-    def _grant(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
+    __slots__ = ()
+
+    def first(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
         desk.highest = 0
         desk.clock = now.wall << 16
         desk.read_at = now.mono
-        super()._grant(desk, ticket, change, now, out)
+        super().first(desk, ticket, change, now, out)
 
 
 class OwnerAlone(Owner):
@@ -109,7 +101,7 @@ class TakesLiveForDead(Owner):
         if ticket is None:
             return super()._while_live(desk, alive, *rest)
         change.ends += tuple(holding.lease for holding in alive)
-        self._grant(desk, ticket, change, now, out)
+        self._grants.first(desk, ticket, change, now, out)
         return True
 
 
@@ -187,7 +179,7 @@ class Undead(with_belief(Revives)):  # type: ignore[misc]
         deadline, record.belief.deadline = record.belief.deadline, now.boot + 1
         record.renew_at = now.boot
         record.renew = True
-        self._renew_due(now, out)
+        self._keeper.renew((record,), now, out)
         record.belief.deadline = deadline
 
 
@@ -216,17 +208,126 @@ class EagerCompleter(Owner):
         return super()._step(desk, now, out)
 
 
-FAULTS: dict[str, Build] = {
-    "votes at once after a restart": patched((Acceptor, VotesAtOnce)),
-    "accepts a value that loses a live identity": patched((Acceptor, LosesLive), (Owner, TakesLiveForDead)),
-    "waits less than the ttl": patched((Acceptor, ForgetsEarly)),
-    "extends an expired or unknown identity": patched((Acceptor, ExtendsExpired), (Holder, Undead)),
-    "token from the clock alone": patched((Acceptor, AnyToken), (Owner, ClockToken)),
-    "the owner takes one answer for a quorum": patched((Owner, OwnerAlone)),
-    "ends an unreleased lease": patched((Owner, TakesLiveForDead)),
-    "deadline from the reply": patched((Holder, with_belief(FromTheReply))),
-    "believes longer than its term": patched((Holder, with_belief(WholeTerm))),
-    "one acknowledgement renews": patched((Holder, with_belief(OneAckRenews))),
-    "believes on while it releases": patched((Holder, LateRelease)),
-    "re-accept resets until": patched((Acceptor, ResetsUntil), (Owner, EagerCompleter)),
+class ForgetsPromise(Acceptor):
+    """A lower ballot is as good as the one that was promised."""
+
+    def accept(self, ask: Any, now: Instant, out: list[Directive]) -> Any:
+        register = self._registers.get(ask.key)
+        if register is not None:
+            register.promised = min(register.promised, ask.ballot)
+        return super().accept(ask, now, out)
+
+
+class AlwaysFresh(Birth):
+    """`fresh` exempts from abstention also a node that finds a roster."""
+
+    def abstaining_until(self, now: Instant) -> int | None:
+        return None if self._fresh else super().abstaining_until(now)
+
+
+class DeniesUnread(Replies):
+    """Says that a lease is over because what it knows of the register, however old, does not show it."""
+
+    __slots__ = ()
+
+    def settle(self, desk: Desk, alive: Any, out: list[Directive]) -> None:
+        desk.ends = dict.fromkeys(desk.ends, 0)
+        super().settle(desk, alive, out)
+
+
+class NeverForwards(Owner):
+    def _forward(self, desk: Desk, winner: str, now: Instant, out: list[Directive]) -> None:
+        for ticket in desk.queue.all():
+            desk.queue.remove(ticket.asker)
+
+
+class ReleasesOnce(Leavings):
+    __slots__ = ()
+
+    def repeat(self, key: Any, now: Instant, out: list[Directive]) -> None:
+        self.done(key, out)
+
+
+class NeverMinds(Holder):
+    """Blames the others for time in which it did not run itself."""
+
+    @staticmethod
+    def _mind_sleep(record: Any, now: Instant) -> None:
+        return
+
+
+class Patient(Holder):
+    """Never says that there is no quorum."""
+
+    def _ask_again(self, record: Any, now: Instant, out: list[Directive]) -> None:
+        record.quorum_at = now.mono
+        super()._ask_again(record, now, out)
+
+
+class Hasty(Keeper):
+    """Tells of a handed-over grant without confirming it, and never renews what it tells of so."""
+
+    __slots__ = ()
+
+    def keep(self, record: Any, now: Instant, out: list[Directive], *, confirm: bool) -> None:
+        record.belief.deadline = now.boot + record.ttl
+        record.belief.term = record.ttl
+        super().keep(record, now, out, confirm=False)
+
+
+class EndsWhatItCannotSee(Replies):
+    """Tells that every lease that is asked about is over."""
+
+    __slots__ = ()
+
+    def settle(self, desk: Desk, alive: Any, out: list[Directive]) -> None:
+        for lease in desk.checks:
+            self.over(desk, lease, out)
+        desk.checks.clear()
+        super().settle(desk, alive, out)
+
+
+class TellsNoEnds(Replies):
+    """Nobody hears of the end of a lease that binds something."""
+
+    __slots__ = ()
+
+    def over(self, desk: Desk, lease: LeaseId, out: list[Directive]) -> None:
+        desk.binding.pop(lease, None)
+
+
+class OwnPromiseOnly(Proposer):
+    """Goes on with the highest value of its own promise alone."""
+
+    __slots__ = ()
+
+    def take(self, desk: Desk, answer: Any, now: Instant, out: list[Directive]) -> None:
+        if isinstance(answer, Promise) and answer.name != self._identity.name:
+            own = self._acceptor.register(desk.key)
+            if own is not None:
+                fields = (own.accepted, own.value, (), (), own.highest, answer.clock)
+                answer = Promise(answer.key, answer.ballot, answer.name, answer.boot, answer.boots, *fields)
+        super().take(desk, answer, now, out)
+
+
+FAULTS: dict[str, Changes] = {
+    "forgets its promises and votes at once after a restart": ((Acceptor, VotesAtOnce),),
+    "fresh exempts a node that finds a roster": ((Birth, AlwaysFresh),),
+    "accepts a value that loses a live identity": ((Acceptor, LosesLive), (Owner, TakesLiveForDead)),
+    "waits less than the ttl": ((Acceptor, ForgetsEarly),),
+    "extends an expired or unknown identity": ((Acceptor, ExtendsExpired), (Holder, Undead)),
+    "token from the clock alone": ((Acceptor, AnyToken), (Grants, ClockToken)),
+    "the owner takes one answer for a quorum": ((Owner, OwnerAlone),),
+    "ends an unreleased lease": ((Owner, TakesLiveForDead),),
+    "deadline from the reply": ((Holder, with_belief(FromTheReply)),),
+    "believes longer than its term": ((Holder, with_belief(WholeTerm)),),
+    "one acknowledgement renews": ((Holder, with_belief(OneAckRenews)),),
+    "believes on while it releases": ((Holder, LateRelease),),
+    "re-accept resets until": ((Acceptor, ResetsUntil), (Owner, EagerCompleter)),
+    "hands over without confirming": ((Keeper, Hasty),),
+    "never says that there is no quorum": ((Holder, Patient),),
+    "takes what is asked about for over": ((Replies, EndsWhatItCannotSee),),
+    "tells no ends": ((Replies, TellsNoEnds),),
+    "ignores what others have accepted": ((Proposer, OwnPromiseOnly), (Acceptor, LosesLive)),
 }
+"""Each is found by a random history within a few seeds; those that only cost time are found by `test_agreed_losses`."""

@@ -6,8 +6,8 @@ from coordination.agreed import events
 from coordination.agreed.holder import Holder
 from coordination.agreed.values import lease_text, parse_lease
 from mesh.directives import Event
-from tests.coordination.agreed_faults import KeepsGhosts, patched
-from tests.coordination.agreed_world import MS, S, World
+from tests.coordination.agreed_faults import KeepsGhosts
+from tests.coordination.agreed_world import MS, Changes, S, Worker, World
 
 
 def ready(seed: int = 1, **options: object) -> World:
@@ -113,9 +113,9 @@ def test_a_dead_waiter_costs_two_seconds_at_most() -> None:
     assert world.now - begun <= 2 * S + 300 * MS
 
 
-def cancel_at(moment: int, build: object = None) -> World:
+def cancel_at(moment: int, faults: Changes = ()) -> World:
     """Acquire, cancel after `moment`, and see whether the lock can be had."""
-    world = ready(latency=(MS, MS), build=build)
+    world = ready(latency=(MS, MS), faults=faults)
     gone = world.acquire("n1", "lock/x", ttl=3 * S)
     world.run(moment)
     world.command(gone, "cancel")
@@ -137,8 +137,7 @@ def test_without_the_refusal_of_unwanted_grants_a_cancelled_one_stays() -> None:
         def _leave(self, record: object, *rest: object, **options: object) -> None:
             self._forget(record)  # type: ignore[arg-type]
 
-    build = patched((Holder, Deaf))
-    held = [any(w.state == "held" for w in cancel_at(step * MS, build).all_workers()) for step in range(10)]
+    held = [any(w.state == "held" for w in cancel_at(step * MS, ((Holder, Deaf),)).all_workers()) for step in range(10)]
     assert not all(held)
 
 

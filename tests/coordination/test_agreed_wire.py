@@ -5,7 +5,8 @@ from __future__ import annotations
 from coordination.agreed import messages
 from mesh.directives import Message
 from mesh.wire import decode, encode
-from tests.coordination.agreed_world import Node, World, stress
+from tests.coordination.agreed_campaign import stress
+from tests.coordination.agreed_world import Node, World
 
 
 def test_messages_of_whole_runs_decode_to_themselves(monkeypatch: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.coordination.agreed_faults import FAULTS
-from tests.coordination.agreed_world import hunt, stress
+from tests.coordination.agreed_campaign import hunt, stress
 
 SEEDS = 60
 SEEDS_FOR_FAULTS = 50

@@ -1,0 +1,73 @@
+"""Grants: the token, the term and the serial that a lease is granted with.
+
+- A token is max(highest + 1, clock), the clock being the q-th largest of the promises', or the own one at `ready`.
+- A grant to a ticket that was told to wait is a hand-over with a short first term. (A dead waiter costs 2 s, not a
+  ttl.)
+- A retry of a request whose identity stands is a new accept with the new serial and the same token, while that token
+  is in the window and the highest known; else it waits until the identity is no longer live. (A memorised answer may
+  only name the serial that it answered.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coordination.agreed.desk import Change, Desk
+from coordination.agreed.proposer import Proposer
+from coordination.agreed.roster import RosterValue
+from coordination.agreed.tickets import Ticket
+from coordination.agreed.values import Holding, LeaseId, Value
+from crdt.clock import HybridClock, Instant
+from mesh.directives import NANOSECONDS, Directive
+
+__all__ = ["Grants"]
+
+MS = 1_000_000
+FIRST_TERM = 2 * NANOSECONDS
+FIRST_TERM_TRIPS = 8
+STAMP_SHIFT = 16
+
+
+class Grants:
+    __slots__ = ("_clock", "_proposer")
+
+    def __init__(self, clock: HybridClock, proposer: Proposer) -> None:
+        self._clock = clock
+        self._proposer = proposer
+
+    def first(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
+        """Grant a free register to a ticket, under a new token."""
+        name, boot, request = ticket.asker
+        clock = self._clock.read(now)
+        if desk.clock:
+            clock = desk.clock + ((now.mono - desk.read_at) // MS << STAMP_SHIFT)
+        lease = LeaseId(max(desk.highest + 1, clock), name, boot, request)
+        term = ticket.ttl
+        if ticket.told:
+            term = min(term, max(FIRST_TERM, FIRST_TERM_TRIPS * self._proposer.trip))
+        change.granted = Holding(lease, ticket.serial, ticket.ttl, term, ticket.binds)
+        change.handed = ticket.told
+        self._proposer.propose(desk, Value((change.granted,), desk.base.state), change, now, out, granting=0)
+
+    def may_retry(self, desk: Desk, lease: LeaseId, roster: RosterValue, now: Instant) -> bool:
+        """Whether the acceptors would still take this token as one that is being granted."""
+        # An acceptor's clock may be max_drift ahead of the own one: its window is M/4.
+        slack = roster.abstention // 4 - roster.max_drift
+        oldest = self._clock.read(now) - (max(0, slack) // MS << STAMP_SHIFT)
+        return lease.token >= max(desk.highest, oldest)
+
+    def again(
+        self,
+        desk: Desk,
+        alive: Sequence[Holding],
+        index: int,
+        ticket: Ticket,
+        change: Change,
+        now: Instant,
+        out: list[Directive],
+    ) -> None:
+        """Grant `alive[index]` once more, for the newer serial of its ticket."""
+        old = alive[index]
+        change.granted = again = Holding(old.lease, ticket.serial, old.ttl, old.term, old.binds or ticket.binds)
+        change.handed = ticket.told or again.term < again.ttl
+        holdings = tuple([again if at == index else other for at, other in enumerate(alive)])
+        self._proposer.propose(desk, Value(holdings, desk.base.state), change, now, out, granting=index)

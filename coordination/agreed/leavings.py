@@ -1,0 +1,142 @@
+"""What a holder is giving back: releases, and cancels of requests whose lease is not known.
+
+Each is told to the owner at once, and then repeated until it is confirmed or the lease has run out by itself: a release to
+the first of the group that is alive and, as `Drop`, to each acceptor, until the owner or q acceptors have it; a cancel to
+every owner that was asked, until all have it. The next acquire of that key carries the unconfirmed releases, so that one's
+own lost release costs nothing; but not those of leases that bind something: their end has to be told to everyone, and
+only `Release` says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from coordination.agreed.agenda import Agenda
+from coordination.agreed.events import Released
+from coordination.agreed.messages import Cancel, CancelDone, Drop, Dropped, Release, ReleaseDone
+from coordination.agreed.placement import Group
+from coordination.agreed.ports import Identity, View
+from coordination.agreed.requests import Request
+from coordination.agreed.values import LeaseId
+from crdt.clock import Instant
+from mesh.directives import Directive, Emit, Send
+
+__all__ = ["Leaving", "LeavingKey", "Leavings"]
+
+REPEAT = 250_000_000
+REPEAT_SLOWER = 4
+"""The pauses grow to so many times the first."""
+CAP = 4096
+"""Beyond it the oldest is left to run out."""
+CARRIED = 8
+
+LeavingKey = LeaseId | tuple[int]
+"""A release by its identity, a cancel by its wire number."""
+
+
+class Leaving:
+    """One release or cancel, until it is confirmed or has run out."""
+
+    __slots__ = ("acks", "asked", "asker", "binds", "group", "key", "lease", "names", "tries", "until")
+
+    def __init__(self, request: Request, until: int, *, tell: bool) -> None:
+        self.key = request.key
+        self.lease = request.lease
+        self.asker = request.wire
+        self.names = (request.name,) if tell else ()
+        self.group: Group | None = request.group
+        self.asked: Iterable[str] = request.asked
+        self.binds = request.binds
+        self.acks: dict[str, None] = {}
+        self.tries = 0
+        self.until = until
+
+
+class Leavings:
+    """All of one holder. Due times are entries of the holder's agenda."""
+
+    __slots__ = ("_agenda", "_identity", "_leaving", "_view")
+
+    def __init__(self, identity: Identity, view: View, agenda: Agenda[int | LeavingKey]) -> None:
+        self._identity = identity
+        self._view = view
+        self._agenda = agenda
+        self._leaving: dict[LeavingKey, Leaving] = {}
+
+    def __len__(self) -> int:
+        return len(self._leaving)
+
+    def __contains__(self, key: LeavingKey) -> bool:
+        return key in self._leaving
+
+    def unconfirmed(self, key: str) -> tuple[LeaseId, ...]:
+        """What the next acquire of this register says beside."""
+        if not self._leaving:
+            return ()
+        found = [
+            leaving.lease
+            for leaving in self._leaving.values()
+            if leaving.lease is not None and leaving.key == key and not leaving.binds
+        ]
+        return tuple(found[:CARRIED])
+
+    def start(self, record: Request, now: Instant, out: list[Directive], *, tell: bool) -> None:
+        """Give back what `record` holds or may be granted. `Released` follows, if it is to be told."""
+        if len(self._leaving) >= CAP:
+            self.done(next(iter(self._leaving)), out)
+        # By then every acceptor has let go of it by itself.
+        leaving = Leaving(record, now.mono + record.ttl + record.ttl // 8, tell=tell)
+        key: LeavingKey = record.lease if record.lease is not None else (record.wire,)
+        self._leaving[key] = leaving
+        if record.lease is not None:
+            target = record.owner or (record.group[0] if record.group else self._identity.name)
+            out.append(Send(target, Release(record.key, record.lease, record.binds)))
+        else:
+            cancel = Cancel(record.key, self._identity.name, self._identity.boot, record.wire)
+            for name in record.asked:
+                out.append(Send(name, cancel))
+        self._agenda.at(key, now.mono + REPEAT, out)
+
+    def repeat(self, key: LeavingKey, now: Instant, out: list[Directive]) -> None:
+        leaving = self._leaving.get(key)
+        if leaving is None:
+            return
+        if now.mono >= leaving.until:
+            self.done(key, out)
+            return
+        leaving.tries += 1
+        if leaving.lease is not None and leaving.group is not None:
+            target = next((name for name in leaving.group if self._view.is_alive(name)), leaving.group[0])
+            out.append(Send(target, Release(leaving.key, leaving.lease, leaving.binds)))
+            drop = Drop(leaving.key, leaving.lease)
+            out.extend(Send(name, drop) for name in leaving.group if name not in leaving.acks)
+        elif leaving.lease is None:
+            cancel = Cancel(leaving.key, self._identity.name, self._identity.boot, leaving.asker)
+            out.extend(Send(name, cancel) for name in leaving.asked if name not in leaving.acks)
+        self._agenda.at(key, now.mono + REPEAT * min(REPEAT_SLOWER, leaving.tries), out)
+
+    def on_release_done(self, answer: ReleaseDone, now: Instant, out: list[Directive]) -> None:
+        if answer.lease in self._leaving:
+            self.done(answer.lease, out)
+
+    def on_dropped(self, answer: Dropped, now: Instant, out: list[Directive]) -> None:
+        leaving = self._leaving.get(answer.lease)
+        if leaving is not None and leaving.group is not None and answer.acceptor in leaving.group:
+            leaving.acks[answer.acceptor] = None
+            if len(leaving.acks) >= leaving.group.quorum:
+                self.done(answer.lease, out)
+
+    def on_cancel_done(self, answer: CancelDone, now: Instant, out: list[Directive]) -> None:
+        leaving = self._leaving.get((answer.request,))
+        if leaving is None or answer.boot != self._identity.boot or answer.owner not in leaving.asked:
+            return
+        leaving.acks[answer.owner] = None
+        if all(name in leaving.acks for name in leaving.asked):
+            self.done((answer.request,), out)
+
+    def done(self, key: LeavingKey, out: list[Directive]) -> None:
+        """Confirmed, or run out."""
+        leaving = self._leaving.pop(key, None)
+        if leaving is not None:
+            self._agenda.drop(key)
+            for name in leaving.names:
+                out.append(Emit(Released(name)))

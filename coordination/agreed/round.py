@@ -1,0 +1,81 @@
+"""One round of a proposal: a prepare or an accept, sent to a group, and its answers.
+
+- A round is reached when q answers count. An answer counts only if its boot is not older than any boot of that voter
+  named in the request or in another answer. (Beside its replacement, an older process of one name makes two quorums
+  that do not meet.)
+- A repeated message is the same message: acceptors answer it again.
+- Whoever refused may still answer (an end that it had missed was told to it); with more than R - q refusals the round is
+  hopeless, and with one refusal for good reason it is not worth waiting for those that are silent.
+- A ballot serves one value: a round that was refused or ran out of time is never tried again with another value."""
+
+from __future__ import annotations
+
+from coordination.agreed.messages import Accept, Accepted, Prepare, Promise, Reason, Rejected
+from coordination.agreed.placement import Group
+from mesh.directives import Boot
+
+__all__ = ["Answer", "Round"]
+
+Answer = Promise | Accepted | Rejected
+
+
+class Round:
+    __slots__ = ("_named", "answers", "group", "message", "refusals", "resent", "started")
+
+    def __init__(self, message: Prepare | Accept, group: Group, now: int) -> None:
+        self.message = message
+        self.group = group
+        self.started = now
+        self.resent = 0
+        self.answers: dict[str, Promise | Accepted] = {}
+        self.refusals: dict[str, Rejected] = {}
+        self._named: list[Boot] = list(message.boots)
+
+    def add(self, answer: Answer) -> bool:
+        """Take an answer in; False for one that belongs to another round or to nobody of the group."""
+        if answer.ballot != self.message.ballot or answer.name not in self.group:
+            return False
+        if isinstance(answer, Rejected):
+            if answer.name not in self.answers:
+                self.refusals[answer.name] = answer
+        elif isinstance(answer, Promise) != isinstance(self.message, Prepare):
+            return False
+        else:
+            self.refusals.pop(answer.name, None)
+            self.answers[answer.name] = answer
+        for index, boot in enumerate(answer.boots):
+            if index < len(self._named) and boot > self._named[index]:
+                self._named[index] = boot
+        return True
+
+    def counted(self) -> list[Promise | Accepted]:
+        """The answers that make a quorum, in the group's order."""
+        found = []
+        for index, name in enumerate(self.group):
+            answer = self.answers.get(name)
+            if answer is not None and answer.boot >= self._named[index]:
+                found.append(answer)
+        return found
+
+    def reached(self) -> bool:
+        return len(self.answers) >= self.group.quorum and len(self.counted()) >= self.group.quorum
+
+    def hopeless(self) -> bool:
+        return len(self.refusals) > len(self.group) - self.group.quorum
+
+    def refused(self) -> bool:
+        """Whether anyone that votes has refused: then the next round starts with a prepare."""
+        return any(refusal.reason != Reason.ABSTAIN for refusal in self.refusals.values())
+
+    def grounds(self) -> tuple[tuple[Boot, ...], int]:
+        """The boots that an accept resting on this round names, and which of them it rests on."""
+        boots = list(self._named)
+        rests = 0
+        for answer in self.counted():
+            index = self.group.index(answer.name)
+            boots[index] = answer.boot
+            rests |= 1 << index
+        return tuple(boots), rests
+
+    def silent(self) -> list[str]:
+        return [name for name in self.group if name not in self.answers and name not in self.refusals]
