@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pytest
 import trio
 
 from crdt.clock import Instant
@@ -26,6 +27,7 @@ __all__ = [
     "give",
     "has_ipv6",
     "opened",
+    "until_cancelled",
 ]
 
 LOOPBACK = "127.0.0.1:0"
@@ -143,6 +145,13 @@ def opened(bind: str | None = LOOPBACK, **options: Any) -> AbstractAsyncContextM
 def give(driver: TrioDriver[Any], *outputs: Output) -> None:
     """A command that makes the node say this."""
     driver.command(PART, cast(Directives, list(outputs)))
+
+
+async def until_cancelled() -> None:
+    """What a body does that is to be cancelled; fails if that does not come about."""
+    with trio.move_on_after(SECONDS):
+        await trio.sleep_forever()
+    pytest.fail("the body was not cancelled")
 
 
 @contextmanager

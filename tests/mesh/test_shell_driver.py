@@ -17,7 +17,7 @@ from mesh.driver import Driver, NodeLike
 from mesh.errors import ClosedError, ForkedError, NameTakenError
 from mesh.outputs import Connect, Halt, Publish, StreamClose, StreamWrite, Transmit
 from mesh.shell import NO_ADDRESS, TrioDriver, open_driver, read_instant
-from tests.mesh.shell_fakes import LOOPBACK, SECONDS, FakeNode, Note, descriptors_left, give, opened
+from tests.mesh.shell_fakes import LOOPBACK, SECONDS, FakeNode, Note, descriptors_left, give, opened, until_cancelled
 
 MS = 1_000_000
 
@@ -216,7 +216,7 @@ async def test_a_subscriber_that_raises_halts(held: bool) -> None:
                 with pytest.raises(OwnError):
                     give(driver, Publish(Note("x")))
                 assert seen == [Note("x")], "the others must not miss it"
-            await trio.sleep_forever()
+            await until_cancelled()
     assert driver.node.heard[-1] == ("stop",), "the node is sound: it says its last"
 
 
@@ -234,7 +234,7 @@ async def test_a_halt_in_the_background_cancels_the_body_and_is_raised_bare() ->
                     give(a, Transmit(b.address, b"?"))
                     try:
                         async with trio.open_nursery() as nursery:
-                            nursery.start_soon(trio.sleep_forever)
+                            nursery.start_soon(until_cancelled)
                     finally:
                         cleaned = True
                         with pytest.raises(NameTakenError):
@@ -243,7 +243,7 @@ async def test_a_halt_in_the_background_cancels_the_body_and_is_raised_bare() ->
             assert b.node.heard[-1] == ("stop",)
             with pytest.raises(NameTakenError):
                 give(a, Halt(reason))
-            await trio.sleep_forever()
+            await until_cancelled()
     assert caught.value is reason
 
 
@@ -269,7 +269,7 @@ async def test_the_reason_leaves_alone_whatever_a_halted_body_makes_of_it() -> N
     reason = taken()
     with pytest.raises(NameTakenError) as caught:
         async with opened(bind=None) as driver, trio.open_nursery() as nursery:
-            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(until_cancelled)
 
             async def work() -> None:
                 give(driver, Halt(reason))
@@ -286,7 +286,7 @@ async def test_an_error_after_the_halt_stands_in_its_context() -> None:
             driver.node.timer = read_instant().mono
             give(driver)
             try:
-                await trio.sleep_forever()
+                await until_cancelled()
             finally:
                 raise OwnError
     assert isinstance(caught.value.__context__, OwnError)
@@ -318,7 +318,7 @@ async def test_a_halt_is_told_to_a_cancelled_caller_too() -> None:
         async with opened(bind=None) as driver:
             scope.cancel()
             driver.node.last_words = [Halt(reason)]
-            await trio.sleep_forever()
+            await until_cancelled()
     assert caught.value is reason
 
 
@@ -332,7 +332,7 @@ async def test_a_step_that_raises_halts_and_nothing_more_is_told() -> None:
 
                 b.node.react = broken
                 give(a, Transmit(b.address, b"1"), Transmit(b.address, b"2"))
-                await trio.sleep_forever()
+                await until_cancelled()
         assert b.node.heard == [("start",), ("datagram", b"1", a.address)]
 
 
@@ -347,7 +347,7 @@ async def test_a_command_that_raises_halts() -> None:
                 give(driver)
             with pytest.raises(OwnError):
                 driver.check()
-            await trio.sleep_forever()
+            await until_cancelled()
     assert driver.node.heard == [("start",)]
 
 
@@ -361,7 +361,9 @@ async def test_an_unknown_output_halts() -> None:
 
 
 @pytest.mark.parametrize("way", ["end", "cancelled", "error", "halt"])
-async def test_the_node_says_its_last_however_it_is_left(way: str) -> None:
+async def test_the_node_says_its_last_however_it_is_left(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.shell.driver.FLUSH_SECONDS", SECONDS)  # of bytes that the kernel does not take at once
+    words = b"last word" * 1_000_000
     async with opened() as a, AsyncExitStack() as stack:
         scope = stack.enter_context(trio.CancelScope())
         if way in ("error", "halt"):
@@ -369,10 +371,11 @@ async def test_the_node_says_its_last_however_it_is_left(way: str) -> None:
         async with opened() as b:
             give(b, Connect(7, a.address))
             await b.node.hears("connected")
-            b.node.last_words = [Transmit(a.address, b"bye"), StreamWrite(7, b"last" * 200_000), StreamClose(7)]
+            b.node.last_words = [Transmit(a.address, b"bye"), StreamWrite(7, words[:5_000_000])]
+            b.node.last_words += [StreamWrite(7, words[5_000_000:]), StreamClose(7)]
             if way == "cancelled":
                 scope.cancel()
-                await trio.sleep_forever()
+                await until_cancelled()
             elif way == "error":
                 raise OwnError
             elif way == "halt":
@@ -381,7 +384,7 @@ async def test_the_node_says_its_last_however_it_is_left(way: str) -> None:
     if way == "cancelled":
         assert scope.cancelled_caught
     await a.node.until(lambda: a.node.ends(1))
-    assert a.node.received(1) == b"last" * 200_000
+    assert a.node.received(1) == words
     assert a.node.ends(1) == ["closed"]
     assert a.node.of("datagram") == [(b"bye", b.address)]
 
@@ -425,7 +428,7 @@ def test_an_interrupt_from_the_keyboard_leaves_nothing(moment: str) -> None:
                 driver.node.timer = read_instant().mono
                 give(driver)
             if moment != "end":
-                await trio.sleep_forever()
+                await until_cancelled()
             driver.node.react = lambda entry: signal.raise_signal(signal.SIGINT) if entry == ("stop",) else None
 
     with pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,8 @@ import trio.testing
 
 from mesh.outputs import Connect, StreamClose, StreamWrite
 from mesh.shell import TrioDriver
+from mesh.shell.resolve import Target
+from mesh.shell.streams import _connect
 from tests.mesh.shell_fakes import LOOPBACK, SECONDS, FakeNode, dead_port, descriptors_left, give, has_ipv6, opened
 
 WAITS = 9_000_000
@@ -208,13 +210,22 @@ async def test_a_close_while_dialling_is_the_last_of_it(listening: bool) -> None
         async with opened() as a, opened() as b:
             give(a, Connect(1, b.address if listening else dead), StreamClose(1))
             await gone(a)
-            give(a, Connect(2, b.address))
-            await trio.lowlevel.checkpoint()
-            give(a, StreamClose(2))  # it may be connected already, untold
-            told = len(a.node.of("connected"))
-            await gone(a)
-            assert a.node.of("end") == []
-            assert len(a.node.of("connected")) == told, "told of a stream after closing it"
+            assert a.node.heard == [("start",)]
+
+
+async def test_a_close_of_a_connection_that_is_not_told_yet_is_the_last_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened() as a, opened() as b:
+
+        async def connect_and_lag(target: Target) -> tuple[socket.socket | None, str]:
+            connected = await _connect(target)
+            give(a, StreamClose(1))
+            return connected
+
+        monkeypatch.setattr("mesh.shell.streams._connect", connect_and_lag)
+        give(a, Connect(1, b.address))
+        await b.node.hears("end")
+        await gone(a)
+        assert a.node.heard == [("start",)]
 
 
 # --- bounds --------------------------------------------------------------------------------------------------------
