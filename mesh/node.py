@@ -423,7 +423,7 @@ class Node:
                 room -= len(encoded)
 
     def _transmit(self, contact: Contact, batch: Sequence[bytes]) -> None:
-        plaintext = pack(batch, self.cut)
+        plaintext = pack(batch, self.cut, COOKIE_BYTES)  # to one that has forgotten this process it must be worth a cookie
         if not contact.heard:
             contact.unproven = plaintext
         self._outputs.append(Transmit(contact.address, self._seal.seal(plaintext, contact.session)))

@@ -1,7 +1,7 @@
 """Messages as bytes: CBOR arrays, encoded and checked by functions that are compiled once for each class.
 
     message     [number, field, …]
-    frame       [PROTOCOL, cut, [message, …]]
+    frame       [PROTOCOL, cut, [message, …]], elements behind are ignored
 
 A class annotated with `@message(number)` becomes a frozen, slotted dataclass whose field types say how it travels: `int`,
 `bool`, `float`, `str`, `bytes`, `T | None`, `tuple[T, ...]`, `tuple[A, B]`, named tuples and `@record` classes as arrays,
@@ -22,7 +22,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform
 import cbor2
 
 from mesh.directives import Message
-from mesh.schema import Bounds, Length, SchemaError, compile_class, encode_uint
+from mesh.schema import Bounds, Length, SchemaError, compile_class, encode_uint, write_bytes
 
 __all__ = [
     "FRAME_OVERHEAD",
@@ -148,12 +148,16 @@ def encode(value: Message) -> bytes:
     return _encoders[type(value)](value)
 
 
-def pack(encoded: Sequence[bytes], cut: int) -> bytes:
-    """A frame of messages that are encoded already."""
-    return b"".join((_FRAME_HEAD, encode_uint(0, cut), encode_uint(0x80, len(encoded)), *encoded))
+def pack(encoded: Sequence[bytes], cut: int, least: int = 0) -> bytes:
+    """A frame of messages that are encoded already, of at least so many bytes: padding is one more element, never read."""
+    frame = b"".join((_FRAME_HEAD, encode_uint(0, cut), encode_uint(0x80, len(encoded)), *encoded))
+    if len(frame) >= least:
+        return frame
+    return _PADDED_HEAD + frame[1:] + write_bytes(bytes(max(0, least - len(frame) - 1)))
 
 
 _FRAME_HEAD = b"\x83" + encode_uint(0, PROTOCOL)
+_PADDED_HEAD = b"\x84"
 
 
 def unpack(data: bytes) -> Frame:

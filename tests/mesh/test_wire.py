@@ -70,6 +70,14 @@ def test_a_frame_keeps_order_and_cut_within_its_overhead(notes: list[Note], cut:
     assert len(data) <= sum(map(len, encoded)) + FRAME_OVERHEAD
 
 
+@given(st.lists(st.builds(Note, st.integers(0, 1 << 60), st.binary(max_size=30)), max_size=4), st.integers(0, 400))
+def test_a_frame_is_padded_to_what_it_must_have(notes: list[Note], least: int) -> None:
+    encoded = [encode(note) for note in notes]
+    data = pack(encoded, 7, least)
+    assert unpack(data) == (PROTOCOL, 7, notes, 0, 0)
+    assert len(data) == len(pack(encoded, 7)) or least <= len(data) <= least + 2
+
+
 def test_the_overhead_covers_the_largest_numbers() -> None:
     assert len(pack([b"\x80"] * 65_535, MAX_NUMBER)) <= 65_535 + FRAME_OVERHEAD
 
@@ -147,7 +155,7 @@ def test_every_semantic_tag_is_refused_wherever_it_stands(tag: int) -> None:
 def test_the_decoder_still_knows_no_tag_that_is_not_refused() -> None:
     """An update of cbor2 that decodes one more tag by itself shows here."""
     allowed = []
-    for tag in range(70_000):
+    for tag in (*range(1_200), *range(43_000, 43_010), *range(55_790, 55_810), *range(65_530, 65_540)):
         for body in (b"\x41\x01", b"\x01", b"\x61\x61", b"\x80", b"\x82\x01\x02"):
             if tag not in allowed and not is_refused(encode_uint(0xC0, tag) + body):
                 allowed.append(tag)
