@@ -117,7 +117,7 @@ class Store:
         """The visible cells under a prefix, by key, from behind `after` if that is given. The store may change meanwhile: each
         key is shown as it is when it is come to, also one that is added ahead; one that is added behind is not shown."""
         order = self._order[KEY]
-        keys = order.after(prefix, 8, inclusive=True) if after is None else order.after(after, 8)
+        keys = order.after(prefix, 8, inclusive=True) if after is None or after < prefix else order.after(after, 8)
         while keys:
             known, last = len(order), keys[-1]
             for key in keys:
