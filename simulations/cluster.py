@@ -1,7 +1,7 @@
 """Whole mesh nodes in a world: every message encoded and sealed for real.
 
-The founders are the first `expect` names; the others join through the seeds and do not vote. A peer is one running process;
-after a restart there is another one under the same name."""
+The founders are the first `expect` names, whose addresses are everyone's seeds; the others join and do not vote. A peer is
+one running process; after a restart there is another one under the same name."""
 
 from __future__ import annotations
 
@@ -86,7 +86,6 @@ class Cluster:
     ----------
     names: of the nodes, and of their machines.
     expect: how many of them found the mesh; by default up to five.
-    seeds: how many addresses, from the first, everyone is given; the founders at least.
     make: builds a node; a planted fault is a builder that breaks something.
     """
 
@@ -96,7 +95,6 @@ class Cluster:
         names: Sequence[str] | int,
         *,
         expect: int | None = None,
-        seeds: int = 0,
         profile: Profile = LAN,
         parameters: Parameters = DEFAULT_PARAMETERS,
         make: Build = build,
@@ -113,7 +111,7 @@ class Cluster:
         """The last process of each name."""
         machines = [world.machine(name, self._program) for name in self.names]
         self.seeds: tuple[Address, ...] = tuple(
-            [machine.address for machine in machines[: max(self.expect, seeds)]]
+            [machine.address for machine in machines[: self.expect]]
         )  # fmt: skip
 
     def _program(self, process: Process) -> NodeLike:

@@ -417,6 +417,9 @@ class Membership:
             self._joiner.on_up(what, up, now)
         elif purpose == "probe" and isinstance(what, int):
             self._prober.on_stream(what, up.channel, up.session)
+            if self._table.by_session(up.session) is None:
+                # The probed process has died, and another one lives there that may know nobody here.
+                self._joiner.acquaint(up.address)
         elif purpose == "check" and isinstance(what, int):
             checked = self._checks.on_up(what, up)
             if checked is not None:

@@ -40,6 +40,7 @@ class Exclusion(Checker):
         if claim.token <= highest:
             self.fail("L2", f"{claim} has token {claim.token}, after {highest}")
         self._tokens[claim.key] = claim.token
+        self._begins(claim)
         for other in self._locks.on(claim.key):
             if other is not claim and other.body and self._runs(other.peer.process):
                 self.fail("L4", f"{other} was not told before {claim} was granted")

@@ -15,14 +15,14 @@ NODES = 20
 LONGEST = 60 * SECOND
 
 
-def partition_and_crash(seed: int) -> list[Fault]:
+def partition_and_crash(seed: int, nodes: int = NODES) -> list[Fault]:
     """Each begins in the first seconds and may outlast the writing; who crashes may be on either side."""
     dice = Random(seed_of(seed, "partition and crash"))
-    names = [f"n{number}" for number in range(NODES)]
-    side = tuple(sorted(dice.sample(names, dice.randint(1, NODES // 2))))
+    names = [f"n{number}" for number in range(nodes)]
+    side = tuple(sorted(dice.sample(names, dice.randint(1, nodes // 2))))
     return [
-        Partition(dice.randrange(4 * SECOND), dice.randrange(2 * SECOND, 8 * SECOND), side),
-        Crash(dice.randrange(8 * SECOND), dice.randrange(4 * SECOND), dice.choice(names), wipe=True),
+        Partition(dice.randrange(3 * SECOND), dice.randrange(2 * SECOND, 6 * SECOND), side),
+        Crash(dice.randrange(6 * SECOND), dice.randrange(3 * SECOND), dice.choice(names), wipe=True),
     ]
 
 

@@ -49,6 +49,27 @@ def test_m3_a_restart_under_the_same_name_is_seen_by_all_sooner_than_the_longest
     members.check()
 
 
+def test_m3_who_probes_a_restarted_process_meets_it_at_once_though_it_knows_nobody_here() -> None:
+    """Found by the world: n0 and n1 start again while n2 and n3 are cut off, and their seeds do not name n4. It dialled
+    both, was answered by processes that it did not know, and left it at that: they met after 43 s."""
+    world = World(1)
+    cluster = Cluster(world, 5, expect=3)
+    cluster.form()
+    world.run(16 * SECOND)
+    Faults(world).set(
+        [Isolate(0, 200 * SECOND, "n2"), Isolate(0, 200 * SECOND, "n3"), Crash(MS, 0, "n0"), Crash(2 * MS, 0, "n1")]
+    )
+    world.run(10 * MS)
+
+    def met() -> bool:
+        known = cluster.peers["n4"].assembly.membership
+        boots = [(known.get(name), cluster.peers[name].assembly.identity.boot) for name in ("n0", "n1")]
+        return all(member is not None and member.boot == boot for member, boot in boots)
+
+    took = world.run_until(met, cluster.profile.suspicion(5)[1])
+    assert took is not None
+
+
 def test_m8_a_partition_of_an_hour_heals_by_itself_also_if_both_sides_restarted() -> None:
     world = World(11)
     cluster = Cluster(world, 6, expect=3)
