@@ -85,8 +85,6 @@ async def open_peer(
     store = StateDir(Path(state_dir)) if state_dir is not None else None
     try:
         settings, bind = _settings(name, bind, seeds, secret, expect, voter, store, fresh, profile, tags, config)
-        if settings.networked and voter:
-            logger.warning("%s keeps no promises on disk: after a restart it does not vote for max_ttl", settings.name)
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
             placed = replace(settings, address=address or "local")
@@ -103,6 +101,8 @@ async def open_peer(
                 await joining.wait()
             else:
                 await trio.lowlevel.checkpoint()
+            if settings.networked and settings.voter:
+                logger.warning("%s keeps no promises on disk: after a restart it does not vote for max_ttl", settings.name)
             try:
                 yield peer
             finally:

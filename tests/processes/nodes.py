@@ -33,7 +33,7 @@ class Mesh:
 
     async def start(self, name: str, *options: str) -> None:
         arguments = ["--name", name, "--bind", self.address(name), "--expect", str(len(self.addresses))]
-        for address in self.addresses:
+        for address in self.addresses if len(self.addresses) > 1 else ():
             arguments += ["--seed", address]
         arguments += ["--state-dir", str(self.programs.directory / name), "--profile", "local", "--json", *options]
         node = await self.programs.start(f"node {name}", "coordination.cli", "node", *arguments)
@@ -50,7 +50,7 @@ class Mesh:
 
 @asynccontextmanager
 async def mesh_of_processes(count: int = 3) -> AsyncIterator[Mesh]:
-    """So many nodes that all list each other as alive. On leaving, none is left."""
+    """So many nodes that all list each other as alive, and have a roster. On leaving, none is left."""
     async with Programs.opened(SECRET) as programs:
         mesh_ = Mesh(programs, free_addresses(count))
         with trio.fail_after(20):
@@ -60,6 +60,8 @@ async def mesh_of_processes(count: int = 3) -> AsyncIterator[Mesh]:
             for index in range(count):
                 async with mesh_.client(f"n{index}") as client:
                     await see_alive(client, count)
+                    async with client.lock("founded"):
+                        pass
         yield mesh_
 
 
