@@ -10,12 +10,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 
 import trio
 
+from coordination.arguments import Secrets, checked_settings
 from coordination.assembly import Assembly, Settings, build
 from coordination.config import MeshConfig
 from coordination.core import Core
@@ -25,15 +25,13 @@ from coordination.locks import let_go
 from coordination.peer import Peer
 from coordination.state_dir import StateDir
 from crdt.clock import Instant
-from mesh.keyring import Keyring
-from mesh.membership import LOCAL, PROFILES, Joined, MemberChanged
+from mesh.membership import Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
-from mesh.membership.identity import valid_name, valid_tags
+from mesh.shell.resolve import local_host_towards, resolve
 
 __all__ = ["JOIN_SECONDS", "open_peer"]
 
 JOIN_SECONDS = 10.0
-MAX_EXPECT = 99
 
 logger = logging.getLogger("mesh")
 
@@ -45,7 +43,7 @@ async def open_peer(
     bind: str | None = None,
     advertise: str | None = None,
     seeds: Sequence[str] = (),
-    secret: str | bytes | Sequence[str | bytes] | None = None,
+    secret: Secrets = None,
     expect: int = 1,
     voter: bool = True,
     state_dir: str | Path | None = None,
@@ -84,7 +82,9 @@ async def open_peer(
     """
     store = StateDir(Path(state_dir)) if state_dir is not None else None
     try:
-        settings, bind = _settings(name, bind, seeds, secret, expect, voter, store, fresh, profile, tags, config)
+        settings = checked_settings(name, bind, seeds, secret, expect, voter, store, fresh, profile, tags, config)
+        if settings.networked and bind is None:
+            bind = await own_address(settings)
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
             placed = replace(settings, address=address or "local")
@@ -138,108 +138,19 @@ def _log_member(event: MemberChanged) -> None:
     logger.info("%s at %s is %s", event.member.name, event.member.address or "no address", event.member.state.value)
 
 
-def _settings(
-    name: str | None,
-    bind: str | None,
-    seeds: Sequence[str],
-    secret: str | bytes | Sequence[str | bytes] | None,
-    expect: int,
-    voter: bool,
-    store: StateDir | None,
-    fresh: bool,
-    profile: str,
-    tags: Mapping[str, str] | None,
-    config: MeshConfig | None,
-) -> tuple[Settings, str | None]:
-    """The checked settings, and where to bind."""
-    if isinstance(seeds, str):
-        raise BadConfig(f"seeds={seeds!r} is one text: give a list of addresses")
-    networked = bind is not None or bool(seeds) or secret is not None
-    secrets = _secrets(secret)
-    for address in (*seeds, *([bind] if bind is not None else [])):
-        check_address(address)
-    if not isinstance(expect, int) or not 1 <= expect <= MAX_EXPECT:
-        raise BadConfig(f"expect={expect!r} is out of range: 1 to {MAX_EXPECT} founders")
-    if profile not in PROFILES:
-        raise BadConfig(f"profile={profile!r} is unknown: one of {', '.join(sorted(PROFILES))}")
-    if name is not None and not valid_name(name):
-        raise BadConfig(f"the name {name!r} is refused: use 1 to 64 of A-Z a-z 0-9 . _ -")
-    pairs = tuple(sorted((tags or {}).items()))
-    if not valid_tags(pairs):
-        raise BadConfig("the tags are too large: at most 512 bytes of keys and values together, no empty key")
-    named = name if name is not None else store.name() if store is not None else None
-    founder = expect > 1 or not seeds
-    if networked and founder:
-        if named is None:
-            raise BadConfig("a founder needs a name that it keeps: give name=…, or state_dir=…")
-        if not voter:
-            raise BadConfig("voter=False cannot found: let others found (expect=…), and join them by seeds")
-        if expect > 1 and not seeds:
-            raise BadConfig(f"expect={expect} needs the seeds of all founders; the same list may be given to each")
-    if networked and bind is None:
-        bind = own_address(seeds) if seeds else "127.0.0.1:0"
-    if bind is not None and not secrets and not is_loopback(bind):
-        raise BadConfig(f"bind={bind!r} is no loopback address: give a secret (`mesh keygen` makes one)")
-    if store is not None and named is not None:
-        store.keep(named)
-    settings = Settings(
-        name=named or invented_name(),
-        address="",
-        seeds=tuple(seeds),
-        secrets=secrets,
-        expect=expect,
-        voter=voter and named is not None if networked else voter,
-        fresh=fresh,
-        networked=networked,
-        profile=PROFILES[profile] if networked else LOCAL,
-        tags=pairs,
-        parameters=(config or MeshConfig()).parameters(),
-    )
-    return settings, bind
-
-
-def _secrets(secret: str | bytes | Sequence[str | bytes] | None) -> tuple[str | bytes, ...]:
-    if secret is None:
-        return ()
-    secrets = (secret,) if isinstance(secret, str | bytes) else tuple(secret)
-    try:
-        Keyring(secrets)
-    except ValueError as problem:
-        raise BadConfig(str(problem)) from None
-    return secrets
-
-
-def check_address(address: str) -> None:
-    """Refuse what is no `host:port`."""
-    host, mark, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    bad = not mark or not host or not port.isascii() or not port.isdigit() or int(port) > 65535
-    if bad or (":" in host and not (host.startswith("[") and host.endswith("]"))):
-        raise BadConfig(f"the address {address!r} is none: write host:port, an IPv6 host in brackets")
-
-
-def is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def own_address(seeds: Sequence[str]) -> str:
-    """Any port, on the address of this machine from which the first seed is reached."""
-    host, _, port = seeds[0].rpartition(":")
-    host = host.strip("[]")
-    try:
-        family, kind, proto, _, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, proto) as probe:
-            probe.connect(target)
-            own = probe.getsockname()[0]
-    except OSError as problem:
-        raise BadConfig(f"no way to the seed {seeds[0]!r} ({problem.strerror or problem}): give bind=…") from None
-    return f"[{own}]:0" if ":" in own else f"{own}:0"
-
-
-def invented_name() -> str:
-    import secrets
-
-    return f"peer-{secrets.token_hex(6)}"
+async def own_address(settings: Settings) -> str:
+    """Any port, on the address of this machine from which a seed is reached; loopback without seeds. A checkpoint."""
+    problem = "no address answers to it"
+    for seed in settings.seeds:
+        try:
+            targets = await resolve(seed, socket.AF_INET)
+        except (OSError, ValueError) as error:
+            problem = str(error)
+            continue
+        for target in targets:
+            host = local_host_towards(target)
+            if host is not None:
+                return f"[{host}]:0" if ":" in host else f"{host}:0"
+    if settings.seeds:
+        raise BadConfig(f"no way to the seed {settings.seeds[0]!r} ({problem}): give bind=…")
+    return "127.0.0.1:0"

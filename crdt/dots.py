@@ -31,17 +31,6 @@ class Summary(NamedTuple):
     extras: tuple[tuple[bytes, tuple[int, ...]], ...]
     """Each actor with the numbers above, rising."""
 
-    def capped(self, extras: int) -> Summary:
-        """With at most so many extra dots, to bound a message."""
-        if sum(len(numbers) for _, numbers in self.extras) <= extras:
-            return self
-        kept = []
-        for actor, numbers in self.extras:
-            if extras > 0:
-                kept.append((actor, numbers[:extras]))
-            extras -= len(numbers)
-        return Summary(self.vector, tuple(kept))
-
 
 NOTHING = Summary((), ())
 

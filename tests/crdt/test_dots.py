@@ -73,17 +73,6 @@ def test_raising_to_a_summary_claims_both_and_the_summary_alone_makes_the_same(o
     assert DotSet(claimed(one).summary()).digest() == claimed(one).digest() == digest(claimed(one).summary())
 
 
-@given(claims, st.integers(0, 12))
-def test_a_capped_summary_states_less_and_never_more(dots: set[Dot], cap: int) -> None:
-    whole = claimed(dots).summary()
-    capped = whole.capped(cap)
-    kept = sum(len(numbers) for _, numbers in capped.extras)
-    assert capped.vector == whole.vector
-    assert kept == min(cap, sum(len(numbers) for _, numbers in whole.extras))
-    assert dots_of(capped) <= dots_of(whole)
-    assert all(numbers for _, numbers in capped.extras)
-
-
 def test_a_gap_that_closes_lets_the_vector_rise_over_what_follows() -> None:
     own = DotSet()
     for n in (5, 2, 3):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from coordination import Client, connect
+from coordination import Client, State, connect
 from coordination.demo.programs import Program, Programs, free_addresses
 
 __all__ = ["SECRET", "Mesh", "mesh", "mesh_of_processes"]
@@ -66,7 +66,7 @@ async def mesh_of_processes(count: int = 3) -> AsyncIterator[Mesh]:
 
 
 async def see_alive(client: Client, count: int) -> None:
-    while [member.state for member in await client.members()].count("alive") != count:
+    while [member.state for member in await client.members()].count(State.ALIVE) != count:
         await trio.sleep(0.01)
 
 
