@@ -1,11 +1,9 @@
-"""What the commands share: options, running, output, and the one line in which an error is told.
+"""What the commands share: options, running, and the one line in which an error is told.
 
 Exit codes: 0 done, 1 an error of the mesh or a missing key, 2 wrong usage; `mesh lock` has the command's own."""
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-__all__ = ["DEFAULT_NODE", "as_json", "client_options", "fail", "read_secret", "run", "say"]
+__all__ = ["DEFAULT_NODE", "client_options", "fail", "read_secret", "run", "secret_option"]
 
 DEFAULT_NODE = "127.0.0.1:7946"
 
@@ -88,20 +86,3 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def fail(message: str, code: int = 1) -> NoReturn:
     click.echo(f"mesh: {message}", err=True)
     sys.exit(code)
-
-
-def say(text: str) -> None:
-    """One line, seen at once also through a pipe."""
-    click.echo(text)
-    sys.stdout.flush()
-
-
-def as_json(value: Any) -> str:
-    """JSON of what a store holds; bytes as {"$bytes": base64}."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"$bytes": base64.b64encode(value).decode()}
-    raise TypeError(f"{type(value).__name__} is no value of the mesh")

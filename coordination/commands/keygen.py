@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from coordination.commands.common import fail, say
+from coordination.commands.common import fail
+from coordination.output import say
 
 __all__ = ["command"]
 

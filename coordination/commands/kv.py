@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordination.commands.common import as_json, client_options, fail, read_secret, run, say
+from coordination.commands.common import client_options, fail, read_secret, run
+from coordination.output import as_json, say
 
 if TYPE_CHECKING:
     from coordination.keys import Entry

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coordination.commands.common import as_json, client_options, read_secret, run
+from coordination.commands.common import client_options, read_secret, run
+from coordination.output import as_json
 
 if TYPE_CHECKING:
     from coordination.locks import Held

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from coordination.commands.common import as_json, client_options, read_secret, run, say
+from coordination.commands.common import client_options, read_secret, run
+from coordination.output import as_json, say
 
 __all__ = ["command"]
 

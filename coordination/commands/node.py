@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordination.commands.common import DEFAULT_NODE, as_json, fail, read_secret, run, say, secret_option
+from coordination.commands.common import DEFAULT_NODE, fail, read_secret, run, secret_option
+from coordination.output import as_json, say
 
 if TYPE_CHECKING:
     from coordination.peer import Peer

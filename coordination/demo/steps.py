@@ -19,8 +19,8 @@ import click
 import trio
 
 from coordination import Client, MeshError, connect
-from coordination.commands.common import as_json, say
 from coordination.demo.programs import DemoFailed, Program, Programs, free_addresses
+from coordination.output import as_json, say
 
 __all__ = ["perform"]
 
