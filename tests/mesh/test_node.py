@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mesh.contacts
+from mesh.courier import IDLE
 from mesh.directives import (
     Act,
     Arm,
@@ -225,14 +226,21 @@ def test_one_stream_carries_all_large_messages_in_order_and_is_closed_when_idle(
     assert b.toy.numbers()[-1] == 21 and len(net.conversations) == 2
 
 
-def test_streams_of_others_do_not_keep_an_idle_one_open() -> None:
+def test_each_stream_is_idle_by_its_own_use() -> None:
+    """Neither do the streams to others keep one open, nor does their age close a young one."""
     net = Net()
-    a, _, c = met(net, "a", "b", "c")
-    a.send("b", Note(1, bytes(10_000)))
-    for _ in range(8):
-        net.run(10 * SECOND)
-        a.command(Dial(c.address, "again"))
-    assert [down.tag for down in downs(a)] == [("courier", a.node._contacts.by_name["b"].session)]
+    a, *others = met(net, *"abcdefgh")
+    opened: dict[str, int] = {}
+    for process in others:
+        a.send(process.name, Note(1, bytes(10_000)))
+        opened[process.name] = net.now
+        net.run(9 * SECOND)
+        for down in downs(a):
+            (name,) = [other.name for other in others if other.address == down.address]
+            assert IDLE <= net.now - opened.pop(name, net.now - IDLE) <= 2 * IDLE + 9 * SECOND
+        a.toy.events.clear()
+    assert 1 < len(opened) < len(others)
+    assert len(a.lines) == len(opened)
 
 
 def test_a_stream_that_reaches_another_process_delivers_nothing() -> None:
@@ -325,9 +333,10 @@ def test_a_dialled_stream_carries_messages_both_ways() -> None:
     b.command(Write(ups(b)[0].channel, Note(2, b"back")))
     assert (b.toy.numbers(), a.toy.numbers()) == ([1], [2])
     assert b.toy.heard[0][1].session == a.boot.session and b.toy.heard[0][1].channel == ups(b)[0].channel
-    a.command(Close(up.channel))
-    a.command(Close(up.channel))
-    assert len(downs(a)) == len(downs(b)) == 1
+    a.node.command(a.toy, (Close(up.channel), Close(up.channel)), net.instant())
+    outputs = a.node.take()
+    assert [output for output in outputs if isinstance(output, StreamClose)] == [StreamClose(up.channel)]
+    assert len(downs(a)) == 1
     a.command(Write(up.channel, Note(3, b"late")))
     assert a.node.stats()["node.unwritable"] == 1
 
