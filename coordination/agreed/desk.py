@@ -123,7 +123,6 @@ class Desk:
         "cancels",
         "change",
         "checks",
-        "clock",
         "collect",
         "counter",
         "dead",
@@ -134,6 +133,7 @@ class Desk:
         "heard",
         "highest",
         "key",
+        "known_until",
         "live_until",
         "losses",
         "made",
@@ -143,6 +143,7 @@ class Desk:
         "ready",
         "rests",
         "round",
+        "skew",
         "used",
         "waits",
     )
@@ -180,10 +181,13 @@ class Desk:
         """Ends known of late, so that an acceptor that missed one can be told."""
         self.behind = False
         self.highest = 0
-        self.clock = 0
+        self.skew = 0
+        """By how much the q-th largest clock of the last prepare's replies was ahead of the own one."""
         self.live_until = 0
         self.read_at = 0
         """When the register was last known."""
+        self.known_until = 0
+        """Until when a live register need not be read again for those that only wait, though no ballot is ready."""
         self.as_of = 0
         """The start of the round that showed it: what was asked later may have been preceded by changes that it missed."""
         self.made: GrantMade | None = None
@@ -200,7 +204,6 @@ class Desk:
         self.ballot = reading.ballot
         self.behind = reading.behind
         self.highest = max(self.highest, reading.highest)
-        self.clock = reading.clock
         self.waits = reading.live
         self.binding.update(reading.binding)
         self.remember_ended([lease for lease in reading.ended if lease not in self.ends])
@@ -217,6 +220,12 @@ class Desk:
             self.ended[lease] = None
         while len(self.ended) > ENDED_REMEMBERED:
             del self.ended[next(iter(self.ended))]
+
+    def only_waited_for(self) -> bool:
+        """Whether nothing is asked but to be told when it frees."""
+        if self.ends or self.cancels or self.checks or self.mend or self.queue.impatient():
+            return False
+        return all(self.queue.get(holding.lease.asker) is None for holding in self.base.holdings)
 
     def unread(self) -> bool:
         """Whether an end was asked for that the known register does not show, and that it is too old to deny."""

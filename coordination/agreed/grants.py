@@ -1,6 +1,8 @@
 """Grants: the token, the term and the serial that a lease is granted with.
 
-- A token is max(highest + 1, clock), the clock being the q-th largest of the promises', or the own one at `ready`.
+- A token is max(highest + 1, clock), the clock being the q-th largest of the last prepare's replies, carried on by the
+  own one. (With the own one alone, an owner whose clock is an hour ahead has its own acceptor take such a token, and must
+  exceed it from then on, which nobody else accepts.)
 - A grant to a ticket that was told to wait is a hand-over with a short first term. (A dead waiter costs 2 s, not a
   ttl.)
 - A retry of a request whose identity stands is a new accept with the new serial and the same token, while that token
@@ -37,10 +39,7 @@ class Grants:
     def first(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
         """Grant a free register to a ticket, under a new token."""
         name, boot, request = ticket.asker
-        clock = self._clock.read(now)
-        if desk.clock:
-            clock = desk.clock + ((now.mono - desk.read_at) // MS << STAMP_SHIFT)
-        lease = LeaseId(max(desk.highest + 1, clock), name, boot, request)
+        lease = LeaseId(max(desk.highest + 1, self._clock.read(now) + desk.skew), name, boot, request)
         term = ticket.ttl
         if ticket.told:
             term = min(term, max(FIRST_TERM, FIRST_TERM_TRIPS * self._proposer.trip))
@@ -52,7 +51,7 @@ class Grants:
         """Whether the acceptors would still take this token as one that is being granted."""
         # An acceptor's clock may be max_drift ahead of the own one: its window is M/4.
         slack = roster.abstention // 4 - roster.max_drift
-        oldest = self._clock.read(now) - (max(0, slack) // MS << STAMP_SHIFT)
+        oldest = self._clock.read(now) + desk.skew - (max(0, slack) // MS << STAMP_SHIFT)
         return lease.token >= max(desk.highest, oldest)
 
     def again(

@@ -11,7 +11,8 @@ key one round is under way at a time (`_pump`), and what to do next follows from
   - Ended by its own holder: an accept at `ready` may drop it, and grant the next waiter in the same round.
   - Ended by time: only after a fresh prepare in which no reply of the quorum calls it live.
   - A live register is completed if an acceptor is behind, and else left alone; it is read again after min(what
-    remains, 1 s), for as long as someone waits. Conflicting live identities are never merged.
+    remains, 1 s), for as long as someone waits, no sooner. (An acceptor that keeps to another lease stays behind, and
+    the owner completes in a loop.) Conflicting live identities are never merged.
   - "Released" and "occupied" are answered from what a round showed that began after the question, or from a change that
     the answer is about. (An owner that was overtaken denies a lease that it has never seen, and its holder stops
     repeating the release.)
@@ -84,6 +85,7 @@ class Owner:
         self._identity = identity
         self._view = view
         self._source = roster
+        self._clock = clock
         self._acceptor = acceptor
         self._roster: RosterValue | None = None
         self._agenda: Agenda[str] = Agenda("desk")
@@ -177,7 +179,9 @@ class Owner:
             self._counts["bad_ttl"] += 1
             return
         asker = (ask.name, ask.boot, ask.request)
-        if not ask.age and not desk.wanted() and (busy := self._at_work(desk, now)):
+        made = desk.made
+        own = made is not None and made.holding.lease.asker == asker
+        if not ask.age and not own and not desk.wanted() and (busy := self._at_work(desk, now)):
             out.append(Send(busy, replace(ask, age=1)))
             self._counts["passed_on"] += 1
             return
@@ -255,6 +259,7 @@ class Owner:
         if desk is None or not len(desk.queue) or desk.round is not None:
             return
         desk.ready = None
+        desk.known_until = 0
         self._pump(desk, now, out)
 
     def _on_answer(self, answer: Answer, now: Instant, out: list[Directive]) -> None:
@@ -294,6 +299,7 @@ class Owner:
         message = round_.message
         if reading is not None:
             desk.learn(reading, round_.started, now.mono)
+            desk.skew = reading.clock - self._clock.read(now)
             desk.ready = message.ballot
             return True
         assert isinstance(message, Accept)
@@ -308,6 +314,8 @@ class Owner:
         desk.behind = False
         desk.waits = dict(zip((holding.lease for holding in message.value.holdings), message.waits, strict=True))
         desk.live_until = now.mono + max(message.waits, default=0)
+        # An acceptor that refuses this value will refuse it again: completing it for that one has to end somewhere.
+        desk.known_until = 0 if desk.ready is not None else min(desk.live_until, now.mono + READ_EVERY)
         desk.read_at = now.mono
         desk.as_of = round_.started
         self._replies.accepted(desk, change, out)
@@ -361,6 +369,9 @@ class Owner:
             return False
         epoch = self._roster.epoch
         if desk.ready is None:
+            if mono < desk.known_until and desk.only_waited_for():
+                self._agenda.sooner(desk.key, desk.known_until, out)
+                return False
             self._proposer.prepare(desk, epoch, now, out)
             return True
         base = desk.base

@@ -88,7 +88,6 @@ class Proposer:
             for index, holding in enumerate(value.holdings)
         ]
         ballot, desk.ready = desk.ready, None
-        desk.clock = 0
         desk.change = change
         desk.mend = False
         message = Accept(desk.key, ballot, desk.boots, desk.rests, value, tuple(waits), granting, change.ends)

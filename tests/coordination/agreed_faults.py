@@ -71,8 +71,7 @@ class ClockToken(Grants):
 
     def first(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
         desk.highest = 0
-        desk.clock = now.wall << 16
-        desk.read_at = now.mono
+        desk.skew = (now.wall << 16) - self._clock.read(now)
         super().first(desk, ticket, change, now, out)
 
 

@@ -18,8 +18,8 @@ from coordination.agreed.messages import (
     RenewItem,
 )
 from coordination.agreed.placement import Placement
-from coordination.agreed.round import Round
 from coordination.agreed.roster import RosterValue, found
+from coordination.agreed.round import Round
 from coordination.agreed.tickets import Queue, Ticket
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from crdt.clock import HybridClock, Instant

@@ -7,7 +7,7 @@ from coordination.agreed.holder import Holder
 from coordination.agreed.values import lease_text, parse_lease
 from mesh.directives import Event
 from tests.coordination.agreed_faults import KeepsGhosts
-from tests.coordination.agreed_world import MS, Changes, S, Worker, World
+from tests.coordination.agreed_world import MS, Changes, S, World
 
 
 def ready(seed: int = 1, **options: object) -> World:

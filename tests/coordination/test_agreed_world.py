@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.coordination.agreed_faults import FAULTS
 from tests.coordination.agreed_campaign import hunt, stress
+from tests.coordination.agreed_faults import FAULTS
 
 SEEDS = 60
 SEEDS_FOR_FAULTS = 50

@@ -1,0 +1,327 @@
+"""Interleavings that were suspected to break a rule, one by one. See `docs/agreed.md` for those that did."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordination.agreed import events
+from coordination.agreed.desk import Desk
+from coordination.agreed.messages import Accept, Acquire, Drop, Mend, Prepare, Release
+from coordination.agreed.placement import Group, Placement
+from coordination.agreed.register import Kept
+from coordination.agreed.replies import Replies
+from coordination.agreed.values import LeaseId
+from mesh.directives import Event, Message, Source
+from tests.coordination.agreed_faults import DeniesUnread
+from tests.coordination.agreed_world import MS, Changes, S, Worker, World
+
+KEY = "lock/x"
+
+
+def ready(clients: int = 0, thin: int = 0, voters: int = 3, latency: tuple[int, int] = (MS, MS), faults: Changes = ()) -> World:
+    world = World(3, voters=voters, clients=clients, thin=thin, latency=latency, faults=faults)
+    assert world.run_until(world.founded, 20 * S)
+    world.run(S)
+    return world
+
+
+def group(world: World) -> Group:
+    parts = world.nodes["n0"].parts
+    assert parts is not None and parts.birth.roster is not None
+    return Placement(parts.birth.roster).group(KEY)
+
+
+def of(world: World, kind: type[Event]) -> list[tuple[int, Event]]:
+    return [(when, event) for when, _, event in world.log if isinstance(event, kind)]
+
+
+def held(world: World, name: str, *, ttl: int = 3 * S, kind: str = "lock", renew: bool = True, within: int = S) -> Worker:
+    worker = world.acquire(name, KEY, ttl=ttl, kind=kind, renew=renew)
+    assert world.run_until(lambda: worker.state == "held", within), worker
+    return worker
+
+
+def live_at(world: World, worker: Worker) -> list[str]:
+    """The voters for which the lease of this worker still counts as live."""
+    names = []
+    for name in group(world):
+        node = world.nodes[name]
+        register = node.parts.acceptor.register(KEY) if node.parts is not None else None
+        for lease in register.leases if register is not None else ():
+            if lease.asker[0] == worker.node and lease.token == worker.token:
+                assert register is not None
+                if register.is_live(lease, world.instant(node).mono):
+                    names.append(name)
+    return names
+
+
+# --- paused processes (a) -------------------------------------------------------------------------------------------
+
+
+def test_an_owner_that_stood_still_for_half_a_minute_wakes_up_harmless() -> None:
+    world = ready(clients=1)
+    owner = group(world)[0]
+    other = group(world)[1]
+    held(world, "n3", renew=False)
+    world.acquire(other, KEY, ttl=3 * S)
+    world.run(20 * MS)
+    world.pause(owner, 30 * S)
+    world.run(29 * S)
+    assert world.grants >= 2, "the next in rank went on"
+    for worker in world.all_workers():
+        world.command(worker, "release")
+    world.run(2 * S)
+    begun = world.now
+    held(world, "n3")
+    assert world.now - begun < S
+
+
+def test_a_holder_that_stood_still_believes_nothing_that_comes_late() -> None:
+    for suspend in (False, True):
+        world = ready(clients=1)
+        holder = held(world, "n3", ttl=2 * S)
+        world.command(holder, "renew")
+        world.pause("n3", 30 * S, suspend=suspend)
+        world.run(3 * S)
+        held(world, "n0", ttl=2 * S)
+        world.run_until(lambda world=world: world.running(world.nodes["n3"]), 40 * S)  # type: ignore[misc]
+        assert not world.valid(holder)
+        world.run(S)
+        assert holder.state == "ended" and of(world, events.Ended)
+
+
+def test_time_in_which_the_asker_itself_stood_still_is_nobody_s_silence() -> None:
+    world = ready()
+    alone = group(world)[2]
+    world.isolate(alone)
+    worker = world.acquire(alone, KEY)
+    asked = world.now
+    world.run(S)
+    world.pause(alone, 5 * S)
+    assert world.run_until(lambda: worker.state == "unavailable", 10 * S)
+    assert 7 * S - 300 * MS <= world.now - asked <= 7 * S + 500 * MS
+
+
+# --- thin clients (b) -----------------------------------------------------------------------------------------------
+
+
+def test_a_thin_client_s_holder_knows_no_boots_and_learns_them_from_answers() -> None:
+    world = ready(thin=1)
+    thin = next(name for name in world.nodes if "@" in name)
+    worker = held(world, thin, ttl=2 * S)
+    world.run(3 * S)
+    restarted = next(name for name in group(world) if name != world.nodes[thin].sponsor)
+    world.crash(restarted)
+    world.run(50 * MS)
+    world.start(restarted)
+    world.run(20 * S)
+    assert world.valid(worker), "renewed all the time, by the others and then by the new process, too"
+    node = world.nodes[restarted]
+    holder = world.nodes[thin].holder
+    assert holder is not None and holder._boots.of(restarted) == node.boot
+    waiter = world.acquire(restarted, KEY)
+    world.run(50 * MS)
+    world.command(worker, "release")
+    assert world.run_until(lambda: waiter.state == "held", S)
+
+
+# --- two owners (c) -------------------------------------------------------------------------------------------------
+
+
+def overtaken(faults: Changes = ()) -> tuple[World, Worker]:
+    """The first-ranked has the register at `ready`, free; the second, asked behind its back, has granted it meanwhile."""
+    world = ready(clients=1, faults=faults)
+    first = group(world)[0]
+    old = held(world, "n3")
+    world.command(old, "release")
+    world.run(S)
+    world.lies["n3"] = {first}
+    worker = held(world, "n3", ttl=3 * S)
+    world.lies.clear()
+    return world, worker
+
+
+def released_by_the_first(faults: Changes = ()) -> list[str]:
+    """Where the lease lives on, once its holder has been told that its release is confirmed."""
+    world, worker = overtaken(faults)
+    second = group(world)[1]
+
+    def lose(at: int, a: str, b: str, message: Message) -> bool:
+        return isinstance(message, Drop) or (isinstance(message, Release) and b == second)
+
+    world.lose = lose
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", 2 * S)
+    return live_at(world, worker)
+
+
+def test_an_owner_that_was_overtaken_confirms_no_release_of_a_lease_that_it_has_never_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert released_by_the_first() == []
+    monkeypatch.setattr(Desk, "unread", lambda desk: False)
+    assert released_by_the_first(((Replies, DeniesUnread),)) != [], "the fault is seen"
+
+
+def test_busy_is_said_from_what_was_true_after_the_question() -> None:
+    world = ready(clients=2)
+    node = world.nodes[group(world)[0]]
+    held(world, "n3")
+    assert node.parts is not None
+    owner = node.parts.owner
+    source = Source(b"", "", None, None, None)
+    prepares: list[int] = []
+
+    def note(at: int, a: str, b: str, message: Message) -> bool:
+        if isinstance(message, Prepare) and a == node.name:
+            prepares.append(message.ballot.counter)
+        return False
+
+    world.lose = note
+    world.perform(node, owner, owner.on_message(Mend(KEY), source, world.instant(node)))
+    world.run(MS // 2)
+    far = world.nodes["n4"]
+    assert far.holder is not None
+    tried = world.acquire("n4", KEY, wait=False)
+    ask = Acquire(KEY, "n4", far.boot, tried.request, 1, False, False, S, 0, ())
+    world.perform(node, owner, owner.on_message(ask, source, world.instant(node)))
+    assert world.run_until(lambda: tried.state == "busy", S)
+    assert len(set(prepares)) == 2, "the read that was under way had begun before the question"
+
+
+def test_a_grant_that_only_the_owner_accepted_does_not_close_the_lock_for_a_term() -> None:
+    world = ready(clients=2)
+    first = group(world)[0]
+
+    def lose(at: int, a: str, b: str, message: Message) -> bool:
+        return first in (a, b) and isinstance(message, Accept)
+
+    world.lose = lose
+    gone = world.acquire("n3", KEY, ttl=3 * S)
+    world.run(20 * MS)
+    world.crash("n3")
+    for name in world.nodes:
+        world.cut(first, name)
+    world.lies["n4"] = {first}
+    granted = held(world, "n4", ttl=3 * S)
+    world.command(granted, "release")
+    assert world.run_until(lambda: granted.state == "released", S)
+    world.run(800 * MS)
+    world.heal()
+    world.lose = None
+    parts = world.nodes[first].parts
+    assert parts is not None
+    register = parts.acceptor.register(KEY)
+    assert register is not None and register.until() > world.instant(world.nodes[first]).mono, "the lost one lives there"
+    begun = world.now
+    held(world, "n4", ttl=3 * S)
+    assert world.now - begun < 500 * MS, "a majority does not know of it"
+    assert gone.state == "asking"
+
+
+def test_an_acceptor_that_keeps_to_another_lease_is_not_told_of_the_value_in_a_loop() -> None:
+    world = ready(clients=2)
+    first, *others = group(world)
+    world.isolate(first)
+    world.run(2 * S)
+    world.lies["n3"] = {first}
+    held(world, "n3", ttl=3 * S)
+    parts = world.nodes[first].parts
+    assert parts is not None
+    now = world.instant(world.nodes[first])
+    register = parts.acceptor._touch(KEY, now, [])
+    assert register is not None
+    register.leases[LeaseId(1, "n4", world.nodes["n4"].boot, 99)] = Kept(1, now.mono + 5 * S, False)
+    world.heal()
+    world.acquire("n4", KEY, ttl=3 * S)
+    before = world.sent
+    world.run(2 * S)
+    assert world.sent - before < 300 and others
+
+
+def test_an_owner_at_work_is_passed_a_question_that_came_to_two() -> None:
+    """At 100 ms a way an answer takes longer than 250 ms, so every question goes to two nodes."""
+    world = ready(clients=1, latency=(100 * MS, 100 * MS))
+    for _ in range(5):
+        worker = held(world, "n3", within=2 * S)
+        world.command(worker, "release")
+        assert world.run_until(lambda worker=worker: worker.state == "released", 2 * S)  # type: ignore[misc]
+    assert sum(node.parts.owner.stats().get("passed_on", 0) for node in world.nodes.values() if node.parts is not None) >= 3
+    refused = [node.parts.acceptor.stats() for node in world.nodes.values() if node.parts is not None]
+    assert sum(count for each in refused for name, count in each.items() if name.startswith("refused")) <= 2
+
+
+def test_an_owner_whose_clock_is_an_hour_ahead_grants_with_tokens_of_the_majority() -> None:
+    world = ready(clients=1)
+    first = group(world)[0]
+    world.crash(first)
+    world.run(S)
+    node = world.nodes[first]
+    world.start(first)
+    node.wall += 3_600_000
+    node.clock.read(world.instant(node))
+    world.run(5 * S)
+    begun = world.now
+    for _ in range(20):
+        worker = held(world, "n3", within=2 * S)
+        world.command(worker, "release")
+        assert world.run_until(lambda worker=worker: worker.state == "released", 2 * S)  # type: ignore[misc]
+    assert world.now - begun < 2 * S
+
+
+# --- leases that bind something (f) ---------------------------------------------------------------------------------
+
+
+def test_a_bound_lock_is_answered_once_a_majority_knows_that_it_binds() -> None:
+    world = ready(clients=1)
+    worker = held(world, "n3", renew=False)
+    node = world.nodes["n3"]
+    assert node.holder is not None
+    world.command(worker, "bind")
+    assert world.run_until(lambda: bool(of(world, events.Renewed)), S)
+    knowing = 0
+    for name in group(world):
+        parts = world.nodes[name].parts
+        register = parts.acceptor.register(KEY) if parts is not None else None
+        assert register is not None
+        knowing += any(kept.binds for kept in register.leases.values())
+    assert knowing >= 2
+    assert node.holder.bind(worker.request, world.instant(node)) == [], "they know it: nothing is to be waited for"
+
+
+def test_the_end_of_a_lease_is_told_also_after_every_voter_has_lost_its_memory() -> None:
+    world = ready(clients=1)
+    held(world, "n3", kind="lease")
+    assert world.visible
+    for name in ("n0", "n1", "n2", "n3"):
+        world.crash(name)
+    world.run(100 * MS)
+    for name in ("n0", "n1", "n2", "n3"):
+        world.start(name)
+    world.run(5 * S)
+    assert world.visible, "no register knows of it"
+    world.recheck()
+    world.run(S)
+    assert not world.visible
+
+
+def test_a_recheck_of_a_lease_that_is_held_costs_nothing_and_ends_nothing() -> None:
+    world = ready(clients=1)
+    worker = held(world, "n3", kind="lease")
+    world.run(300 * MS)
+    before = world.sent
+    world.recheck()
+    assert world.sent == before
+    world.run(S)
+    assert world.valid(worker) and world.visible
+
+
+# --- what is told ---------------------------------------------------------------------------------------------------
+
+
+def test_a_ttl_above_the_mesh_s_longest_is_refused_at_once_and_says_so() -> None:
+    world = ready()
+    worker = world.acquire("n0", KEY, ttl=4 * S)
+    assert worker.state == "unavailable"
+    told = of(world, events.Unavailable)[-1][1]
+    assert isinstance(told, events.Unavailable) and "3 s" in told.reason and told.missing == ()

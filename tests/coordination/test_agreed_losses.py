@@ -1,0 +1,135 @@
+"""L13: a hand-over, a release, a cancel, a wake-up that loses any one message costs at most 2 s. Every message, one by one.
+
+The same situation is run once to count its messages, and then once for each of them, lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coordination.agreed import events
+from coordination.agreed.holder import Holder
+from coordination.agreed.leavings import Leavings
+from tests.coordination.agreed_faults import ReleasesOnce
+from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
+
+KEY = "lock/x"
+COST = 2 * S + 300 * MS
+
+
+def ready(clients: int = 1, thin: int = 1, faults: Changes = ()) -> World:
+    world = World(3, clients=clients, thin=thin, latency=(MS, 2 * MS), faults=faults)
+    assert world.run_until(world.founded, 20 * S)
+    world.run(S)
+    return world
+
+
+def until(world: World, condition: Callable[[], bool], what: str) -> None:
+    if not world.run_until(condition, COST):
+        raise Violation(f"L13: {what} takes longer than {COST / S} s")
+
+
+def held(world: World, name: str, *, ttl: int = 3 * S, kind: str = "lock") -> Worker:
+    worker = world.acquire(name, KEY, ttl=ttl, kind=kind)
+    until(world, lambda: worker.state == "held", f"{name} acquiring")
+    return worker
+
+
+def hand_over(world: World, first: str, second: str) -> None:
+    """Held by one, wanted by another, released; then the same again from the other side."""
+    holder = held(world, first)
+    waiter = world.acquire(second, KEY, ttl=3 * S)
+    world.run(50 * MS)
+    world.command(holder, "release")
+    until(world, lambda: waiter.state == "held", "the hand-over")
+    world.command(waiter, "release")
+    until(world, lambda: waiter.state == "released", "the release")
+    held(world, first)
+
+
+def cancelled(world: World, first: str, second: str) -> None:
+    """Of two waiters the earlier one gives up just before its turn."""
+    holder = held(world, first)
+    gone = world.acquire(second, KEY, ttl=3 * S)
+    world.run(20 * MS)
+    last = world.acquire(first, KEY, ttl=3 * S)
+    world.run(20 * MS)
+    world.command(holder, "release")
+    world.command(gone, "cancel")
+    until(world, lambda: last.state == "held", "the wake-up of the second waiter")
+
+
+def binding(world: World, first: str, second: str) -> None:
+    """A lease that binds something is released, and asked for again at once."""
+    lease = held(world, first, kind="lease").lease
+    world.command(next(iter(world.nodes[first].workers.values())), "release")
+    again = world.acquire(first, KEY, ttl=3 * S)
+    until(world, lambda: again.state == "held", "the lock after a lease")
+    told = lambda: any(isinstance(e, events.LeaseOver) and e.lease_id == lease for _, _, e in world.log)  # noqa: E731
+    until(world, told, "the end of the lease")
+
+
+Story = Callable[[World, str, str], None]
+
+
+def lose_each(story: Story, first: str, second: str, faults: Changes = ()) -> int:
+    """How many messages the story has; each of them was lost once."""
+    world = ready(faults=faults)
+    begun = world.sent
+    story(world, first, second)
+    count = world.sent - begun
+    for number in range(begun + 1, begun + count + 1):
+        world = ready(faults=faults)
+        lost: list[str] = []
+
+        def lose(at: int, a: str, b: str, message: object, number: int = number, lost: list[str] = lost) -> bool:
+            if at == number:
+                lost.append(f"{a} to {b}: {message}")
+            return at == number
+
+        world.lose = lose
+        try:
+            story(world, first, second)
+        except Violation as violation:
+            raise Violation(f"{violation}, having lost message {number - begun} of {count}, {lost}") from None
+    return count
+
+
+def test_any_one_message_of_a_hand_over_may_be_lost() -> None:
+    thin = next(name for name in ready().nodes if "@" in name)
+    for first, second in (("n0", "n1"), ("n1", "n2"), ("n2", "n3"), ("n3", thin), (thin, "n0")):
+        assert lose_each(hand_over, first, second) > 20
+
+
+def test_any_one_message_of_a_cancel_may_be_lost() -> None:
+    for first, second in (("n0", "n1"), ("n3", "n2"), ("n2", "n0")):
+        assert lose_each(cancelled, first, second) > 15
+
+
+def test_any_one_message_of_a_binding_release_may_be_lost_and_its_end_is_told() -> None:
+    for first in ("n0", "n1", "n2", "n3"):
+        assert lose_each(binding, first, "n0") > 8
+
+
+def test_a_release_that_is_not_repeated_is_noticed() -> None:
+    """The tests above can fail."""
+    for name in ("n0", "n1", "n2"):
+        try:
+            lose_each(hand_over, name, "n3", ((Leavings, ReleasesOnce),))
+        except Violation:
+            return
+    raise AssertionError("nobody noticed")
+
+
+class NeverSaysAgain(Holder):
+    """Asks once, and waits to be called."""
+
+    def _ask_again(self, record: object, *rest: object) -> None:
+        return
+
+
+def test_a_waiter_that_asks_only_once_is_noticed() -> None:
+    try:
+        lose_each(hand_over, "n0", "n1", ((Holder, NeverSaysAgain),))
+    except Violation:
+        return
+    raise AssertionError("nobody noticed")
