@@ -3,8 +3,8 @@
 The node decides nothing of the protocol. It
   - opens what comes in and hands each message to the part that handles its type;
   - performs directives in order: names timers, delivers events, resolves a member's name to its address and session;
-  - packs what one step sends to one member into as few datagrams as possible, lets parts fill the rest of each with
-    gossip, seals them, and moves to a stream what no datagram holds (`mesh.courier`).
+  - packs what one step sends to one member into as few datagrams as possible (`mesh.packing`), seals them, and moves to a
+    stream what no datagram holds (`mesh.courier`).
 
 One input is one step: `_settle` runs until nothing is left to deliver, then what was sent leaves, then the driver takes the
 outputs. A part is never re-entered: what it sends to the own name, and each event, waits in a queue behind the current call.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from crdt.clock import Instant
 from mesh.channel import MAX_FRAME
@@ -50,6 +50,7 @@ from mesh.directives import (
 from mesh.hello import COOKIE_BYTES, Greeter
 from mesh.keyring import Keyring
 from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
+from mesh.packing import Gossip, Packer
 from mesh.relay import Relayed
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
 from mesh.streams import HANDSHAKE, Streams
@@ -76,13 +77,6 @@ class Identity(Protocol):
     name: str
     boot: Boot
     address: Address
-
-
-@runtime_checkable
-class Gossip(Protocol):
-    """A part that has news for whatever room a datagram leaves."""
-
-    def piggyback(self, to: str, budget: int) -> Sequence[bytes]: ...
 
 
 class Node:
@@ -114,7 +108,8 @@ class Node:
         self._streams = Streams(keyring, self._session, entropy)
         self._courier = Courier()
         self._timers = Timers()
-        self._budget = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
+        gossips = [part for part in parts if isinstance(part, Gossip)]
+        self._packer = Packer(datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD, gossips)
         self._contacts = Contacts(self._seal)
         self._greets: dict[Address, None] = {}
         self._index = {id(part): index for index, part in enumerate(self.parts)}
@@ -125,14 +120,8 @@ class Node:
                     raise ValueError(f"{message.__name__} is handled by two parts: {part.name} and another")
                 self._handlers[message] = (index, part)
         self._listeners: dict[type[Event], list[tuple[int, Part]]] = {}
-        gossips = [part for part in self.parts if isinstance(part, Gossip)]
-        self._turns = [(part, 1) for part in (*gossips, *gossips[:1])]
-        self._turns[:1] = [(part, 2) for part in gossips[:1]]
-        """Who fills what room a datagram leaves: the first up to half of it, the others, then the first again."""
         self._now = Instant(0, 0, 0)
         self._queue: deque[tuple[int, Event] | Message] = deque()
-        self._outgoing: dict[bytes, tuple[Contact, list[bytes]]] = {}
-        """What this step sends, by receiver."""
         self._encoded: dict[int, tuple[Message, bytes]] = {}
         self._outputs: list[Output] = []
         self._counts: Counter[str] = Counter()
@@ -154,15 +143,9 @@ class Node:
             return
         if opened.known and opened.kind == Kind.PAIR:
             contact = self._contacts.by_session.get(opened.sender)
-            if contact is None:
-                source = Source(opened.sender, address, None, None, None)
-            else:
-                source = contact.source
-                if source.address != address:
-                    source = self._contacts.source(opened.sender, address, None)
-                if not contact.heard:
-                    contact.heard, contact.unproven = True, None
-            self._frame(opened.plaintext, source)
+            if contact is not None and not contact.heard:
+                contact.heard, contact.unproven = True, None
+            self._frame(opened.plaintext, self._contacts.source(opened.sender, address, None))
         else:
             self._introduction(opened, address, len(data))
         self._finish()
@@ -267,8 +250,9 @@ class Node:
     def _finish(self) -> None:
         if self._queue:
             self._settle()
-        if self._outgoing:
-            self._flush()
+        if self._packer:
+            for contact, batch in self._packer.take():
+                self._transmit(contact, batch)
         if self._encoded:
             self._encoded.clear()
 
@@ -382,14 +366,10 @@ class Node:
             self._send_astray(directive)
             return
         encoded = self._encode(message)
-        if directive.stream or len(encoded) > self._budget:
+        if directive.stream or not self._packer.fits(encoded):
             self._carry(contact, encoded)
-            return
-        outgoing = self._outgoing.get(contact.session)
-        if outgoing is None:
-            self._outgoing[contact.session] = (contact, [encoded])
         else:
-            outgoing[1].append(encoded)
+            self._packer.add(contact, encoded)
 
     def _send_astray(self, directive: Send) -> None:
         """To nobody that is known: to a thin client over its sponsor, `ID@SPONSOR`, or nowhere."""
@@ -399,28 +379,6 @@ class Node:
                 self._send(Send(sponsor, Relayed(client, encode(directive.message)), directive.stream))
                 return
         self._counts["unroutable"] += 1
-
-    def _flush(self) -> None:
-        """Pack what this step sends, and fill each receiver's last datagram with gossip."""
-        for contact, messages in self._outgoing.values():
-            batch: list[bytes] = []
-            room = self._budget
-            for encoded in messages:
-                if len(encoded) > room:
-                    self._transmit(contact, batch)
-                    batch, room = [], self._budget
-                batch.append(encoded)
-                room -= len(encoded)
-            self._gossip(contact.name, batch, room)
-            self._transmit(contact, batch)
-        self._outgoing.clear()
-
-    def _gossip(self, name: str, batch: list[bytes], room: int) -> None:
-        """Fill the room, each part in its turn."""
-        for part, divisor in self._turns:
-            for encoded in part.piggyback(name, room // divisor):
-                batch.append(encoded)
-                room -= len(encoded)
 
     def _transmit(self, contact: Contact, batch: Sequence[bytes]) -> None:
         plaintext = pack(batch, self.cut, COOKIE_BYTES)  # to one that has forgotten this process it must be worth a cookie
@@ -511,9 +469,8 @@ class Node:
                 if frame is None:
                     self._counts["refused_cookie"] += 1
                     return
-                if not opened.known:
-                    self._seal.know(opened.sender, opened.counter, fresh=True)
-                    self._contacts.greeted(opened.sender)
+                self._seal.know(opened.sender, opened.counter, fresh=True)
+                self._contacts.greeted(opened.sender)
                 self._frame(frame, self._contacts.source(opened.sender, address, None))
             case Kind.HELLO | Kind.PAIR:
                 self._counts["strangers"] += 1
@@ -536,8 +493,11 @@ class Node:
                 self._counts["refused_cookie"] += 1
                 return
             del self._greets[address]
-        frame = contact.unproven if contact is not None and contact.unproven is not None else pack((), self.cut)
-        to = address if contact is None else contact.address
+        frame, to = pack((), self.cut), address
+        if contact is not None:
+            to = contact.address
+            if contact.unproven is not None:
+                frame, contact.unproven = contact.unproven, None  # once: a second cookie must not deliver it twice
         self._outputs.append(Transmit(to, self._greeter.prove(opened.plaintext, opened.sender, frame)))
         if not opened.known:
             self._seal.know(opened.sender, opened.counter)

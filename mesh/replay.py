@@ -33,3 +33,11 @@ class ReplayWindow:
             return False
         self._seen |= bit
         return True
+
+    def close(self, counter: int) -> None:
+        """Count everything up to this one as taken."""
+        below = self.highest - counter
+        if below <= 0:
+            self.highest, self._seen = counter, _MASK
+        elif below < WIDTH:
+            self._seen |= _MASK << below & _MASK

@@ -112,8 +112,12 @@ class Seal:
     def know(self, session: bytes, taken: int = 0, *, fresh: bool = False) -> None:
         """Take this session's datagrams from now on: those above the counter `taken`, and above any that were taken before.
 
-        `fresh` says that the datagram of that counter was made now, and is no recording."""
-        if session in self._peers or session == self._session:
+        `fresh` says that the datagram of that counter was made now, and is no recording. If the session is known already,
+        what was sealed before it is taken no more: it may carry again what an older one carried."""
+        peer = self._peers.get(session)
+        if peer is not None and fresh:
+            peer.window.close(taken)
+        if peer is not None or session == self._session:
             return
         if self._dropped and not fresh and session not in self._forgotten:
             return

@@ -317,7 +317,7 @@ def test_nothing_encoded_is_kept_after_its_step() -> None:
     a, _ = met(net, "a", "b")
     for number in range(3):
         a.send("b", Note(number, bytes(10_000)), stream=True)
-    assert a.node._encoded == {} and a.node._outgoing == {}
+    assert a.node._encoded == {} and not a.node._packer
 
 
 # --- streams -------------------------------------------------------------------------------------------------------
@@ -392,6 +392,30 @@ def test_garbage_on_a_stream_closes_it_unanswered() -> None:
 
 
 # --- first contact (W5) --------------------------------------------------------------------------------------------
+
+
+def test_a_frame_that_travels_again_with_a_proof_is_delivered_once() -> None:
+    """Also if the receiver hears of the sender meanwhile, the cookie comes twice, and the first datagram is replayed."""
+    net = Net()
+    a, b = net.process("a"), net.process("b")
+    a.know(b)
+    net.hold = lambda datagram: True
+    a.send("b", Note(1, b"word"))
+    frame = net.datagrams[0]
+    cookies = []
+    for _ in range(2):
+        (cookie,) = b.feed(frame.data, a.address)
+        assert isinstance(cookie, Transmit)
+        cookies.append(cookie.data)
+        net.now += COOKIE_INTERVAL
+    b.know(a)
+    for cookie_data in cookies:
+        (proof,) = a.feed(cookie_data, b.address)
+        assert isinstance(proof, Transmit)
+        b.feed(proof.data, a.address)
+    assert b.toy.numbers() == [1]
+    assert b.feed(frame.data, a.address) == []
+    assert b.toy.numbers() == [1]
 
 
 @pytest.mark.parametrize("body", [0, 1, 5, 100, 1_000])

@@ -39,3 +39,18 @@ def test_it_stays_small() -> None:
     window = ReplayWindow()
     window.take((1 << 64) - 1)
     assert window._seen.bit_length() <= WIDTH
+
+
+@given(st.lists(COUNTERS, max_size=40), COUNTERS, st.lists(COUNTERS, max_size=40))
+def test_closing_refuses_everything_up_to_there_and_nothing_else(before: list[int], close: int, after: list[int]) -> None:
+    window, other = ReplayWindow(), ReplayWindow()
+    for counter in before:
+        assert window.take(counter) == other.take(counter)
+    highest = window.highest
+    window.close(close)
+    assert window.highest == max(highest, close)
+    taken = set(before)
+    for counter in after:
+        expected = counter > close and counter not in taken and counter > window.highest - WIDTH
+        assert window.take(counter) == expected
+        taken.add(counter)
