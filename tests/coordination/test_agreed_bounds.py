@@ -263,7 +263,7 @@ def test_a_founder_is_heard_among_any_number_of_clients() -> None:
 
 
 def test_an_acceptance_of_a_process_that_has_been_replaced_decides_nothing() -> None:
-    def decided(newer: int) -> bool:
+    def decided(newer: int, *, early: bool = False) -> bool:
         part = founder(seeds=3)
         for name in ("b", "c"):
             part.on_message(call(name), SOURCE, at(1))
@@ -275,14 +275,18 @@ def test_an_acceptance_of_a_process_that_has_been_replaced_decides_nothing() -> 
         asked = [each.message for each in sends if isinstance(each, Send) and isinstance(each.message, BirthPrepare)]
         number = asked[-1].ballot
         roster = found(("a", "b", "c"), PARAMETERS)
+        if early:
+            part.on_message(call("b", stamp=newer), SOURCE, at(6999))
+        sends.clear()
         for name in ("a", "b", "c"):
             boot = Boot(1, name.encode() * 16)
             sends += part.on_message(BirthPromise(number, name, boot, ZERO, None), SOURCE, at(7000))
-        assert any(isinstance(each, Send) and isinstance(each.message, BirthAccept) for each in sends)
+        assert early != any(isinstance(each, Send) and isinstance(each.message, BirthAccept) for each in sends)
         part.on_message(call("b", stamp=newer), SOURCE, at(7001))
         for name in ("a", "b", "c"):
             part.on_message(BirthAccepted(number, name, Boot(1, name.encode() * 16)), SOURCE, at(7002))
         return part.roster == roster
 
     assert decided(1)
+    assert not decided(2, early=True)
     assert not decided(2), "the new process of b knows nothing of it, and may accept another set"

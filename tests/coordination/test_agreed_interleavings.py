@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from coordination.agreed import events
+from coordination.agreed.ballot import Ballot
 from coordination.agreed.desk import Desk
-from coordination.agreed.messages import Accept, Acquire, Drop, Mend, Prepare, Release
+from coordination.agreed.messages import Accept, Acquire, Drop, Mend, Prepare, Release, Renew
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.register import Kept
 from coordination.agreed.replies import Replies
@@ -269,6 +270,35 @@ def test_an_owner_whose_clock_is_an_hour_ahead_grants_with_tokens_of_the_majorit
     assert world.now - begun < 2 * S
 
 
+def test_while_one_of_three_is_down_a_refusal_costs_no_second() -> None:
+    world = ready(clients=1)
+    first, _, third = group(world)
+    world.crash(first)
+    parts = world.nodes[third].parts
+    assert parts is not None
+    register = parts.acceptor._touch(KEY, world.instant(world.nodes[third]), [])
+    assert register is not None
+    register.promised = Ballot(1, 50, first, world.nodes[first].boot)
+    begun = world.now
+    held(world, "n3", within=2 * S)
+    assert world.now - begun < 700 * MS
+
+
+def test_an_acceptor_that_missed_an_end_is_told_of_it_in_the_next_round() -> None:
+    world = ready(clients=1)
+    worker = held(world, "n3")
+    _, second, third = group(world)
+    world.run(50 * MS)
+    world.lose = lambda at, a, b, message: isinstance(message, Accept) and b == third
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    assert live_at(world, worker) == [third]
+    world.lose = None
+    world.crash(second)
+    again = held(world, "n3", within=50 * MS)
+    assert third in live_at(world, again)
+
+
 # --- leases that bind something (f) ---------------------------------------------------------------------------------
 
 
@@ -287,6 +317,42 @@ def test_a_bound_lock_is_answered_once_a_majority_knows_that_it_binds() -> None:
         knowing += any(kept.binds for kept in register.leases.values())
     assert knowing >= 2
     assert node.holder.bind(worker.request, world.instant(node)) == [], "they know it: nothing is to be waited for"
+
+
+def test_a_lock_that_binds_later_is_not_ended_by_the_way() -> None:
+    """Only `Release` says that it binds: its owner may not know that yet."""
+    world = ready(clients=1)
+    worker = held(world, "n3", renew=False)
+    world.command(worker, "bind")
+    assert world.run_until(lambda: bool(of(world, events.Renewed)), S)
+    lost: list[int] = []
+
+    def lose(at: int, a: str, b: str, message: Message) -> bool:
+        if isinstance(message, Release) and not lost:
+            lost.append(at)
+            return True
+        return False
+
+    world.lose = lose
+    world.command(worker, "release")
+    held(world, "n3", within=2 * S)
+    world.run(S)
+    assert lost and not world.visible
+
+
+def test_a_renewal_that_was_under_way_does_not_tell_that_the_lock_binds() -> None:
+    world = ready(clients=1, latency=(20 * MS, 20 * MS))
+    worker = held(world, "n3")
+    world.command(worker, "renew")
+    world.run(MS)
+    world.lose = lambda at, a, b, message: isinstance(message, Renew) and message.items[0].binds
+    world.command(worker, "bind")
+    world.run(100 * MS)
+    assert of(world, events.Renewed) == []
+    node = world.nodes["n3"]
+    assert node.holder is not None and node.holder.bind(worker.request, world.instant(node)) != [], "still to be waited for"
+    world.lose = None
+    assert world.run_until(lambda: bool(of(world, events.Renewed)), S)
 
 
 def test_the_end_of_a_lease_is_told_also_after_every_voter_has_lost_its_memory() -> None:
