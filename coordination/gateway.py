@@ -6,7 +6,7 @@
     back. (A lease that ended with the stream would be believed by a client that still runs.)
   - A write that is asked for twice, under one sequence, is done once: the answers to the last `OUTSTANDING` writes are
     remembered, and an older one is answered "outcome unknown".
-  - Watches send what the client has granted; see `coordination.thin.following`.
+  - Watches send what the client has granted; see `coordination.sponsor.following`.
 
 Everything is bounded, and what is refused or dropped is counted."""
 
@@ -26,9 +26,9 @@ from coordination.agreed.roster import RosterValue
 from coordination.checks import check_key
 from coordination.errors import BadConfig, BadKey, MeshError, OutcomeUnknown
 from coordination.interest import Interest
-from coordination.thin.failures import told
-from coordination.thin.following import Following
-from coordination.thin.messages import (
+from coordination.sponsor.failures import told
+from coordination.sponsor.following import Following
+from coordination.sponsor.messages import (
     ASK_BYTES,
     OUTSTANDING,
     WINDOW,
@@ -45,7 +45,7 @@ from coordination.thin.messages import (
     Unwatch,
     Voters,
 )
-from coordination.thin.operations import Operations, check_arguments
+from coordination.sponsor.operations import Operations, check_arguments
 from crdt.clock import HybridClock, Instant, Stamp
 from crdt.store import Store
 from mesh.directives import (

@@ -1,1 +1,1 @@
-"""Thin clients: what a sponsor does for a program that is no member, and the words between the two."""
+"""Thin clients: programs that are no members, and reach the mesh through one stream to a node that sponsors them."""

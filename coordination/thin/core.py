@@ -15,9 +15,9 @@ from coordination.agreed.holder import Holder
 from coordination.agreed.ports import Identity
 from coordination.dispatch import Dispatch
 from coordination.errors import Disconnected, MeshError, OutcomeUnknown, Unreachable
-from coordination.thin.failures import revived
+from coordination.sponsor.failures import revived
+from coordination.sponsor.messages import OUTSTANDING, WRITES, Answer, Ask, Happened, Happening, Unasked
 from coordination.thin.line import Heard, Line, Parted, Welcomed
-from coordination.thin.messages import OUTSTANDING, WRITES, Answer, Ask, Happened, Happening, Unasked
 from crdt.clock import Instant
 from mesh.directives import Directives, Message
 from mesh.driver import Driver
@@ -154,7 +154,7 @@ class ThinCore:
             # Whoever waits for a grant is told. What is held runs on, by its own clock.
             reason = f"the stream to {self.sponsor} has ended ({event.reason})"
             for number, mailbox in self.dispatch.requests():
-                mailbox.put(Unavailable(number, (), reason))
+                mailbox.put(Unavailable(number, (self.sponsor,), reason))
 
     def _on_heard(self, event: Heard) -> None:
         match event.message:

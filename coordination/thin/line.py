@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from coordination.agreed.events import RosterDecided
 from coordination.agreed.holder import Holder
 from coordination.agreed.roster import RosterValue
-from coordination.thin.messages import (
+from coordination.sponsor.messages import (
     Answer,
     ClientHello,
     ClientRefused,

@@ -9,8 +9,8 @@ from contextlib import suppress
 import trio
 
 from coordination.errors import MeshError
+from coordination.sponsor.messages import Happening, Taken, Unwatch
 from coordination.thin.core import ThinCore
-from coordination.thin.messages import Happening, Taken, Unwatch
 from coordination.watch import EventKind, WatchEvent
 from mesh.values import decode_value
 

@@ -8,9 +8,9 @@ import pytest
 import coordination.gateway
 from coordination.agreed.events import Busy, Ended, Released
 from coordination.agreed.messages import Acquire, CancelDone, Mend, Prepare, Release
+from coordination.sponsor.messages import ASK_BYTES, OUTSTANDING, Ask, ClientHello, Forward
+from coordination.sponsor.operations import PAGE_ENTRIES
 from coordination.thin.line import Parted, Welcomed
-from coordination.thin.messages import ASK_BYTES, OUTSTANDING, Ask, ClientHello, Forward
-from coordination.thin.operations import PAGE_ENTRIES
 from mesh.directives import Boot, Message, Send, Source
 from mesh.relay import Relayed
 from mesh.values import decode_value, encode_value

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-import coordination.thin.following
+import coordination.sponsor.following
 from coordination.gateway import MAX_WATCHES
-from coordination.thin.following import BATCH_EVENTS, Following
-from coordination.thin.messages import WINDOW, Happening, Unwatch
+from coordination.sponsor.following import BATCH_EVENTS, Following
+from coordination.sponsor.messages import WINDOW, Happening, Unwatch
 from crdt.store import Store
 from mesh.values import encode_value
 from tests.coordination.thin_pair import Guest, Pair
@@ -139,7 +139,7 @@ def test_a_snapshot_of_one_key(key: str) -> None:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordination.thin.following, "BATCH_EVENTS", 16)
+    monkeypatch.setattr(coordination.sponsor.following, "BATCH_EVENTS", 16)
 
 
 @pytest.mark.usefixtures("small_batches")

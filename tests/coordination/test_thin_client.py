@@ -26,7 +26,7 @@ from coordination import (
     open_peer,
 )
 from coordination.demo.programs import free_addresses
-from coordination.thin.messages import OUTSTANDING, WINDOW
+from coordination.sponsor.messages import OUTSTANDING, WINDOW
 from mesh.values import encode_value
 from tests.coordination.meshes import SECRET, mesh_of, until
 

@@ -11,8 +11,8 @@ import cbor2
 
 from coordination.agreed.events import Granted
 from coordination.assembly import Assembly, Settings, build
+from coordination.sponsor.messages import Answer, Ask, Happened, Happening, Taken
 from coordination.thin.line import Heard, Line, Parted, Welcomed
-from coordination.thin.messages import Answer, Ask, Happened, Happening, Taken
 from crdt.clock import Instant
 from mesh.directives import Directives, Event, Message
 from mesh.keyring import Keyring

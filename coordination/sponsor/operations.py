@@ -12,7 +12,7 @@ from typing import Any
 from coordination.agreed.values import parse_lease
 from coordination.checks import check_amount, check_key, key_ttl_ms
 from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, Fenced, LeaseLost
-from coordination.thin.messages import WRITES
+from coordination.sponsor.messages import WRITES
 from crdt.cell import expiry_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant
 from crdt.store import Store, StoreFencedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from coordination.interest import Slot, note
-from coordination.thin.messages import WINDOW, Happening
+from coordination.sponsor.messages import WINDOW, Happening
 from crdt.cell import Cell
 from crdt.change import Change, ChangeKind
 from crdt.clock import Stamp

@@ -1,0 +1,1 @@
+"""What a node does for thin clients (see `coordination.gateway`), and the words between the two."""
