@@ -54,8 +54,8 @@ PROTOCOL = 1
 MAX_FRAME_BYTES = 4 << 20
 """The largest frame, on streams; above any value and its envelope."""
 
-MAX_DEPTH = 10
-"""Frame, messages, message and seven levels inside one."""
+MAX_DEPTH = 11
+"""Frame, messages, message, seven levels inside one, and the tag of a large integer, which counts as a level."""
 
 REASON_CHARACTERS = 200
 """Of what the decoder says."""

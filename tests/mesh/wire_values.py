@@ -6,18 +6,17 @@ Whatever an annotation allows is made, its bounds included. A field with functio
 from __future__ import annotations
 
 import types
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from zlib import crc32
 
 from hypothesis import strategies as st
 
-import coordination.agreed.messages
-import coordination.thin.messages
-import mesh.membership.messages
-import mesh.relay
-import mesh.replication.messages
+import coordination
+import mesh
 from crdt.cell import COUNTER, KEY, LEASE_END, Cell
 from mesh.directives import Message
 from mesh.schema import Bounds, Codec, Length
@@ -25,11 +24,19 @@ from mesh.wire import registered
 
 __all__ = ["bare", "full", "product_messages", "values"]
 
-MODULES = (coordination.agreed, coordination.thin, mesh.membership, mesh.relay, mesh.replication)
+
+def declare_all() -> None:
+    """Import every module of the product that declares a message, wherever it stands."""
+    for package in (mesh, coordination):
+        root = Path(package.__path__[0])
+        for file in sorted(root.rglob("*.py")):
+            if "\n@message(" in file.read_text():
+                import_module(".".join((package.__name__, *file.relative_to(root).with_suffix("").parts)))
 
 
 def product_messages() -> list[tuple[int, type[Message]]]:
     """Every message class of the product by number, without those of tests."""
+    declare_all()
     return [(number, cls) for number, cls in registered().items() if not cls.__module__.startswith("tests.")]
 
 
@@ -128,46 +135,53 @@ def _coded(inner: Any) -> tuple[st.SearchStrategy[Any], Any]:
 # --- fixed examples ------------------------------------------------------------------------------------------------
 
 
-def full(hint: Any, name: str = "") -> Any:
-    """The example in which everything optional is there; the numbers come from the fields' names."""
-    return _example(hint, name, True)
+def full(hint: Any, *, large: int = 0) -> Any:
+    """The example in which everything optional is there; the numbers come from the fields' names, unbounded ones are higher
+    by `large`."""
+    return _Example(True, large).of(hint, "")
 
 
-def bare(hint: Any, name: str = "") -> Any:
+def bare(hint: Any) -> Any:
     """The example in which everything is as little as allowed."""
-    return _example(hint, name, False)
+    return _Example(False, 0).of(hint, "")
 
 
-def _example(hint: Any, name: str, much: bool) -> Any:
-    number = crc32(name.encode())
-    if hint in _PLAIN:
-        return {int: number, bool: True, float: number / 8, str: name, bytes: name.encode()}[hint] if much else hint()
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _marked_example(arguments[0], arguments[1:], name, much)
-    if origin in (Union, types.UnionType):
-        return _example(arguments[0], name, True) if much or type(None) not in arguments else None
-    if origin is tuple:
-        if arguments[1:] == (Ellipsis,):
-            return tuple(_example(arguments[0], f"{name}.{index}", True) for index in range(2 * much))
-        return tuple(_example(each, f"{name}.{index}", much) for index, each in enumerate(arguments))
-    if issubclass(hint, IntEnum):
-        return list(hint)[-1 if much else 0]
-    return hint(**{each: _example(kind, f"{name}.{each}", much) for each, kind in hints_of(hint).items()})
+@dataclass(frozen=True)
+class _Example:
+    much: bool
+    large: int
 
+    def of(self, hint: Any, name: str) -> Any:
+        much, number = self.much, crc32(name.encode())
+        if hint in _PLAIN:
+            rich = {int: number + self.large, bool: True, float: number / 8, str: name, bytes: name.encode()}
+            return rich[hint] if much else hint()
+        origin, arguments = get_origin(hint), get_args(hint)
+        if origin is Annotated:
+            return self._marked(arguments[0], arguments[1:], name)
+        if origin in (Union, types.UnionType):
+            return None if not much and type(None) in arguments else self.of(arguments[0], name)
+        if origin is tuple:
+            if arguments[1:] == (Ellipsis,):
+                return self._many(arguments[0], 2 * much, name)
+            return tuple(self.of(each, f"{name}.{index}") for index, each in enumerate(arguments))
+        if issubclass(hint, IntEnum):
+            return list(hint)[-1 if much else 0]
+        return hint(**{each: self.of(kind, f"{name}.{each}") for each, kind in hints_of(hint).items()})
 
-def _marked_example(inner: Any, marks: tuple[Any, ...], name: str, much: bool) -> Any:
-    for mark in marks:
-        if isinstance(mark, Codec):
-            return _coded(inner)[1]
-        if isinstance(mark, Bounds):
-            return mark.low + crc32(name.encode()) % (mark.high - mark.low + 1) if much else mark.low
-        if isinstance(mark, Length):
-            size = min(mark.high, max(mark.low, 16 if much else 0))
-            if inner is bytes:
-                return (name.encode() * 16)[-size:].rjust(size, b".") if size else b""
-            if inner is str:
-                return (name * 16)[-size:].rjust(size, ".") if size else ""
-            size = min(mark.high, max(mark.low, 2 if much else 0))
-            return tuple(_example(get_args(inner)[0], f"{name}.{index}", True) for index in range(size))
-    return _example(inner, name, much)
+    def _many(self, hint: Any, size: int, name: str) -> tuple[Any, ...]:
+        return tuple(self.of(hint, f"{name}.{index}") for index in range(size))
+
+    def _marked(self, inner: Any, marks: tuple[Any, ...], name: str) -> Any:
+        for mark in marks:
+            if isinstance(mark, Codec):
+                return _coded(inner)[1]
+            if isinstance(mark, Bounds):
+                return mark.low + crc32(name.encode()) % (mark.high - mark.low + 1) if self.much else mark.low
+            if isinstance(mark, Length):
+                if inner not in (str, bytes):
+                    return self._many(get_args(inner)[0], min(mark.high, max(mark.low, 2 * self.much)), name)
+                size = min(mark.high, max(mark.low, 16 * self.much))
+                text = (name * 16)[len(name) * 16 - size :].rjust(size, ".")
+                return text if inner is str else text.encode()
+        return self.of(inner, name)
