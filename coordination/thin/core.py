@@ -16,7 +16,7 @@ from coordination.agreed.ports import Identity
 from coordination.dispatch import Dispatch
 from coordination.errors import Disconnected, MeshError, OutcomeUnknown, Unreachable
 from coordination.sponsor.failures import revived
-from coordination.sponsor.messages import OUTSTANDING, WRITES, Answer, Ask, Happened, Happening, Unasked
+from coordination.sponsor.messages import ASK_BYTES, OUTSTANDING, WRITES, Answer, Ask, Happened, Happening, Unasked
 from coordination.thin.line import Heard, Line, Parted, Welcomed
 from crdt.clock import Instant
 from mesh.directives import Directives, Message
@@ -179,6 +179,8 @@ class ThinCore:
         MeshError: as the sponsor says. Disconnected: the stream had ended before. OutcomeUnknown, Unreachable: it ended
         before the answer to a write, to a read.
         """
+        encoded = cbor2.dumps(arguments)
+        assert len(encoded) <= ASK_BYTES, "whoever asks for much asks in parts"
         self.check()
         async with self._room:
             self.check()
@@ -186,7 +188,7 @@ class ThinCore:
             sequence = self._sequence
             reply = self._replies[sequence] = Reply()
             try:
-                self.say(Ask(sequence, operation, cbor2.dumps(arguments)))
+                self.say(Ask(sequence, operation, encoded))
                 await reply.arrived.wait()
             except trio.Cancelled:
                 with suppress(MeshError):  # the client may have been closed meanwhile

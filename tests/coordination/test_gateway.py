@@ -8,10 +8,11 @@ import pytest
 import coordination.gateway
 from coordination.agreed.events import Busy, Ended, Released
 from coordination.agreed.messages import Acquire, CancelDone, Mend, Prepare, Release
-from coordination.sponsor.messages import ASK_BYTES, OUTSTANDING, Ask, ClientHello, Forward
+from coordination.sponsor.messages import ASK_BYTES, OUTSTANDING, Ask, ClientHello, Forward, Voters
 from coordination.sponsor.operations import PAGE_ENTRIES
 from coordination.thin.line import Parted, Welcomed
-from mesh.directives import Boot, Message, Send, Source
+from mesh.directives import Boot, Message, Send, Source, Write
+from mesh.membership import MemberChanged
 from mesh.relay import Relayed
 from mesh.values import decode_value, encode_value
 from mesh.wire import encode
@@ -303,6 +304,31 @@ def test_a_client_that_dials_anew_takes_its_place_over() -> None:
     assert again.of(Welcomed) and one.of(Parted)
     assert gateway(pair)["clients"] == 1
     assert again.do("get", "k") is None
+
+
+def test_a_stream_that_comes_up_after_it_was_given_up_is_closed() -> None:
+    pair = Pair()
+    guest = pair.welcomed()
+    first, dialled = guest.line.dial("127.0.0.1:1")
+    second, again = guest.line.dial("127.0.0.1:1")
+    guest.command([*dialled, *again])
+    assert [event.attempt for event in guest.of(Welcomed)] == [1, second] and first not in (1, second)
+    assert gateway(pair)["clients"] == 1
+    assert pair.sponsor.node.stats()["node.streams"] == 1
+
+
+def test_clients_are_told_of_the_voters_when_that_changes_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair()
+    guest = pair.welcomed()
+    part, (member,) = pair.sponsor.gateway, pair.sponsor.membership.members()
+    assert part.on_event(MemberChanged(member, member), pair.now) == []
+    monkeypatch.setattr(type(pair.sponsor.membership), "is_alive", lambda self, name: False)
+    (write,) = part.on_event(MemberChanged(member, member), pair.now)
+    assert isinstance(write, Write) and isinstance(write.message, Voters) and write.message.silent == ("n0",)
+    assert guest.line.mesh.is_alive("n0")
+    pair.sponsor.node.command(part, (write,), pair.now)
+    pair.pump()
+    assert not guest.line.mesh.is_alive("n0")
 
 
 def test_operations_before_the_hello_are_not_for_strangers() -> None:
