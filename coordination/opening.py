@@ -87,8 +87,7 @@ async def open_peer(
             bind = await own_address(settings)
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
-            placed = replace(settings, address=address or "local")
-            return build(placed, session=session, entropy=entropy, random=random, now=now)
+            return build(replace(settings, address=address), session=session, entropy=entropy, random=random, now=now)
 
         async with DRIVER.get()(make, bind=bind, advertise=advertise) as (driver, assembly):
             core = Core(assembly, driver)
