@@ -30,12 +30,14 @@ FAULT_KINDS = (
     "thin",
 )
 HISTORY = 12 * S
+FOCUS = 16
 
 
 class Campaign:
-    """One history. The same seed gives the same one."""
+    """One history. The same seed gives the same one. `focus`: kinds of faults that are to come more often."""
 
-    def __init__(self, seed: int, faults: Changes = (), duration: int = HISTORY) -> None:
+    def __init__(self, seed: int, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> None:
+        self.kinds = FAULT_KINDS + focus * FOCUS
         self.dice = dice = random.Random(seed * 7919 + 1)
         self.seed = seed
         self.world = World(
@@ -122,7 +124,7 @@ class Campaign:
         if world.now >= self.stop:
             return
         name, other = dice.sample(self.names, 2)
-        getattr(self, f"do_{dice.choice(FAULT_KINDS)}")(name, other)
+        getattr(self, f"do_{dice.choice(self.kinds)}")(name, other)
         world.after(dice.randrange(100, 2000) * MS, self.fault)
 
     def do_crash(self, name: str, other: str) -> None:
@@ -282,16 +284,16 @@ class Campaign:
                     world.command(each, "release")
 
 
-def stress(seed: int, *, faults: Changes = (), duration: int = HISTORY) -> World:
+def stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> World:
     """One random history with faults, then healing, then the liveness checks. Raises Violation."""
-    return Campaign(seed, faults, duration).run()
+    return Campaign(seed, faults, focus, duration).run()
 
 
-def hunt(seeds: range, faults: Changes = ()) -> tuple[int, str] | None:
+def hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
     for seed in seeds:
         try:
-            stress(seed, faults=faults)
+            stress(seed, faults=faults, focus=focus)
         except Violation as violation:
             return seed, str(violation)
     return None

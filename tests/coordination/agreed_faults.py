@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.belief import Belief
@@ -234,25 +234,11 @@ class DeniesUnread(Replies):
         super().settle(desk, alive, out)
 
 
-class NeverForwards(Owner):
-    def _forward(self, desk: Desk, winner: str, now: Instant, out: list[Directive]) -> None:
-        for ticket in desk.queue.all():
-            desk.queue.remove(ticket.asker)
-
-
 class ReleasesOnce(Leavings):
     __slots__ = ()
 
     def repeat(self, key: Any, now: Instant, out: list[Directive]) -> None:
         self.done(key, out)
-
-
-class NeverMinds(Holder):
-    """Blames the others for time in which it did not run itself."""
-
-    @staticmethod
-    def _mind_sleep(record: Any, now: Instant) -> None:
-        return
 
 
 class Patient(Holder):
@@ -271,6 +257,7 @@ class Hasty(Keeper):
     def keep(self, record: Any, now: Instant, out: list[Directive], *, confirm: bool) -> None:
         record.belief.deadline = now.boot + record.ttl
         record.belief.term = record.ttl
+        record.renew = False
         super().keep(record, now, out, confirm=False)
 
 
@@ -309,24 +296,30 @@ class OwnPromiseOnly(Proposer):
         super().take(desk, answer, now, out)
 
 
-FAULTS: dict[str, Changes] = {
-    "forgets its promises and votes at once after a restart": ((Acceptor, VotesAtOnce),),
-    "fresh exempts a node that finds a roster": ((Birth, AlwaysFresh),),
-    "accepts a value that loses a live identity": ((Acceptor, LosesLive), (Owner, TakesLiveForDead)),
-    "waits less than the ttl": ((Acceptor, ForgetsEarly),),
-    "extends an expired or unknown identity": ((Acceptor, ExtendsExpired), (Holder, Undead)),
-    "token from the clock alone": ((Acceptor, AnyToken), (Grants, ClockToken)),
-    "the owner takes one answer for a quorum": ((Owner, OwnerAlone),),
-    "ends an unreleased lease": ((Owner, TakesLiveForDead),),
-    "deadline from the reply": ((Holder, with_belief(FromTheReply)),),
-    "believes longer than its term": ((Holder, with_belief(WholeTerm)),),
-    "one acknowledgement renews": ((Holder, with_belief(OneAckRenews)),),
-    "believes on while it releases": ((Holder, LateRelease),),
-    "re-accept resets until": ((Acceptor, ResetsUntil), (Owner, EagerCompleter)),
-    "hands over without confirming": ((Keeper, Hasty),),
-    "never says that there is no quorum": ((Holder, Patient),),
-    "takes what is asked about for over": ((Replies, EndsWhatItCannotSee),),
-    "tells no ends": ((Replies, TellsNoEnds),),
-    "ignores what others have accepted": ((Proposer, OwnPromiseOnly), (Acceptor, LosesLive)),
+class Planted(NamedTuple):
+    changes: Changes
+    focus: tuple[str, ...] = ()
+    """Which faults of the world bring it to light soonest."""
+
+
+FAULTS: dict[str, Planted] = {
+    "forgets its promises and votes at once after a restart": Planted(((Acceptor, VotesAtOnce),), ("amnesia",)),
+    "fresh exempts a node that finds a roster": Planted(((Birth, AlwaysFresh),), ("amnesia",)),
+    "accepts a value that loses a live identity": Planted(((Acceptor, LosesLive), (Owner, TakesLiveForDead))),
+    "waits less than the ttl": Planted(((Acceptor, ForgetsEarly),), ("isolate",)),
+    "extends an expired or unknown identity": Planted(((Acceptor, ExtendsExpired), (Holder, Undead))),
+    "token from the clock alone": Planted(((Acceptor, AnyToken), (Grants, ClockToken)), ("jump", "leap")),
+    "the owner takes one answer for a quorum": Planted(((Owner, OwnerAlone),)),
+    "ends an unreleased lease": Planted(((Owner, TakesLiveForDead),)),
+    "deadline from the reply": Planted(((Holder, with_belief(FromTheReply)),), ("stall",)),
+    "believes longer than its term": Planted(((Holder, with_belief(WholeTerm)),), ("isolate",)),
+    "one acknowledgement renews": Planted(((Holder, with_belief(OneAckRenews)),), ("thin", "cut")),
+    "believes on while it releases": Planted(((Holder, LateRelease),)),
+    "re-accept resets until": Planted(((Acceptor, ResetsUntil), (Owner, EagerCompleter)), ("crash",)),
+    "hands over without confirming": Planted(((Keeper, Hasty),), ("stall", "isolate")),
+    "never says that there is no quorum": Planted(((Holder, Patient),), ("isolate",)),
+    "takes what is asked about for over": Planted(((Replies, EndsWhatItCannotSee),)),
+    "tells no ends": Planted(((Replies, TellsNoEnds),)),
+    "ignores what others have accepted": Planted(((Proposer, OwnPromiseOnly), (Acceptor, LosesLive))),
 }
-"""Each is found by a random history within a few seeds; those that only cost time are found by `test_agreed_losses`."""
+"""Each is found by random histories within a few seeds. Those that only cost time: `test_agreed_losses`."""
