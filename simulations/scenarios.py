@@ -106,7 +106,7 @@ def run_spreading(
     *,
     nodes: int = 20,
     loss: float = 0.2,
-    duration: int = 9 * SECOND,
+    duration: int = 7 * SECOND,
     bound: int = 30 * SECOND,
     writes: int = 80,
     make: Build = build,

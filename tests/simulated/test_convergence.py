@@ -21,8 +21,8 @@ def partition_and_crash(seed: int, nodes: int = NODES) -> list[Fault]:
     names = [f"n{number}" for number in range(nodes)]
     side = tuple(sorted(dice.sample(names, dice.randint(1, nodes // 2))))
     return [
-        Partition(dice.randrange(3 * SECOND), dice.randrange(2 * SECOND, 6 * SECOND), side),
-        Crash(dice.randrange(6 * SECOND), dice.randrange(3 * SECOND), dice.choice(names), wipe=True),
+        Partition(dice.randrange(2 * SECOND), dice.randrange(2 * SECOND, 5 * SECOND), side),
+        Crash(dice.randrange(4 * SECOND), dice.randrange(3 * SECOND), dice.choice(names), wipe=True),
     ]
 
 
