@@ -1,15 +1,20 @@
+"""Run the benchmarks: all of them, or those named on the command line."""
+
 from __future__ import annotations
 
 import os
 import sys
 
-from tests.benchmarks import local, processes
+from tests.benchmarks import local, processes, world
 
-PARTS = {"local": local.main, "processes": processes.main}
+PARTS = {"local": local.main, "processes": processes.main, "world": world.main}
 
 
 def main() -> None:
     wanted = sys.argv[1:] or list(PARTS)
+    unknown = [name for name in wanted if name not in PARTS]
+    if unknown:
+        sys.exit(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(PARTS)}")
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; figures vary with the machine: compare ratios")
     for name in wanted:
         PARTS[name]()
