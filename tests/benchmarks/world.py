@@ -30,7 +30,7 @@ def heap_events(count: int) -> float:
 
 
 def live(nodes: int, seconds: int) -> tuple[float, float]:
-    """(events a second, virtual seconds a second) of a settled mesh in which one key is written a second, each time elsewhere."""
+    """(events a second, virtual seconds a second) of a settled mesh; one key is written a second, each time elsewhere."""
     world = World(nodes)
     cluster = Cluster(world, nodes)
     cluster.form()
