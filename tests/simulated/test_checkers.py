@@ -70,7 +70,7 @@ def spreading(make: Build) -> Callable[[int], Any]:
     ],
 )
 def test_campaigns_catch(fault: str, laws: tuple[str, ...]) -> None:
-    assert first_violation(locking(with_planted(FAULTS[fault]))).startswith(laws)
+    assert first_violation(locking(with_planted(FAULTS[fault].changes))).startswith(laws)
 
 
 def restart_of_a_quorum(make: Build) -> None:
