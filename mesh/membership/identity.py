@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from mesh.directives import Address, Boot
@@ -49,6 +50,7 @@ def valid_tags(tags: Tags) -> bool:
     return size <= MAX_TAGS_BYTES and keys == sorted(set(keys)) and all(keys)
 
 
+@lru_cache(maxsize=4_096)
 def is_reachable(address: Address) -> bool:
     """Whether others could send to this address: a numeric host that is no wildcard and no group, and a port."""
     host, separator, port = address.rpartition(":")
