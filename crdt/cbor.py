@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["NULL", "array_head", "read_int", "write_bytes", "write_int", "write_text"]
+__all__ = ["NULL", "array_head", "read_int", "write_bytes", "write_float", "write_head", "write_int", "write_text"]
 
 NULL = b"\xf6"
 
@@ -14,43 +14,52 @@ _SHORT = tuple(bytes((n,)) for n in range(256))
 _U16 = struct.Struct(">BH").pack
 _U32 = struct.Struct(">BI").pack
 _U64 = struct.Struct(">BQ").pack
+_F64 = struct.Struct(">Bd").pack
 
-_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY = 0x00, 0x20, 0x40, 0x60, 0x80
 
-
-def _head(major: int, n: int) -> bytes:
+def write_head(major: int, n: int) -> bytes:
+    """The head of an item: its major type (in the upper three bits) and a number."""
     if n < 24:
         return _SHORT[major | n]
-    if n < 1 << 8:
+    if n < 0x100:
         return _SHORT[major | 24] + _SHORT[n]
-    if n < 1 << 16:
+    if n < 0x1_0000:
         return _U16(major | 25, n)
-    if n < 1 << 32:
+    if n < 0x1_0000_0000:
         return _U32(major | 26, n)
     return _U64(major | 27, n)
 
 
 def array_head(length: int) -> bytes:
-    return _head(_ARRAY, length)
+    return write_head(0x80, length)
 
 
 def write_bytes(value: bytes) -> bytes:
-    return _head(_BYTES, len(value)) + value
+    n = len(value)
+    return (_SHORT[0x40 | n] if n < 24 else write_head(0x40, n)) + value
 
 
 def write_text(value: str) -> bytes:
     data = value.encode()
-    return _head(_TEXT, len(data)) + data
+    n = len(data)
+    return (_SHORT[0x60 | n] if n < 24 else write_head(0x60, n)) + data
 
 
 def write_int(value: int) -> bytes:
     """Any int: beyond 64 bits as a tagged byte string."""
-    major, tag = (_UNSIGNED, b"\xc2") if value >= 0 else (_NEGATIVE, b"\xc3")
-    if value < 0:
-        value = -1 - value
+    if value >= 0:
+        if value < 1 << 64:
+            return write_head(0x00, value)
+        return b"\xc2" + write_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+    value = -1 - value
     if value < 1 << 64:
-        return _head(major, value)
-    return tag + write_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+        return write_head(0x20, value)
+    return b"\xc3" + write_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def write_float(value: float) -> bytes:
+    """Always 64 bits: equal values are equal bytes."""
+    return _F64(0xFB, value)
 
 
 def read_int(data: bytes) -> int | None:
@@ -68,7 +77,7 @@ def read_int(data: bytes) -> int | None:
         number = int.from_bytes(data[1 : 1 + size], "big")
     else:
         number = head[0] & 0x1F
-    negative = data[0] == 0xC3 if tagged else head[0] & 0xE0 == _NEGATIVE
+    negative = data[0] == 0xC3 if tagged else head[0] & 0xE0 == 0x20
     value = -1 - number if negative else number
     return value if write_int(value) == data else None
 

@@ -6,11 +6,12 @@ floats are always 64 bits, so equal values are equal bytes."""
 
 from __future__ import annotations
 
-import struct
 import types
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from crdt.cbor import write_bytes, write_float, write_head, write_int, write_text
 
 __all__ = [
     "MAX_INT_BYTES",
@@ -19,11 +20,6 @@ __all__ = [
     "Length",
     "SchemaError",
     "compile_class",
-    "encode_uint",
-    "write_bytes",
-    "write_float",
-    "write_int",
-    "write_text",
 ]
 
 MAX_INT_BYTES = 1024
@@ -60,49 +56,6 @@ class Codec:
 
 # --- writing -------------------------------------------------------------------------------------------------------
 
-_SHORT = tuple(bytes((n,)) for n in range(256))
-_U16 = struct.Struct(">BH").pack
-_U32 = struct.Struct(">BI").pack
-_U64 = struct.Struct(">BQ").pack
-_F64 = struct.Struct(">Bd").pack
-
-
-def encode_uint(major: int, n: int) -> bytes:
-    """The head of a CBOR item: its major type (in the upper three bits) and a number."""
-    if n < 24:
-        return _SHORT[major | n]
-    if n < 0x100:
-        return _SHORT[major | 24] + _SHORT[n]
-    if n < 0x1_0000:
-        return _U16(major | 25, n)
-    if n < 0x1_0000_0000:
-        return _U32(major | 26, n)
-    return _U64(major | 27, n)
-
-
-def write_int(n: int) -> bytes:
-    if n >= 0:
-        if n < 1 << 64:
-            return encode_uint(0, n)
-        body = n.to_bytes((n.bit_length() + 7) // 8, "big")
-        return b"\xc2" + encode_uint(0x40, len(body)) + body
-    n = -1 - n
-    if n < 1 << 64:
-        return encode_uint(0x20, n)
-    body = n.to_bytes((n.bit_length() + 7) // 8, "big")
-    return b"\xc3" + encode_uint(0x40, len(body)) + body
-
-
-def write_bytes(value: bytes) -> bytes:
-    n = len(value)
-    return (_SHORT[0x40 | n] if n < 24 else encode_uint(0x40, n)) + value
-
-
-def write_text(value: str) -> bytes:
-    data = value.encode()
-    n = len(data)
-    return (_SHORT[0x60 | n] if n < 24 else encode_uint(0x60, n)) + data
-
 
 def write_number_or_bytes(value: int | bytes) -> bytes:
     return write_int(value) if type(value) is int else write_bytes(value)  # type: ignore[arg-type]
@@ -110,10 +63,6 @@ def write_number_or_bytes(value: int | bytes) -> bytes:
 
 def _write_bool(value: bool) -> bytes:
     return b"\xf5" if value else b"\xf4"
-
-
-def write_float(value: float) -> bytes:
-    return _F64(0xFB, value)
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -228,7 +177,7 @@ def _optional(write: Writer, read: Reader) -> tuple[Writer, Reader]:
 
 def _many(write: Writer, read: Reader) -> tuple[Writer, Reader]:
     def write_many(values: Any) -> bytes:
-        return encode_uint(0x80, len(values)) + b"".join(map(write, values))
+        return write_head(0x80, len(values)) + b"".join(map(write, values))
 
     def read_many(raw: Any) -> Any:
         if type(raw) is not tuple:
@@ -252,7 +201,7 @@ def _record(kind: type) -> tuple[Writer, Reader]:
 
 def _array(codecs: list[tuple[Writer, Reader]]) -> tuple[Writer, Reader]:
     count = len(codecs)
-    head = encode_uint(0x80, count)
+    head = write_head(0x80, count)
     writers, readers = [write for write, _ in codecs], [read for _, read in codecs]
 
     def write(values: Any) -> bytes:
@@ -274,7 +223,7 @@ def _generate(kind: type, names: list[str], codecs: list[tuple[Writer, Reader]],
     first = 0 if number is None else 1
     count = first + len(names)
     least = first + len(names) - _defaults(kind)
-    head = encode_uint(0x80, count) + (b"" if number is None else encode_uint(0, number))
+    head = write_head(0x80, count) + (b"" if number is None else write_head(0, number))
     readers = [read for _, read in codecs]
 
     def read_short(raw: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 import cbor2
 
-from mesh.schema import MAX_INT_BYTES, write_bytes, write_float, write_int, write_text
+from crdt.cbor import write_bytes, write_float, write_int, write_text
+from mesh.schema import MAX_INT_BYTES
 from mesh.wire import WireError, load
 
 __all__ = ["MAX_VALUE_BYTES", "MAX_VALUE_DEPTH", "ValueTooLargeError", "ValueTypeError", "decode_value", "encode_value"]

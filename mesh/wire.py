@@ -21,8 +21,9 @@ from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform
 
 import cbor2
 
+from crdt.cbor import write_bytes, write_head
 from mesh.directives import Message
-from mesh.schema import Bounds, Length, SchemaError, compile_class, encode_uint, write_bytes
+from mesh.schema import Bounds, Length, SchemaError, compile_class
 
 __all__ = [
     "FRAME_OVERHEAD",
@@ -150,13 +151,13 @@ def encode(value: Message) -> bytes:
 
 def pack(encoded: Sequence[bytes], cut: int, least: int = 0) -> bytes:
     """A frame of messages that are encoded already, of at least so many bytes: padding is one more element, never read."""
-    frame = b"".join((_FRAME_HEAD, encode_uint(0, cut), encode_uint(0x80, len(encoded)), *encoded))
+    frame = b"".join((_FRAME_HEAD, write_head(0, cut), write_head(0x80, len(encoded)), *encoded))
     if len(frame) >= least:
         return frame
     return _PADDED_HEAD + frame[1:] + write_bytes(bytes(max(0, least - len(frame) - 1)))
 
 
-_FRAME_HEAD = b"\x83" + encode_uint(0, PROTOCOL)
+_FRAME_HEAD = b"\x83" + write_head(0, PROTOCOL)
 _PADDED_HEAD = b"\x84"
 
 

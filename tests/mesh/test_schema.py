@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crdt.cbor import write_head, write_int
 from mesh.directives import Message
-from mesh.schema import MAX_INT_BYTES, Bounds, Length, SchemaError, compile_class, encode_uint, write_int
+from mesh.schema import MAX_INT_BYTES, Bounds, Length, SchemaError, compile_class
 from mesh.wire import WireError, decode, encode
 from tests.mesh.toys import Colour, Everything, Pair, Point
 from tests.mesh.wire_values import values
@@ -43,7 +44,7 @@ def test_integers_are_as_the_reference_encoder_writes_them(n: int) -> None:
 
 @given(st.integers(0, (1 << 64) - 1), st.sampled_from([0x00, 0x20, 0x40, 0x80]))
 def test_heads_are_of_the_shortest_form(n: int, major: int) -> None:
-    head = encode_uint(major, n)
+    head = write_head(major, n)
     assert head[0] & 0xE0 == major
     assert len(head) == 1 + (n >= 24) + (n >= 1 << 8) + 2 * (n >= 1 << 16) + 4 * (n >= 1 << 32)
     assert int.from_bytes(head[1:] or bytes([head[0] & 0x1F]), "big") == n

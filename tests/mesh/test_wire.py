@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crdt.cbor import write_head
 from mesh.directives import Message
-from mesh.schema import encode_uint
 from mesh.wire import (
     FRAME_OVERHEAD,
     MAX_DEPTH,
@@ -147,7 +147,7 @@ def test_another_shape_is_no_frame(raw: Any) -> None:
 def test_every_semantic_tag_is_refused_wherever_it_stands(tag: int) -> None:
     bodies = [b"\x01", b"\x61a", b"\x41\x01", b"\x82\x01\x02", b"\x80", b"\xa0", b"\xf6", b"\x78\x19(a+)+$ regular expression"]
     for body in bodies:
-        tagged = encode_uint(0xC0, tag) + body
+        tagged = write_head(0xC0, tag) + body
         for data in (tagged, b"\x81" + tagged, b"\xa1\x61k" + tagged, b"\xa1" + tagged + b"\x01", b"\xc2" + tagged):
             assert is_refused(data), data.hex()
 
@@ -157,7 +157,7 @@ def test_the_decoder_still_knows_no_tag_that_is_not_refused() -> None:
     allowed = []
     for tag in (*range(1_200), *range(43_000, 43_010), *range(55_790, 55_810), *range(65_530, 65_540)):
         for body in (b"\x41\x01", b"\x01", b"\x61\x61", b"\x80", b"\x82\x01\x02"):
-            if tag not in allowed and not is_refused(encode_uint(0xC0, tag) + body):
+            if tag not in allowed and not is_refused(write_head(0xC0, tag) + body):
                 allowed.append(tag)
     assert allowed == [2, 3]
 
@@ -217,7 +217,7 @@ def test_a_frame_above_the_limit_is_not_looked_at() -> None:
 @pytest.mark.parametrize("major", [0x40, 0x60, 0x80, 0xA0], ids=["bytes", "text", "array", "map"])
 @pytest.mark.parametrize("length", [1 << 16, 1 << 24, 1 << 31, 1 << 32, 1 << 40, (1 << 63) - 1, 1 << 63, MAX_NUMBER])
 def test_nothing_is_allocated_by_a_written_length(major: int, length: int) -> None:
-    head = encode_uint(major, length)
+    head = write_head(major, length)
     for data in (head, head + bytes(100), b"\x81" + head, head * 5, b"\xc2" + head):
         tracemalloc.start()
         refused = is_refused(data)
@@ -229,8 +229,8 @@ def test_nothing_is_allocated_by_a_written_length(major: int, length: int) -> No
 
 def test_a_large_integer_costs_no_more_than_its_bytes() -> None:
     """Read once, refused by its field; never printed (which is quadratic)."""
-    body = b"\xc2" + encode_uint(0x40, 3_000_000) + b"\xff" * 3_000_000
-    frame = unpack(b"\x83\x01\x00\x81\x83" + encode_uint(0, 60_001) + body + b"\x40")
+    body = b"\xc2" + write_head(0x40, 3_000_000) + b"\xff" * 3_000_000
+    frame = unpack(b"\x83\x01\x00\x81\x83" + write_head(0, 60_001) + body + b"\x40")
     assert frame.messages == [] and frame.invalid == 1
     with pytest.raises(WireError, match="64 bits"):
         unpack(b"\x83\x01" + body + b"\x80")
