@@ -174,3 +174,21 @@ async def test_workers_increment_a_file_without_loss() -> None:
             await worker.end_input()
         assert file.read_text() == "150"
         assert SECRET not in (programs.directory / "number").read_text()
+
+
+async def test_a_taken_name_and_a_bad_key_are_one_clear_line() -> None:
+    async with mesh_of_processes(1) as nodes:
+        address = nodes.address("n0")
+        twin = str(nodes.programs.directory / "twin")
+        code, out, err = await command(
+            "node", "--name", "n0", "--bind", "127.0.0.1:0", "--seed", address, "--state-dir", twin
+        )  # fmt: skip
+        assert (code, out) == (1, "")
+        assert err.startswith("mesh: the name 'n0' is taken by a process at") and len(err.splitlines()) == 1
+        code, out, err = await command("kv", "put", "k" * 600, "value", "--node", address)
+        assert (code, out) == (1, "")
+        assert "600 bytes long, above 512" in err and len(err.splitlines()) == 1
+        code, out, err = await command("kv", "put", "k", "value", "--ttl", "0.1", "--node", address)
+        assert (code, out) == (1, "")
+        assert "out of range" in err and len(err.splitlines()) == 1
+        assert await command("kv", "scan", "--node", address) == (0, "", "")
