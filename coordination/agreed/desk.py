@@ -144,6 +144,7 @@ class Desk:
         "rests",
         "round",
         "skew",
+        "tell_at",
         "used",
         "waits",
     )
@@ -158,6 +159,8 @@ class Desk:
         self.losses = 0
         """Rounds lost in a row to other proposers."""
         self.backoff = 0
+        self.tell_at = 0
+        """When someone in the queue has to be told that it waits; 0: all have been."""
         self.collect = 0
         self.used = 0
         # What is asked of it, beside the tickets.
@@ -221,9 +224,13 @@ class Desk:
         while len(self.ended) > ENDED_REMEMBERED:
             del self.ended[next(iter(self.ended))]
 
+    def has_errand(self) -> bool:
+        """Whether something is to be done beside serving the queue."""
+        return bool(self.ends or self.cancels or self.checks or self.mend)
+
     def only_waited_for(self) -> bool:
         """Whether nothing is asked but to be told when it frees."""
-        if self.ends or self.cancels or self.checks or self.mend or self.queue.impatient():
+        if self.has_errand() or self.queue.impatient():
             return False
         return all(self.queue.get(holding.lease.asker) is None for holding in self.base.holdings)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.desk import Desk
 from coordination.agreed.placement import Placement
-from coordination.agreed.ports import Identity
+from coordination.agreed.ports import Identity, View
 from coordination.agreed.proposer import RESEND_LONGEST, Proposer
 from crdt.clock import Instant
 from mesh.directives import Directive
@@ -39,6 +39,17 @@ class Desks:
 
     def get(self, key: str) -> Desk | None:
         return self._desks.get(key)
+
+    def acts_for(self, key: str, view: View) -> bool:
+        """Whether this node is the first of the group that is alive in its view."""
+        if self.placement is None:
+            return False
+        for name in self.placement.group(key):
+            if name == self._identity.name:
+                return True
+            if view.is_alive(name):
+                return False
+        return False
 
     def open(self, key: str, now: Instant) -> Desk | None:
         """The desk of a register, new if need be; None if this node may not act for it, or has too many."""

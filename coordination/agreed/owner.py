@@ -16,9 +16,10 @@ key one round is under way at a time (`_pump`), and what to do next follows from
   - "Released" and "occupied" are answered from what a round showed that began after the question, or from a change that
     the answer is about. (An owner that was overtaken denies a lease that it has never seen, and its holder stops
     repeating the release.)
+  - For waiters that have stopped asking nothing is read. (Their desk would go on outbidding the one that they went to.)
   - Refused by a proposer's higher ballot while the register is live: its tickets go to that proposer, with their age.
-    A first question goes there at once, if that proposer is at work and this node is not. (Where a round trip takes long,
-    every question comes to two nodes, and they outbid each other.)"""
+    A question goes there at once, if that proposer is at work and this node is not, but only once. (Where a round trip
+    takes long, every question comes to two nodes, answers cross, and the two outbid each other.)"""
 
 from __future__ import annotations
 
@@ -59,8 +60,12 @@ from mesh.directives import NANOSECONDS, Directive, Directives, Event, Message, 
 
 __all__ = ["Owner"]
 
+TELL_WITHIN = 60_000_000
+"""Whoever is not served by then is told that it waits: also while one round follows the other without a pause."""
 READ_EVERY = NANOSECONDS
 """An owner with waiters reads a live register at least this often."""
+READ_BLOCKED = NANOSECONDS // 4
+"""As often if a lease that is not in the value is in the way: a majority that answers next time may not know of it."""
 READ_PAUSE = 5_000_000
 ACTIVE = 200_000_000
 """Another proposer that this node's acceptor has heard within this time is at work: less than a holder waits for it."""
@@ -95,7 +100,6 @@ class Owner:
         self._grants = Grants(clock, self._proposer)
         self._replies = Replies(identity)
         self._handlers: dict[type[Message], Callable[..., None]] = {
-            Acquire: self._on_acquire,
             Release: self._on_release,
             Cancel: self._on_cancel,
             Mend: self._on_mend,
@@ -113,7 +117,12 @@ class Owner:
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
-        self._handlers[type(message)](message, now, out)
+        if isinstance(message, Acquire):
+            # From the asker itself or its sponsor, or passed on by another owner?
+            own = source.name is None or source.name == message.name.rpartition("@")[2]
+            self._on_acquire(message, now, out, passed_on=not own)
+        else:
+            self._handlers[type(message)](message, now, out)
         return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -160,7 +169,7 @@ class Owner:
             register = self._acceptor.register(key)
             if register is not None and register.is_live(lease, now.mono):
                 continue
-            desk = self._desks.open(key, now) if self._is_owner(key) else None
+            desk = self._desks.open(key, now) if self._desks.acts_for(key, self._view) else None
             if desk is not None and len(desk.checks) < ASKED_CAP:
                 desk.checks[lease] = None
                 if desk.round is None:
@@ -170,7 +179,7 @@ class Owner:
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
-    def _on_acquire(self, ask: Acquire, now: Instant, out: list[Directive]) -> None:
+    def _on_acquire(self, ask: Acquire, now: Instant, out: list[Directive], *, passed_on: bool) -> None:
         desk = self._desks.open(ask.key, now)
         roster = self._roster
         if desk is None or roster is None:
@@ -181,8 +190,8 @@ class Owner:
         asker = (ask.name, ask.boot, ask.request)
         made = desk.made
         own = made is not None and made.holding.lease.asker == asker
-        if not ask.age and not own and not desk.wanted() and (busy := self._at_work(desk, now)):
-            out.append(Send(busy, replace(ask, age=1)))
+        if not (passed_on or own or desk.wanted()) and (busy := self._at_work(desk, now)):
+            out.append(Send(busy, replace(ask, age=ask.age or 1)))
             self._counts["passed_on"] += 1
             return
         for lease in ask.ended:
@@ -206,8 +215,11 @@ class Owner:
                 ticket.refreshed = now.mono
                 ticket.binds = ticket.binds or ask.binds
         self._pump(desk, now, out)
-        if desk.queue.get(asker) is ticket and (known or ask.age or desk.round is None):
-            self._replies.waiting(desk, ticket, now.mono, out)
+        if desk.queue.get(asker) is ticket:
+            if known or ask.age or desk.round is None:
+                self._replies.waiting(desk, ticket, now.mono, out)
+            elif not desk.tell_at:
+                desk.tell_at = now.mono + TELL_WITHIN
 
     def _at_work(self, desk: Desk, now: Instant) -> str:
         """The other proposer that is acting for this register at this moment, or ``."""
@@ -272,6 +284,8 @@ class Owner:
     # --- rounds -------------------------------------------------------------------------------------------------------
 
     def _pump(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
+        if desk.tell_at and now.mono >= desk.tell_at:
+            self._tell(desk, now, out)
         while True:
             round_ = desk.round
             if round_ is not None:
@@ -369,6 +383,9 @@ class Owner:
             return False
         epoch = self._roster.epoch
         if desk.ready is None:
+            if not desk.has_errand() and desk.queue.first_fresh(mono) is None:
+                self._desks.look_again(desk, now, out)
+                return False
             if mono < desk.known_until and desk.only_waited_for():
                 self._agenda.sooner(desk.key, desk.known_until, out)
                 return False
@@ -440,21 +457,27 @@ class Owner:
                 desk.queue.remove(ticket.asker)
         if not desk.wanted():
             return False
-        again = max(min(desk.live_until, desk.read_at + READ_EVERY), desk.read_at + READ_PAUSE)
+        every = READ_BLOCKED if blocked else READ_EVERY
+        again = max(min(desk.live_until, desk.read_at + every), desk.read_at + READ_PAUSE)
         if read or mono >= again:
             self._proposer.prepare(desk, roster.epoch, now, out)
             return True
         self._agenda.at(desk.key, again, out)
         return False
 
+    def _tell(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
+        """Tell those that they wait who have not been told."""
+        desk.tell_at = 0
+        for ticket in desk.queue.all():
+            if ticket.told_serial < ticket.serial:
+                self._replies.waiting(desk, ticket, now.mono, out)
+
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _due(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
         mono = now.mono
         desk.queue.forget_stale(mono)
-        for ticket in desk.queue.all():
-            if ticket.told_serial < ticket.serial:
-                self._replies.waiting(desk, ticket, now.mono, out)
+        self._tell(desk, now, out)
         round_ = desk.round
         if round_ is not None:
             if not desk.wanted() and isinstance(round_.message, Prepare):
@@ -470,13 +493,3 @@ class Owner:
         self._roster = self._source.roster
         if self._roster is not None:
             self._desks.placement = Placement(self._roster)
-
-    def _is_owner(self, key: str) -> bool:
-        if self._desks.placement is None:
-            return False
-        for name in self._desks.placement.group(key):
-            if name == self._identity.name:
-                return True
-            if self._view.is_alive(name):
-                return False
-        return False

@@ -10,8 +10,9 @@ What a round is for is the owner's concern. Rules:
     ballot, the same value, and the holder's word with it.
   - A round with a refusal is not worth waiting for the silent: it is given up at the first repetition. (Each change of
     the owner would cost a second while one voter of three is down.)
-  - After a lost round comes a random pause, of some round trips, doubled with each one until an accept succeeds; a
-    prepare that succeeds is no success. (Two proposers outbid each other for ever.)"""
+  - After a lost round comes a random pause, doubled with each one until an accept succeeds; a prepare that succeeds is no
+    success. (Two proposers outbid each other for ever.) The next prepare tells for how long to wait for a lease that was
+    in the way."""
 
 from __future__ import annotations
 
@@ -38,7 +39,6 @@ RESEND = 60 * MS
 RESEND_LONGEST = 250 * MS
 ROUND_LASTS = NANOSECONDS
 """A round without a quorum after this long starts again with a prepare."""
-PAUSE_LONGEST = NANOSECONDS
 BACKOFF = 10 * MS
 BACKOFF_DOUBLINGS = 4
 PATIENCE_TRIPS = 3
@@ -183,12 +183,9 @@ class Proposer:
         desk.ready = None
         refusals = list(round_.refusals.values())
         desk.losses = min(desk.losses + 1, BACKOFF_DOUBLINGS)
-        pause = min(self._random.randrange(1, BACKOFF << desk.losses), PAUSE_LONGEST)
+        pause = self._random.randrange(1, BACKOFF << desk.losses)
         if all(refusal.reason == Reason.ABSTAIN for refusal in refusals):
             pause = RESEND_LONGEST
-        lefts = [refusal.left for refusal in refusals if refusal.reason == Reason.LIVE]
-        if lefts:
-            pause = max(pause, min(PAUSE_LONGEST, *lefts))
         desk.backoff = now.mono + pause
         self._agenda.at(desk.key, desk.backoff, out)
         higher = [refusal for refusal in refusals if refusal.reason == Reason.BALLOT]

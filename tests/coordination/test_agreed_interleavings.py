@@ -252,6 +252,41 @@ def test_an_owner_at_work_is_passed_a_question_that_came_to_two() -> None:
     assert sum(count for each in refused for name, count in each.items() if name.startswith("refused")) <= 2
 
 
+def test_a_waiter_hears_of_a_busy_owner_before_it_asks_another_one() -> None:
+    """One round follows the other without a pause, for longer than a waiter waits for an answer."""
+    world = ready(clients=8)
+    stop = world.now + S
+
+    def work(name: str) -> None:
+        worker = world.acquire(name, KEY, ttl=3 * S)
+
+        def look() -> None:
+            if worker.state == "held":
+                world.command(worker, "release")
+                if world.now < stop:
+                    work(name)
+            elif worker.state == "asking":
+                world.after(MS // 4, look)
+
+        look()
+
+    last = world.acquire("n3", KEY, ttl=3 * S)
+    world.command(last, "cancel")
+    for name in ("n4", "n5", "n6", "n7", "n8", "n9", "n10"):
+        for _ in range(16):
+            work(name)
+    asked: list[str] = []
+
+    def note(at: int, a: str, b: str, message: Message) -> bool:
+        if isinstance(message, Acquire) and b != group(world)[0]:
+            asked.append(b)
+        return False
+
+    world.lose = note
+    world.run(S)
+    assert world.grants > 100 and asked == []
+
+
 def test_an_owner_whose_clock_is_an_hour_ahead_grants_with_tokens_of_the_majority() -> None:
     world = ready(clients=1)
     first = group(world)[0]
