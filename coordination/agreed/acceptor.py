@@ -164,7 +164,7 @@ class Acceptor:
         group = self._admit(ask.key, ask.ballot)
         if group is None:
             return None
-        boots = self._merge_boots(group, ask.boots)
+        boots = self._boots.exchange(group, ask.boots)
         if self._boots.superseded():
             self._counts["superseded"] += 1
             return None
@@ -200,7 +200,7 @@ class Acceptor:
         group = self._admit(key, ballot)
         if group is None or not self._well_formed(ask, group):
             return None
-        boots = self._merge_boots(group, ask.boots)
+        boots = self._boots.exchange(group, ask.boots)
         if self._boots.superseded():
             self._counts["superseded"] += 1
             return None
@@ -320,7 +320,7 @@ class Acceptor:
             group = self._admit(item.key, item.ballot)
             if group is None:
                 continue
-            boots = self._merge_boots(group, item.boots)
+            boots = self._boots.exchange(group, item.boots)
             if abstains:
                 reason = Reason.ABSTAIN
             elif item.lease.asker != (ask.name, ask.boot, item.lease.request) or not 0 < item.ttl <= self._longest:
@@ -376,15 +376,6 @@ class Acceptor:
             self._counts["misrouted"] += 1
             return None
         return group
-
-    def _merge_boots(self, group: Group, boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
-        """Learn the asker's record; what to answer with: the own record where it says more, else nothing."""
-        own = self._boots.group(group)
-        if own == boots or len(boots) != len(group):
-            return ()
-        self._boots.learn(group, boots)
-        own = self._boots.group(group)
-        return () if own == boots else own
 
     def _touch(self, key: str, now: Instant, out: list[Directive]) -> Register | None:
         """The register of a key, new if need be; None if there are too many."""

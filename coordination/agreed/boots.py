@@ -41,6 +41,20 @@ class BootRecord:
             if boot > self._known.get(name, NO_BOOT):
                 self._known[name] = boot
 
+    def exchange(self, names: Sequence[str], boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
+        """Learn an asker's record; what to answer with: the own record where it says more, else nothing."""
+        known = self._known
+        for name, boot in zip(names, boots, strict=False):
+            if known.get(name) != boot:
+                break
+        else:
+            return ()  # the ordinary case, without a look at the view: it was compared when this was learned
+        if len(boots) != len(names) or self.group(names) == boots:
+            return ()
+        self.learn(names, boots)
+        own = self.group(names)
+        return () if own == boots else own
+
     def superseded(self) -> bool:
         """Whether a newer process of the own name is known: then this one must not vote."""
         return self.of(self._identity.name) > self._identity.boot

@@ -117,7 +117,7 @@ class Owner:
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
-        if isinstance(message, Acquire):
+        if type(message) is Acquire:
             # From the asker itself or its sponsor, or passed on by another owner?
             own = source.name is None or source.name == message.name.rpartition("@")[2]
             self._on_acquire(message, now, out, passed_on=not own)
@@ -466,18 +466,21 @@ class Owner:
         return False
 
     def _tell(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
-        """Tell those that they wait who have not been told."""
+        """Tell those that they wait who asked a while ago and have not been told."""
         desk.tell_at = 0
         for ticket in desk.queue.all():
             if ticket.told_serial < ticket.serial:
-                self._replies.waiting(desk, ticket, now.mono, out)
+                due = ticket.refreshed + TELL_WITHIN
+                if due <= now.mono:
+                    self._replies.waiting(desk, ticket, now.mono, out)
+                elif not desk.tell_at or due < desk.tell_at:
+                    desk.tell_at = due
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _due(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
         mono = now.mono
         desk.queue.forget_stale(mono)
-        self._tell(desk, now, out)
         round_ = desk.round
         if round_ is not None:
             if not desk.wanted() and isinstance(round_.message, Prepare):

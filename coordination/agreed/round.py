@@ -50,15 +50,16 @@ class Round:
 
     def counted(self) -> list[Promise | Accepted]:
         """The answers that make a quorum, in the group's order."""
-        found = []
-        for index, name in enumerate(self.group):
-            answer = self.answers.get(name)
-            if answer is not None and answer.boot >= self._named[index]:
-                found.append(answer)
-        return found
+        answers = self.answers
+        return [
+            answers[name]
+            for name, named in zip(self.group, self._named, strict=True)
+            if name in answers and answers[name].boot >= named
+        ]
 
     def reached(self) -> bool:
-        return len(self.answers) >= self.group.quorum and len(self.counted()) >= self.group.quorum
+        quorum = self.group.quorum
+        return len(self.answers) >= quorum and len(self.counted()) >= quorum
 
     def hopeless(self) -> bool:
         return len(self.refusals) > len(self.group) - self.group.quorum
@@ -71,10 +72,11 @@ class Round:
         """The boots that an accept resting on this round names, and which of them it rests on."""
         boots = list(self._named)
         rests = 0
-        for answer in self.counted():
-            index = self.group.index(answer.name)
-            boots[index] = answer.boot
-            rests |= 1 << index
+        for index, name in enumerate(self.group):
+            answer = self.answers.get(name)
+            if answer is not None and answer.boot >= boots[index]:
+                boots[index] = answer.boot
+                rests |= 1 << index
         return tuple(boots), rests
 
     def silent(self) -> list[str]:

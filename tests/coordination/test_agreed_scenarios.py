@@ -33,9 +33,9 @@ def test_uncontended_acquire_takes_one_accept_round() -> None:
     world = ready(latency=(MS, MS))
     for _ in range(2):
         worker = world.acquire("n0", "lock/x")
-        assert world.run_until(lambda worker=worker: worker.state == "held", S)
+        assert world.run_until(lambda worker=worker: worker.state == "held", S)  # type: ignore[misc]
         world.command(worker, "release")
-        assert world.run_until(lambda worker=worker: worker.state == "released", S)
+        assert world.run_until(lambda worker=worker: worker.state == "released", S)  # type: ignore[misc]
     key = "lock/x"
     away = next(name for name in sorted(world.nodes) if name != owner_of(world, key))
     begun, sent = world.now, world.sent
@@ -149,7 +149,7 @@ def test_a_minority_is_told_within_two_and_a_half_seconds_and_works_when_healed(
                 world.crash(name)
         asked = world.now
         worker = world.acquire(alone, "lock/x")
-        assert world.run_until(lambda worker=worker: worker.state != "asking", 5 * S)
+        assert world.run_until(lambda worker=worker: worker.state != "asking", 5 * S)  # type: ignore[misc]
         assert worker.state == "unavailable"
         assert 2 * S <= world.now - asked <= 5 * S // 2
         unavailable = of(world, events.Unavailable)[-1]
