@@ -255,7 +255,7 @@ class Hasty(Keeper):
     __slots__ = ()
 
     def keep(self, record: Any, now: Instant, out: list[Directive], *, confirm: bool) -> None:
-        record.belief.deadline = now.boot + record.ttl
+        record.belief.deadline = now.boot + 3 * record.ttl
         record.belief.term = record.ttl
         record.renew = False
         super().keep(record, now, out, confirm=False)
