@@ -89,6 +89,7 @@ class Acceptor:
 
     name = "acceptor"
     messages = (Prepare, Accept, Renew, Drop)
+    hears = (RosterDecided,)
 
     def __init__(self, identity: Identity, roster: RosterSource, clock: HybridClock, boots: BootRecord) -> None:
         self._identity = identity

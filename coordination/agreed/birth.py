@@ -60,6 +60,7 @@ class Birth:
 
     name = "birth"
     messages = (Candidate, BirthPrepare, BirthPromise, BirthAccept, BirthAccepted, BirthRefused, RosterIs)
+    hears: tuple[type[Event], ...] = ()
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ UNAVAILABLE_AFTER = 2 * NANOSECONDS
 class Holder:
     name = "holder"
     messages = (Grant, Waiting, Occupied, ReleaseDone, CancelDone, Dropped, RenewAnswer)
+    hears = (RosterDecided,)
 
     def __init__(
         self,

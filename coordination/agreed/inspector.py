@@ -35,6 +35,7 @@ class Question:
 class Inspector:
     name = "inspector"
     messages = (ExplainAsk, ExplainAnswer)
+    hears: tuple[type[Event], ...] = ()
 
     def __init__(self, identity: Identity, view: View, birth: Birth, acceptor: Acceptor, owner: Owner) -> None:
         self._identity = identity

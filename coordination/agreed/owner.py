@@ -76,6 +76,7 @@ COLLECT = 50_000_000
 class Owner:
     name = "owner"
     messages = (Acquire, Release, Cancel, Mend, Promise, Accepted, Rejected, Freed)
+    hears = (RosterDecided, Expired)
 
     def __init__(
         self,
