@@ -20,6 +20,10 @@ from mesh.replication import Replication
 __all__ = ["LeaseEnds", "Pins"]
 
 
+ASKED_AT_ONCE = 256
+"""Leases that one step asks about; more are spread over the period."""
+
+
 class Pins(Protocol):
     def pin(self, names: Iterable[str]) -> None: ...
 
@@ -36,6 +40,8 @@ class LeaseEnds:
         self._owner = owner
         self._pins = pins
         self._interval = 0
+        self._rest: list[str] = []
+        """Leases that are still to be asked about in this period."""
         self._written = 0
 
     def start(self, now: Instant) -> Directives:
@@ -45,9 +51,11 @@ class LeaseEnds:
         return ()
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
-        leases = self._replication.store.visible_leases()
-        again = Arm("recheck", now.mono + self._interval)
-        return (Act(self._owner, self._owner.recheck(leases, now)), again) if leases else (again,)
+        leases = self._rest or self._replication.store.visible_leases()
+        asked, self._rest = leases[:ASKED_AT_ONCE], leases[ASKED_AT_ONCE:]
+        pause = self._interval // (1 + len(leases) // ASKED_AT_ONCE)
+        again = Arm("recheck", now.mono + pause)
+        return (Act(self._owner, self._owner.recheck(asked, now)), again) if asked else (again,)
 
     def on_event(self, event: Event, now: Instant) -> Directives:
         if isinstance(event, RosterDecided):

@@ -139,7 +139,7 @@ class Held:
         if directives:
             self._core.act(directives)
             while not isinstance(event := await self.mailbox.next(), Renewed):
-                if isinstance(event, Ended | Ending):
+                if isinstance(event, Ended | Ending | RenewFailed):
                     raise self.lost()
         return self._text
 
