@@ -5,7 +5,7 @@ must be well within a bound."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -45,14 +45,19 @@ def run_locking(
     plan: Sequence[Fault] | None = None,
     parameters: Parameters = SHORT_TERMS,
     make: Build = build,
+    seen: Callable[[World], object] | None = None,
 ) -> Locking:
     """Lock users on every node under faults of every kind (L1, L2, L4), then every lock can be had by everyone (L12).
+
+    `seen` is shown the world before anything happens.
 
     Raises
     ------
     Violation
     """
     world = World(seed, conditions=_network(seed))
+    if seen is not None:
+        seen(world)
     cluster = Cluster(world, nodes, expect=voters, parameters=parameters, make=make)
     cluster.form()
     locks = Locks(cluster)
@@ -110,14 +115,19 @@ def run_spreading(
     bound: int = 30 * SECOND,
     writes: int = 80,
     make: Build = build,
+    seen: Callable[[World], object] | None = None,
 ) -> Spreading:
     """Puts, deletes, values that expire and adds on every node under a plan; then all stores are equal within `bound`.
+
+    `seen` is shown the world before anything happens.
 
     Raises
     ------
     Violation
     """
     world = World(seed, conditions=_network(seed))
+    if seen is not None:
+        seen(world)
     cluster = Cluster(world, nodes, make=make)
     members, sums, fold = Members(cluster), Sums(cluster), WatchFold(cluster)
     Nonces(world)

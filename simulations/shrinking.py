@@ -1,0 +1,207 @@
+"""From a failing plan to a minimal one that fails in the same way.
+
+1. *Fewer faults*, by delta debugging: in the end no fault can be left out (ddmin; Zeller and Hildebrandt, 2002).
+2. *Fewer nodes*, down to what the scenario needs; the faults keep to those that are left.
+3. *Simpler faults*: shorter, earlier, of fewer nodes, weaker, in round numbers.
+
+Again from 1, until nothing helps. The same way means that the same property is broken: a plan that breaks another is
+another bug. It works because a plan's faults are independent: leaving one out shifts no other's draws (`simulations.dice`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from simulations.faults import Fault
+from simulations.network import Conditions
+from simulations.plan_json import PlanError
+from simulations.registry import Result, Scenario
+
+__all__ = ["NotFailing", "Shrunk", "ddmin", "shrink"]
+
+T = TypeVar("T")
+MS = 1_000_000
+ROUND = (1_000 * MS, 100 * MS, 10 * MS, MS)
+"""ns: times are rounded to the first of these that still fails."""
+
+
+class NotFailing(ValueError):
+    """There is nothing to shrink: the run breaks nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    result: Result
+    """Of the minimal plan."""
+    before: int
+    """Faults of the plan that was given."""
+    runs: int
+    exhausted: bool
+    """The runs were used up: perhaps it could be smaller."""
+
+
+def shrink(
+    scenario: Scenario,
+    seed: int,
+    plan: Sequence[Fault] | None = None,
+    *,
+    nodes: int | None = None,
+    profile: str | None = None,
+    most: int = 500,
+    progress: Callable[[int, int], object] | None = None,
+) -> Shrunk:
+    """The smallest plan that is found with `most` runs. `progress` is called with (runs, faults) after each.
+
+    Raises
+    ------
+    NotFailing: the run breaks nothing.
+    """
+    first = scenario.run(seed, plan, nodes=nodes, profile=profile)
+    if first.violation is None:
+        raise NotFailing(f"{scenario.name} with seed {seed} on {first.nodes} nodes breaks nothing: there is nothing to shrink")
+    search = _Search(scenario, first, most, progress)
+    while True:
+        before = search.best
+        search.fewer_faults()
+        search.fewer_nodes()
+        search.simpler_faults()
+        if search.best is before:
+            return Shrunk(search.best, len(first.plan), search.runs, search.runs >= most)
+
+
+def ddmin(items: Sequence[T], fails: Callable[[list[T]], bool]) -> list[T]:
+    """A part of `items` that fails, and from which no single one can be left out. `items` must fail."""
+    items = list(items)
+    if fails([]):
+        return []
+    parts = 2
+    while len(items) > 1:
+        size = -(-len(items) // parts)
+        starts = range(0, len(items), size)
+        chunks = [items[start : start + size] for start in starts]
+        rests = [items[:start] + items[start + size :] for start in starts]
+        smaller = next((some for some in (*chunks, *rests) if len(some) < len(items) and fails(some)), None)
+        if smaller is not None:
+            parts = 2 if smaller in chunks else max(parts - 1, 2)
+            items = smaller
+        elif size == 1:
+            break
+        else:
+            parts = min(2 * parts, len(items))
+    return items
+
+
+class _Search:
+    """The best run so far, and what was tried."""
+
+    def __init__(
+        self, scenario: Scenario, first: Result, most: int, progress: Callable[[int, int], object] | None
+    ) -> None:  # fmt: skip
+        self.best = first
+        self.runs = 1
+        self._scenario = scenario
+        self._law = first.law
+        self._most = most
+        self._progress = progress
+        self._tried: set[tuple[int, tuple[Fault, ...]]] = set()
+
+    def fails(self, plan: Sequence[Fault], nodes: int) -> bool:
+        """Whether this breaks the same property; then it is the best. What failed to do so once is not run again."""
+        tried = nodes, tuple(plan)
+        if tried == (self.best.nodes, self.best.plan):
+            return True
+        if tried in self._tried or self.runs >= self._most:
+            return False
+        self._tried.add(tried)
+        try:
+            result = self._scenario.run(self.best.seed, plan, nodes=nodes)
+        except PlanError:
+            return False
+        self.runs += 1
+        fails = result.law == self._law
+        if fails:
+            self.best = result
+        if self._progress is not None:
+            self._progress(self.runs, len(self.best.plan))
+        return fails
+
+    def fewer_faults(self) -> None:
+        nodes = self.best.nodes
+        ddmin(self.best.plan, lambda plan: self.fails(plan, nodes))
+
+    def fewer_nodes(self) -> None:
+        """Leave out the last node; if a fault is about it, that one falls on another that has none, or is left out."""
+        while self.best.nodes > self._scenario.fewest:
+            *rest, last = self._scenario.names(self.best.nodes)
+            named = {name for fault in self.best.plan for name in _names(fault)}
+            stands_in = [name for name in reversed(rest) if name not in named] if last in named else []
+            plans = [_renamed(self.best.plan, {last: name}) for name in stands_in]
+            plans = [*plans[:3], _without(self.best.plan, last)]
+            if not any(self.fails(plan, len(rest)) for plan in plans):
+                return
+
+    def simpler_faults(self) -> None:
+        number = 0
+        while number < len(self.best.plan):
+            plan = self.best.plan
+            simpler = ([*plan[:number], fault, *plan[number + 1 :]] for fault in _simpler(plan[number]))
+            if not any(self.fails(each, self.best.nodes) for each in simpler):
+                number += 1
+
+
+def _simpler(value: Any) -> Iterator[Any]:
+    """The same fault, a little simpler in one field. Each step goes down in one measure, so that it comes to an end."""
+    for field in fields(value):
+        held = getattr(value, field.name)
+        for less in _less(field.name, held):
+            yield replace(value, **{field.name: less})
+
+
+def _less(name: str, held: Any) -> Iterator[Any]:
+    match held:
+        case True:
+            yield False
+        case int() if name in ("at", "lasts") and held:
+            yield held // 2
+            yield from (held - held % step for step in ROUND if held % step)
+            yield held * 7 // 8 // MS * MS
+        case int() if name in ("ppm", "ms") and held:
+            yield int(held / 2)
+        case float() if held:
+            yield 0.0
+        case (str(), _, *_):
+            yield from (held[:number] + held[number + 1 :] for number in range(len(held)))
+        case Conditions():
+            yield from _simpler(held)
+
+
+def _names(fault: Fault) -> Iterator[str]:
+    for field in fields(fault):
+        held = getattr(fault, field.name)
+        if isinstance(held, str):
+            yield held
+        elif isinstance(held, tuple):
+            yield from held
+
+
+def _renamed(plan: Sequence[Fault], names: dict[str, str]) -> list[Fault]:
+    def new(held: Any) -> Any:
+        if isinstance(held, str):
+            return names.get(held, held)
+        return tuple(sorted([names.get(name, name) for name in held])) if isinstance(held, tuple) else held
+
+    return [replace(fault, **{field.name: new(getattr(fault, field.name)) for field in fields(fault)}) for fault in plan]
+
+
+def _without(plan: Sequence[Fault], name: str) -> list[Fault]:
+    """The plan without this node, and without the faults that are about it alone."""
+    kept = []
+    for fault in plan:
+        held = {field.name: getattr(fault, field.name) for field in fields(fault)}
+        some: dict[str, Any] = {
+            key: tuple([each for each in value if each != name]) for key, value in held.items() if isinstance(value, tuple)
+        }
+        if name not in held.values() and all(some.values()):
+            kept.append(replace(fault, **some))
+    return kept

@@ -1,0 +1,162 @@
+"""Many seeds of one scenario, over processes or over any `concurrent.futures.Executor`.
+
+The summary depends on the seeds alone, not on the executor, nor on the order in which runs end. A sweep fails if a property was
+broken, if a seed diverged (with `verify`), or if something that the scenario is meant to reach was never reached."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from multiprocessing import get_context
+from time import perf_counter
+
+from simulations.registry import Result, Scenario
+from simulations.trace import Line
+from simulations.world import World
+
+__all__ = ["Progress", "Summary", "run_seed", "sweep"]
+
+AHEAD = 64
+"""Runs that are given to the executor at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    done: int
+    total: int
+    failures: int
+
+
+@dataclass(slots=True)
+class Summary:
+    scenario: str
+    profile: str
+    nodes: int
+    runs: int = 0
+    failures: list[Result] = field(default_factory=list)
+    """By seed."""
+    divergences: dict[int, str] = field(default_factory=dict)
+    """Of each seed whose two runs were not the same: where they parted."""
+    reached: Counter[str] = field(default_factory=Counter)
+    missing: tuple[str, ...] = ()
+    """What should be reached sometimes, and never was."""
+    virtual: int = 0
+    """True ns of all runs together."""
+    seconds: float = 0.0
+    """Real ones."""
+    digest: str = ""
+    """Over the digests of all runs, by seed."""
+
+    @property
+    def fine(self) -> bool:
+        return not (self.failures or self.divergences or self.missing)
+
+
+def run_seed(
+    scenario: Scenario, seed: int, nodes: int | None, profile: str | None, verify: bool
+) -> tuple[Result, str | None]:  # fmt: skip
+    """One seed, in whatever process; with `verify` twice. The second answer is where the two runs parted."""
+    if not verify:
+        return scenario.run(seed, nodes=nodes, profile=profile), None
+    lines: list[Line] = []
+    result = scenario.run(seed, nodes=nodes, profile=profile, seen=lambda world: world.trace.follow(lines.append))
+    parted: list[str] = []
+    number = -1
+
+    def compare(line: Line) -> None:
+        nonlocal number
+        number += 1
+        before = lines[number] if number < len(lines) else None
+        if not parted and (before is None or before.digested() != line.digested()):
+            parted.append(f"line {number + 1}\n  one:   {before or 'has ended'}\n  other: {line}")
+
+    def watch(world: World) -> None:
+        world.trace.follow(compare)
+
+    again = scenario.run(seed, nodes=nodes, profile=profile, seen=watch)
+    if result.digest == again.digest:
+        return result, None
+    where = parted[0] if parted else f"line {number + 2}\n  one:   {lines[number + 1]}\n  other: has ended"
+    return result, f"digests {result.digest} and {again.digest} part at {where}"
+
+
+def sweep(
+    scenario: Scenario,
+    seeds: Iterable[int],
+    *,
+    nodes: int | None = None,
+    profile: str | None = None,
+    verify: bool = False,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    stop_after: int | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> Summary:
+    """Run them all.
+
+    Parameters
+    ----------
+    executor: where; it is not shut down. By default `jobs` processes of an own pool (None: one a core).
+    stop_after: so many failures are enough; what is `missing` is then not asked.
+    progress: called after each run.
+
+    Raises
+    ------
+    ValueError: too few nodes, or no such profile.
+    """
+    seeds = list(seeds)
+    scenario.draw(0, nodes=nodes, profile=profile)
+    summary = Summary(scenario.name, profile or scenario.profile, nodes or scenario.nodes)
+    begun = perf_counter()
+    with ExitStack() as stack:
+        if executor is None:
+            executor = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=get_context("spawn")))
+        digests = _run(summary, scenario, seeds, (nodes, profile, verify), executor, stop_after, progress)
+    summary.failures.sort(key=lambda result: result.seed)
+    summary.divergences = dict(sorted(summary.divergences.items()))
+    if summary.runs == len(seeds) and not summary.failures:
+        summary.missing = tuple([what for what in scenario.sometimes if not summary.reached[what]])
+    summary.digest = blake2b("".join([digests[seed] for seed in sorted(digests)]).encode(), digest_size=16).hexdigest()
+    summary.seconds = perf_counter() - begun
+    return summary
+
+
+def _run(
+    summary: Summary,
+    scenario: Scenario,
+    seeds: Sequence[int],
+    arguments: tuple[int | None, str | None, bool],
+    executor: Executor,
+    stop_after: int | None,
+    progress: Callable[[Progress], object] | None,
+) -> dict[int, str]:
+    digests: dict[int, str] = {}
+    waiting = iter(seeds)
+    pending: set[Future[tuple[Result, str | None]]] = set()
+    try:
+        while stop_after is None or len(summary.failures) < stop_after:
+            while len(pending) < AHEAD and (seed := next(waiting, None)) is not None:
+                pending.add(executor.submit(run_seed, scenario, seed, *arguments))
+            if not pending:
+                break
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                result, parted = future.result()
+                digests[result.seed] = result.digest
+                summary.runs += 1
+                summary.virtual += result.virtual
+                summary.reached.update(result.reached)
+                if result.violation is not None:
+                    summary.failures.append(result)
+                if parted is not None:
+                    summary.divergences[result.seed] = parted
+                if progress is not None:
+                    progress(Progress(summary.runs, len(seeds), len(summary.failures)))
+    finally:
+        for future in pending:
+            future.cancel()
+    return digests
