@@ -2,8 +2,50 @@
 
 from simulations.checkers.base import Checker, Violation
 from simulations.checkers.exclusion import Exclusion
+from simulations.checkers.history import UNKNOWN, History, Operation
+from simulations.checkers.linearizable import (
+    Linearizability,
+    Linearizable,
+    NotLinearizable,
+    TooLarge,
+    Verdict,
+    linearize,
+)
 from simulations.checkers.members import Members
+from simulations.checkers.models import REFUSED, Counter, Model, Mutex, Queue, Register
 from simulations.checkers.nonces import Nonces
+from simulations.checkers.recorded_locks import RecordedLocks
 from simulations.checkers.stores import Sums, WatchFold, agree, cells, differences
+from simulations.checkers.temporal import Always, Eventually, LeadsTo
 
-__all__ = ["Checker", "Exclusion", "Members", "Nonces", "Sums", "Violation", "WatchFold", "agree", "cells", "differences"]
+__all__ = [
+    "REFUSED",
+    "UNKNOWN",
+    "Always",
+    "Checker",
+    "Counter",
+    "Eventually",
+    "Exclusion",
+    "History",
+    "LeadsTo",
+    "Linearizability",
+    "Linearizable",
+    "Members",
+    "Model",
+    "Mutex",
+    "Nonces",
+    "NotLinearizable",
+    "Operation",
+    "Queue",
+    "RecordedLocks",
+    "Register",
+    "Sums",
+    "TooLarge",
+    "Verdict",
+    "Violation",
+    "WatchFold",
+    "agree",
+    "cells",
+    "differences",
+    "linearize",
+]
