@@ -163,9 +163,9 @@ def _less(name: str, held: Any) -> Iterator[Any]:
         case True:
             yield False
         case int() if name in ("at", "lasts") and held:
-            yield held // 2
+            yield 0
+            yield held // 2 // MS * MS
             yield from (held - held % step for step in ROUND if held % step)
-            yield held * 7 // 8 // MS * MS
         case int() if name in ("ppm", "ms") and held:
             yield int(held / 2)
         case float() if held:

@@ -1,0 +1,309 @@
+"""`mesh simulate`: run scenarios under faults, find seeds that fail, replay and shrink them.
+
+Exit codes: 0 nothing was broken, 1 something was, 2 wrong usage, a malformed plan included."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from coordination.commands.common import fail
+from coordination.output import say
+
+if TYPE_CHECKING:
+    from simulations.registry import Result, Scenario
+    from simulations.sweeping import Progress
+
+__all__ = ["command"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+BROKEN = 1
+USAGE = 2
+
+
+def options(function: F) -> F:
+    """What most subcommands have."""
+    function = click.option("--json", "json_output", is_flag=True, help="Print JSON.")(function)
+    function = click.option("--profile", metavar="NAME", help="calm, flaky, hostile or swarm; else the scenario's own.")(
+        function
+    )
+    return click.option("--nodes", type=click.IntRange(1, 1_000), help="How many; else the scenario's own number.")(function)
+
+
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of everything: the world, the plan, the workload."
+)
+json_option = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
+plan_option = click.option(
+    "--plan", type=click.Path(dir_okay=False, path_type=Path), help="A JSON list of faults, in place of the drawn ones."
+)
+save_option = click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the case to this file, for replay and shrink."
+)
+
+
+@click.group("simulate")
+def command() -> None:
+    """Run whole meshes in virtual time under faults; every run is repeated by its seed.
+
+    \b
+    Examples:
+      mesh simulate list
+      mesh simulate sweep locking --seeds 200
+      mesh simulate shrink locking --seed 17 --save case.json
+      mesh simulate replay case.json
+
+    A SCENARIO is a name of the list, or a `simulations.registry.Scenario` of yours as package.module:NAME.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+
+
+@command.command("list")
+@json_option
+def list_(json_output: bool) -> None:
+    """List the scenarios and the profiles of faults.
+
+    \b
+    Example:
+      mesh simulate list
+    """
+    from simulations.profiles import PROFILES
+    from simulations.registry import SCENARIOS
+
+    if json_output:
+        rows = [{"name": each.name, "checks": each.checks, "nodes": each.nodes} for each in SCENARIOS.values()]
+        say(json.dumps({"scenarios": rows, "profiles": {each.name: each.about for each in PROFILES.values()}}))
+        return
+    for scenario in SCENARIOS.values():
+        say(f"{scenario.name:12} {scenario.nodes:3} nodes  {scenario.checks}")
+    say("profiles:")
+    for profile in PROFILES.values():
+        say(f"  {profile.name:10} {profile.per_minute:3} faults a minute: {profile.about}")
+
+
+@command.command("run")
+@click.argument("scenario")
+@seed_option
+@plan_option
+@save_option
+@options
+def run(
+    scenario: str, seed: int, plan: Path | None, save: Path | None, nodes: int | None, profile: str | None, json_output: bool
+) -> None:
+    """Run one seed of a scenario.
+
+    \b
+    Examples:
+      mesh simulate run locking --seed 7 --profile swarm
+      mesh simulate run locking --seed 7 --plan plan.json
+    """
+    result = told(lambda: _run(scenario, seed, plan, nodes, profile))
+    if save is not None:
+        write_case(result, save)
+    finish(result, json_output)
+
+
+@command.command("sweep")
+@click.argument("scenario")
+@click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many.")
+@click.option("--seed", "first", type=int, default=0, show_default=True, help="The first of them.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes; else one a core.")
+@click.option("--verify", is_flag=True, help="Run each seed twice, and tell where two runs part.")
+@click.option("--stop-after", type=click.IntRange(1), help="So many failures are enough.")
+@save_option
+@options
+def sweep(
+    scenario: str,
+    seeds: int,
+    first: int,
+    jobs: int | None,
+    verify: bool,
+    stop_after: int | None,
+    save: Path | None,
+    nodes: int | None,
+    profile: str | None,
+    json_output: bool,
+) -> None:
+    """Run many seeds over processes; sum up what was broken, and what was never reached.
+
+    \b
+    Example:
+      mesh simulate sweep locking --seeds 1000 --profile swarm --save first.json
+    """
+    from simulations.registry import find
+    from simulations.sweeping import sweep as run_all
+
+    summary = told(
+        lambda: run_all(
+            find(scenario), range(first, first + seeds),
+            nodes=nodes, profile=profile, verify=verify, jobs=jobs, stop_after=stop_after, progress=progress_line(),
+        )
+    )  # fmt: skip
+    if save is not None and summary.failures:
+        write_case(summary.failures[0], save)
+    if json_output:
+        row = {
+            "scenario": summary.scenario, "profile": summary.profile, "nodes": summary.nodes, "runs": summary.runs,
+            "failures": [{"seed": each.seed, "law": each.law, "violation": each.violation} for each in summary.failures],
+            "divergences": summary.divergences, "missing": list(summary.missing),
+            "reached": dict(sorted(summary.reached.items())),
+            "virtual_seconds": summary.virtual / 1e9, "seconds": round(summary.seconds, 3), "digest": summary.digest,
+        }  # fmt: skip
+        say(json.dumps(row))
+    else:
+        for result in summary.failures[:20]:
+            say(f"seed {result.seed}: {result.violation}")
+        if len(summary.failures) > 20:
+            say(f"and {len(summary.failures) - 20} more")
+        for seed, where in summary.divergences.items():
+            say(f"seed {seed} diverged: {where}")
+        for what in summary.missing:
+            say(f"never reached: {what}")
+        pace = f"{summary.seconds:.1f} s, {round(summary.runs / max(summary.seconds, 1e-9) * 3_600)} seeds an hour"
+        what = f"{summary.runs} runs of {summary.scenario} ({summary.profile}, {summary.nodes} nodes)"
+        say(f"{what}: {len(summary.failures)} failed")
+        say(f"{summary.virtual / 1e9:.0f} virtual seconds in {pace}; digest {summary.digest}")
+    raise SystemExit(0 if summary.fine else BROKEN)
+
+
+@command.command("replay")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def replay(file: Path, json_output: bool) -> None:
+    """Run a saved case again.
+
+    \b
+    Example:
+      mesh simulate replay case.json
+    """
+    from simulations.cases import replay as run_again
+
+    finish(told(lambda: run_again(file)), json_output)
+
+
+@command.command("shrink")
+@click.argument("what")
+@seed_option
+@plan_option
+@click.option("--runs", type=click.IntRange(1), default=500, show_default=True, help="At most.")
+@save_option
+@options
+def shrink(
+    what: str,
+    seed: int,
+    plan: Path | None,
+    runs: int,
+    save: Path | None,
+    nodes: int | None,
+    profile: str | None,
+    json_output: bool,
+) -> None:
+    """Shrink a failing seed of a scenario, or a saved case (WHAT ends in .json), to a minimal plan.
+
+    Exits with 1 after it has shown the minimal plan, which breaks the same property.
+
+    \b
+    Examples:
+      mesh simulate shrink locking --seed 17 --save minimal.json
+      mesh simulate shrink case.json --save minimal.json
+    """
+    from simulations.cases import Case
+    from simulations.registry import find
+    from simulations.shrinking import shrink as make_small
+
+    def work() -> Any:
+        if what.endswith(".json"):
+            case = Case.load(Path(what).read_text())
+            return make_small(find(case.scenario), case.seed, case.plan, nodes=case.nodes, most=runs)
+        found = find(what)
+        return make_small(found, seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile, most=runs)
+
+    shrunk = told(work)
+    case = Case.of(shrunk.result)
+    if save is not None:
+        write_case(shrunk.result, save)
+    if json_output:
+        row = {"case": json.loads(case.dump()), "before": shrunk.before, "runs": shrunk.runs, "exhausted": shrunk.exhausted}
+        say(json.dumps(row))
+    else:
+        say(case.dump().rstrip())
+        more = "; the runs were used up, try more --runs" if shrunk.exhausted else ""
+        say(f"from {shrunk.before} faults to {len(case.plan)} in {shrunk.runs} runs{more}")
+    raise SystemExit(BROKEN)
+
+
+# --- what they share ------------------------------------------------------------------------------------------------------
+
+
+def told(work: Callable[[], Any]) -> Any:
+    """What cannot be is told in one line."""
+    try:
+        return work()
+    except OSError as problem:
+        fail(f"{str(problem.filename)!r}: {problem.strerror}", USAGE)
+    except ValueError as problem:
+        fail(str(problem), USAGE)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+
+
+def read_plan(scenario: Scenario, file: Path | None, nodes: int | None) -> Any:
+    from simulations.plan_json import load_plan
+
+    return None if file is None else load_plan(file.read_text(), scenario.names(nodes))
+
+
+def _run(scenario: str, seed: int, plan: Path | None, nodes: int | None, profile: str | None) -> Any:
+    from simulations.registry import find
+
+    found = find(scenario)
+    return found.run(seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile)
+
+
+def write_case(result: Result, file: Path) -> None:
+    from simulations.cases import Case
+
+    try:
+        file.write_text(Case.of(result).dump())
+    except OSError as problem:
+        fail(f"{str(file)!r} cannot be written: {problem.strerror}", USAGE)
+
+
+def finish(result: Result, json_output: bool) -> None:
+    """Show a run, and exit."""
+    if json_output:
+        from simulations.plan_json import plan_to
+
+        row = {
+            "scenario": result.scenario, "seed": result.seed, "nodes": result.nodes, "law": result.law,
+            "violation": result.violation, "digest": result.digest, "virtual_seconds": result.virtual / 1e9,
+            "lines": result.lines, "reached": dict(sorted(result.reached.items())), "plan": plan_to(result.plan),
+        }  # fmt: skip
+        say(json.dumps(row))
+    else:
+        if result.violation is not None:
+            say(result.trace)
+        say(f"broken: {result.violation}" if result.violation is not None else "nothing broken")
+        run = f"{result.scenario}, seed {result.seed}, {result.nodes} nodes, {len(result.plan)} faults"
+        say(f"{run}; {result.virtual / 1e9:.1f} virtual seconds; digest {result.digest}")
+    raise SystemExit(BROKEN if result.violation else 0)
+
+
+def progress_line() -> Callable[[Progress], None]:
+    """On a terminal one line that changes, on the error stream; else a line at each tenth."""
+    terminal = sys.stderr.isatty()
+
+    def show(progress: Progress) -> None:
+        text = f"{progress.done}/{progress.total} runs, {progress.failures} failed"
+        if terminal:
+            click.echo(f"\r{text}", nl=progress.done == progress.total, err=True)
+        elif progress.done * 10 // progress.total > (progress.done - 1) * 10 // progress.total:
+            click.echo(text, err=True)
+
+    return show

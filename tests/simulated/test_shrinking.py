@@ -1,0 +1,203 @@
+"""A failing plan becomes a minimal one that fails in the same way, and is kept as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulations.cases import Case, replay
+from simulations.checkers import Violation
+from simulations.faults import Crash, Cut, Fault, Partition, Pause, WallStep, Weather
+from simulations.network import Conditions
+from simulations.plan_json import PlanError
+from simulations.registry import SCENARIOS, Scenario, find
+from simulations.shrinking import NotFailing, ddmin, shrink
+from simulations.sweeping import sweep
+from simulations.world import MS, SECOND, World
+from tests.simulated.three_faults import MINIMAL, THREE_FAULTS
+
+HERE = "tests.simulated.test_shrinking"
+
+# --- delta debugging, on its own ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 60), st.data())
+def test_ddmin_finds_exactly_what_is_needed(count: int, data: st.DataObject) -> None:
+    items = list(range(count))
+    needed = data.draw(st.sets(st.sampled_from(items), max_size=5)) if items else set()
+    asked = 0
+
+    def fails(some: list[int]) -> bool:
+        nonlocal asked
+        asked += 1
+        return needed <= set(some)
+
+    assert ddmin(items, fails) == sorted(needed)
+    assert asked < 60 * (len(needed) + 1)
+
+
+# --- on plans whose judge is known ----------------------------------------------------------------------------------------
+
+
+def rule(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]) -> Mapping[str, int]:
+    """Breaks X1 for a power cut of some node during a partition, and X2 for two pauses; no mesh is asked."""
+    seen(World(seed))
+    crashes = [fault for fault in plan if isinstance(fault, Crash) and fault.power]
+    partitions = [fault for fault in plan if isinstance(fault, Partition) and fault.lasts > SECOND]
+    if any(cut.at <= crash.at <= cut.at + cut.lasts for crash in crashes for cut in partitions):
+        raise Violation("X1: both")
+    if sum(isinstance(fault, Pause) for fault in plan) >= 2:
+        raise Violation("X2: two pauses")
+    return {}
+
+
+RULE = Scenario(f"{HERE}:RULE", "X1 X2", rule, nodes=7, fewest=3, duration=20 * SECOND)
+
+NOISE: list[Fault] = [
+    Cut(0, SECOND, "n1", "n2"),
+    Weather(0, 3 * SECOND, Conditions(loss=0.5), ("n3",)),
+    WallStep(SECOND, SECOND, "n5", 77),
+]
+
+
+def test_faults_become_few_short_early_and_plain_and_nodes_few() -> None:
+    plan: list[Fault] = [
+        *NOISE,
+        Partition(3 * SECOND + 123_456_789, 9 * SECOND + 1, ("n0", "n4", "n6")),
+        Pause(SECOND, SECOND, "n4"),
+        Crash(7 * SECOND + 77 * MS, 2 * SECOND + 5, "n6", power=True, wipe=True),
+    ]
+    shrunk = shrink(RULE, 1, plan)
+    assert not shrunk.exhausted
+    assert shrunk.before == 6
+    assert shrunk.result.law == "X1"
+    assert shrunk.result.nodes == 3
+    partition, crash = shrunk.result.plan
+    assert isinstance(partition, Partition)
+    assert isinstance(crash, Crash)
+    assert len(partition.side) == 1
+    assert (partition.at, crash.at, crash.lasts, crash.power, crash.wipe) == (0, 0, 0, True, False)
+    assert SECOND < partition.lasts <= 2 * SECOND
+    assert shrunk.runs < 100
+
+
+def test_another_bug_on_the_way_is_not_followed() -> None:
+    plan: list[Fault] = [
+        Pause(0, 1, "n0"),
+        Pause(5, 1, "n1"),
+        Partition(0, 5 * SECOND, ("n0",)),
+        Crash(SECOND, 0, "n1", power=True),
+    ]
+    shrunk = shrink(RULE, 1, plan)
+    assert shrunk.result.law == "X1"
+    assert [type(fault) for fault in shrunk.result.plan] == [Partition, Crash]
+
+
+def test_the_runs_are_bounded() -> None:
+    plan = [*NOISE, Partition(0, 5 * SECOND, ("n0",)), Crash(SECOND, 0, "n1", power=True)]
+    shrunk = shrink(RULE, 1, plan, most=4)
+    assert shrunk.exhausted
+    assert shrunk.runs == 4
+    assert shrunk.result.law == "X1"
+
+
+def test_what_does_not_fail_is_not_shrunk() -> None:
+    with pytest.raises(NotFailing, match="breaks nothing"):
+        shrink(RULE, 1, NOISE)
+
+
+# --- a planted bug of whole nodes -----------------------------------------------------------------------------------------
+
+
+def passes_without_any_one(case: Case) -> None:
+    for number in range(len(case.plan)):
+        rest = case.plan[:number] + case.plan[number + 1 :]
+        assert THREE_FAULTS.run(case.seed, rest, nodes=case.nodes).violation is None, case.plan[number]
+
+
+def hunt(first: int, seeds: int, file: Path) -> None:
+    """Sweep until it is found, shrink, save, replay."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        summary = sweep(THREE_FAULTS, range(first, first + seeds), executor=pool, stop_after=1)
+    found = summary.failures[0]
+    assert found.law == "C13"
+    shrunk = shrink(THREE_FAULTS, found.seed)
+    case = Case.of(shrunk.result)
+    assert shrunk.before == 17
+    assert not shrunk.exhausted
+    assert len(case.plan) == 3
+    assert case.nodes == 3
+    file.write_text(case.dump())
+    assert Case.load(file.read_text()) == case
+    again = replay(file)
+    assert (again.violation, again.digest) == (shrunk.result.violation, shrunk.result.digest)
+    passes_without_any_one(case)
+
+
+def test_a_bug_of_three_faults_is_found_and_shrunk_to_three(tmp_path: Path) -> None:
+    """The seed is the first of all that finds it: see the hunt from 0 in the soak tests."""
+    hunt(227, 5, tmp_path / "case.json")
+
+
+@pytest.mark.soak
+def test_a_bug_of_three_faults_is_found_from_scratch(tmp_path: Path) -> None:
+    hunt(0, 400, tmp_path / "case.json")
+
+
+def test_the_known_plan_of_three_faults_is_minimal() -> None:
+    result = THREE_FAULTS.run(1, MINIMAL)
+    assert result.law == "C13"
+    passes_without_any_one(Case.of(result))
+
+
+# --- cases as files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "case: no JSON"),
+        ("[]", "case: an object is wanted"),
+        ('{"case": 1}', "scenario: missing; a case needs it"),
+        ('{"case": 1, "scenario": "locking", "seed": "7", "nodes": 4, "plan": []}', "seed: int is wanted, not str"),
+        ('{"case": 2, "scenario": "locking", "seed": 7, "nodes": 4, "plan": []}', "case: format 2 is unknown here"),
+        ('{"case": 1, "scenario": "lucking", "seed": 7, "nodes": 4, "plan": []}', "no scenario 'lucking'; there are locking"),
+        ('{"case": 1, "scenario": "locking", "seed": 7, "nodes": 2, "plan": []}', "nodes: locking needs 3 at least, not 2"),
+        (
+            '{"case": 1, "scenario": "locking", "seed": 7, "nodes": 3, "plan": [{"kind": "Pause", "at": 0, "lasts": true}]}',
+            "plan[0].lasts: a whole number is wanted, not true",
+        ),
+    ],
+)
+def test_a_malformed_case_is_refused_with_its_place(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        Case.load(text)
+    assert str(refused.value).startswith(says)
+
+
+def test_scenarios_are_found_by_name_and_by_place() -> None:
+    assert find("locking") is SCENARIOS["locking"]
+    assert find(f"{HERE}:RULE") is RULE
+    for name, says in [("x.y:Z", "No module"), (f"{HERE}:NONE", "NONE"), (f"{HERE}:HERE", "is a str, not a Scenario")]:
+        with pytest.raises(ValueError, match=says):
+            find(name)
+
+
+def test_a_case_about_a_node_that_it_has_not_is_refused() -> None:
+    text = Case("locking", 7, 4, (Crash(0, 0, "n3"),)).dump()
+    assert Case.load(text).plan == (Crash(0, 0, "n3"),)
+    with pytest.raises(PlanError, match='unknown node "n3"; there are n0, n1, n2'):
+        Case.load(text.replace('"nodes": 4', '"nodes": 3'))
+
+
+def test_a_plan_about_unknown_nodes_is_not_run() -> None:
+    with pytest.raises(PlanError, match="unknown node"):
+        RULE.run(1, [Crash(0, 0, "n7")])
+    with pytest.raises(ValueError, match="needs 3 nodes at least"):
+        RULE.run(1, nodes=2)
