@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from coordination.agreed.events import Granted, Released
+from coordination.agreed.events import Granted
 from mesh.directives import Event
 from simulations.checkers.base import Checker
 from simulations.checkers.history import Operation
@@ -21,40 +21,37 @@ __all__ = ["RecordedLocks"]
 class _Grant:
     owner: str
     claim: Claim
+    token: int
     granted: int
     ends: int
     """True ns at which the belief may end by itself, at the earliest."""
     leaves: int | None = None
     """True ns at which its process released it."""
-    released: int | None = None
-    """True ns at which that was confirmed, or it had run out meanwhile."""
 
 
 class RecordedLocks(Checker):
     """Each grant is an `acquire`, from the request on, and one end: a `release` if its process asked for one in time, else a
     `lapse`, from the moment at which the belief may be over: when a clock that is 1 % fast reaches its deadline, or when the
-    process gives it up or dies. An end that was confirmed has a return.
+    process gives it up or dies. Ends have no return: one that comes late refuses nothing that is taken down here.
 
     Requests that were never granted are left out, and so are refusals: all that a grant of which nobody heard can do is to keep
     the lock from others for a time, so that a history never fails for its absence."""
 
     def __init__(self, locks: Locks) -> None:
         super().__init__(locks.cluster.world)
-        self._locks = locks
         self._grants: list[_Grant] = []
         self._open: dict[Process, dict[Claim, _Grant]] = {}
-        self._leaving: dict[Claim, _Grant] = {}
         locks.listen(self._on_event)
 
     def __iter__(self) -> Iterator[Operation]:
         for grant in self._grants:
             claim = grant.claim
             place = (claim.peer.name, claim.key)
-            yield Operation(*place, "acquire", (grant.owner,), claim.since, grant.granted, claim.token)
+            yield Operation(*place, "acquire", (grant.owner,), claim.since, grant.granted, grant.token)
             if grant.leaves is not None and grant.leaves <= grant.ends:
-                yield Operation(*place, "release", (grant.owner,), grant.leaves, grant.released)
+                yield Operation(*place, "release", (grant.owner,), grant.leaves)
             else:
-                yield Operation(*place, "lapse", (grant.owner,), grant.ends, grant.released)
+                yield Operation(*place, "lapse", (grant.owner,), grant.ends)
 
     def check(self) -> None:
         """Raises
@@ -68,13 +65,10 @@ class RecordedLocks(Checker):
     def _on_event(self, claim: Claim, event: Event) -> None:
         process = claim.peer.process
         if isinstance(event, Granted):
-            grant = _Grant(f"{process} request {claim.request}", claim, self.world.now, self.world.now)
+            grant = _Grant(f"{process} request {claim.request}", claim, event.token, self.world.now, self.world.now)
             self._grants.append(grant)
             self._open.setdefault(process, {})[claim] = grant
-        elif isinstance(event, Released):
             self.stepped(process)
-            if claim in self._leaving:
-                self._leaving.pop(claim).released = self.world.now
 
     def stepped(self, process: Process) -> None:
         grants = self._open.get(process)
@@ -88,7 +82,6 @@ class RecordedLocks(Checker):
                 continue
             if claim.state in ("leaving", "released"):
                 grant.leaves = self.world.now
-                self._leaving[claim] = grant
             self._close(claim, grant)
 
     def died(self, process: Process) -> None:

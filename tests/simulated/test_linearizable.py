@@ -363,7 +363,8 @@ def test_a_prefix_knows_no_result_that_was_told_later() -> None:
         op("b", "dequeue", at=4, until=10, result="y"),
         op("c", "dequeue", at=4, until=20, result="y"),
     ]
-    verdict = linearize(history, Queue())
+    after = [op("a", "enqueue", "z", at=time, until=time + 5, result=None) for time in range(30, 100, 10)]
+    verdict = linearize([*history, *after], Queue())
     assert isinstance(verdict, NotLinearizable)
     assert verdict.last is history[3]
     assert verdict.prefix == tuple(history)

@@ -115,6 +115,14 @@ def test_eventually_is_not_met_by_what_comes_too_late_and_stays_met() -> None:
         world.run(5 * SECOND)
 
 
+def test_eventually_fails_at_the_first_look_after_its_bound_though_the_condition_holds_by_then() -> None:
+    world = World(5)
+    late = Eventually(world, "C", lambda: world.now > 0, SECOND)
+    world.run(2 * SECOND)  # nothing runs in it: there is no look
+    with pytest.raises(Violation, match="did not hold within"):
+        late.check()
+
+
 def test_eventually_does_not_pass_in_a_world_that_ended_too_soon() -> None:
     world = World(5)
     never = Eventually(world, "C", lambda: False, SECOND)
