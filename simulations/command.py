@@ -243,12 +243,16 @@ def shrink(
 
 def told(work: Callable[[], Any]) -> Any:
     """What cannot be is told in one line."""
+    from concurrent.futures import BrokenExecutor
+
     try:
         return work()
     except OSError as problem:
         fail(f"{str(problem.filename)!r}: {problem.strerror}", USAGE)
     except ValueError as problem:
         fail(str(problem), USAGE)
+    except BrokenExecutor:
+        fail("a process of the sweep died, killed or out of memory: try fewer --jobs")
     except KeyboardInterrupt:
         fail("interrupted", 130)
 

@@ -5,6 +5,7 @@ broken, if a seed diverged (with `verify`), or if something that the scenario is
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -114,7 +115,14 @@ def sweep(
     begun = perf_counter()
     with ExitStack() as stack:
         if executor is None:
-            executor = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=get_context("spawn")))
+            executor = stack.enter_context(
+                ProcessPoolExecutor(
+                    jobs,
+                    mp_context=get_context("spawn"),
+                    initializer=signal.signal,  # an interrupt is for the sweep, which lets its workers end
+                    initargs=(signal.SIGINT, signal.SIG_IGN),
+                )
+            )
         digests = _run(summary, scenario, seeds, (nodes, profile, verify), executor, stop_after, progress)
     summary.failures.sort(key=lambda result: result.seed)
     summary.divergences = dict(sorted(summary.divergences.items()))
