@@ -78,7 +78,9 @@ class RecordedLocks(Checker):
         for claim, grant in list(grants.items()):
             deadline = claim.peer.assembly.agreed.holder.deadline(claim.request)
             if claim.state == "held" and deadline is not None:
-                grant.ends = max(grant.ends, self.world.now + (deadline - now.boot) * 99 // 100)
+                left = deadline - now.boot
+                if left > 0:  # else it woke too late: its belief was over before this step
+                    grant.ends = max(grant.ends, self.world.now + left * 99 // 100)
                 continue
             if claim.state in ("leaving", "released"):
                 grant.leaves = self.world.now

@@ -29,7 +29,7 @@ from simulations.checkers import (
 )
 from simulations.checkers.history import until
 from simulations.cluster import Build, Cluster
-from simulations.faults import Faults
+from simulations.faults import Faults, Suspend
 from simulations.locking import Locks, LockUser
 from simulations.plans import random_plan
 from simulations.scenarios import SHORT_TERMS
@@ -461,6 +461,28 @@ def test_l1_l2_the_locks_of_a_mesh_are_those_of_a_mutex_with_rising_tokens() -> 
     assert names.count("acquire") > 200
     assert names.count("release") > 50
     assert names.count("lapse") > 50
+
+
+def test_a_belief_that_ran_out_while_its_machine_slept_ended_in_its_time_not_when_that_woke() -> None:
+    """Found by seed 203: the next holder was called a second one."""
+    world = World(1)
+    cluster = Cluster(world, 4, expect=3, parameters=SHORT_TERMS)
+    cluster.form()
+    locks = Locks(cluster)
+    history = RecordedLocks(locks)
+    first = locks.acquire(cluster.peers["n3"], "lock/a", ttl=SECOND, renew=False)
+    assert world.run_until(lambda: first.state == "held", SECOND) is not None
+    Faults(world).set([Suspend(SECOND // 5, 20 * SECOND, "n3")])
+    world.run(SECOND // 2)
+    second = locks.acquire(cluster.peers["n0"], "lock/a")
+    assert world.run_until(lambda: second.state == "held", 2 * SECOND) is not None
+    world.run(25 * SECOND)
+    assert first.state == "ended"
+    history.check()
+    _, lapse, acquire, _ = history
+    assert (lapse.name, acquire.name) == ("lapse", "acquire")
+    assert acquire.returned is not None
+    assert acquire.returned - SECOND // 20 < lapse.invoked < acquire.returned
 
 
 @pytest.mark.parametrize(
