@@ -101,6 +101,7 @@ class Scenario:
         Raises
         ------
         ValueError: too few nodes, no such profile, or (PlanError) a plan that cannot happen to these nodes.
+        TypeError: `go` did not call `seen` once; what it raises before that is passed on.
         """
         nodes = nodes or self.nodes
         if nodes < self.fewest:
@@ -124,6 +125,8 @@ class Scenario:
             if not worlds:
                 raise
             violation = f"{type(problem).__name__}: {problem}".partition("\n")[0]
+        if len(worlds) != 1:
+            raise TypeError(f"{self.name} must show its one world to `seen`, and showed {len(worlds)}")
         (world,) = worlds
         trace = "" if violation is None else world.trace.last(40)
         digest = world.trace.digest()

@@ -127,6 +127,12 @@ def test_a_given_plan_replaces_the_drawn_one() -> None:
     assert not {kind.__name__ for kind in KINDS} - {"Crash"} & set(result.reached)
 
 
+def test_a_scenario_that_shows_no_world_is_told_so() -> None:
+    blind = Scenario("blind", "none", lambda seed, plan, nodes, seen: {}, nodes=2, fewest=2, duration=SECOND)
+    with pytest.raises(TypeError, match="blind must show its one world"):
+        blind.run(1)
+
+
 # --- profiles -------------------------------------------------------------------------------------------------------------
 
 
