@@ -14,7 +14,7 @@ import pytest
 from coordination.demo.programs import free_addresses
 from tests.processes.nodes import SECRET, mesh
 
-COMMANDS = ["node", "demo", "members", "kv", "kv get", "kv put", "kv delete", "kv scan", "lock", "keygen"]
+COMMANDS = ["node", "demo", "members", "kv", "kv get", "kv put", "kv delete", "kv scan", "lock", "keygen", "simulate"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
