@@ -29,16 +29,17 @@ def heap_events(count: int) -> float:
     return count / took
 
 
-def live(nodes: int, seconds: int) -> tuple[float, float]:
-    """(events a second, virtual seconds a second) of a settled mesh; one key is written a second, each time elsewhere."""
+def live(nodes: int, seconds: int, *, writing: bool) -> tuple[float, float]:
+    """(events a second, virtual seconds a second) of a settled mesh, idle or with a key written a second."""
     world = World(nodes)
     cluster = Cluster(world, nodes)
     cluster.form()
-    world.run(5 * SECOND)
+    world.run(30 * SECOND)
     before = world.schedule.performed
     began = time.perf_counter()
     for second in range(seconds):
-        cluster.living()[second % nodes].put("key", second)
+        if writing:
+            cluster.living()[second % nodes].put("key", second)
         world.run(SECOND)
     took = time.perf_counter() - began
     events = world.schedule.performed - before
@@ -48,9 +49,11 @@ def live(nodes: int, seconds: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    title("The simulated world, whole nodes, every message encoded and sealed, one write a second")
+    title("The simulated world, whole nodes, every message encoded and sealed")
     limit = heap_events(500_000)
     for nodes, seconds, goal in SIZES:
-        events, speed = live(nodes, seconds)
-        rate(f"{nodes} nodes: events", events, None, limit, "a bare heap")
-        rate(f"{nodes} nodes: virtual seconds", speed, goal, 1.0, "real time")
+        for writing in (False, True):
+            what = f"{nodes} nodes, {'one write a second' if writing else 'idle'}"
+            events, speed = live(nodes, seconds, writing=writing)
+            rate(f"{what}: events", events, None, limit, "a bare heap")
+            rate(f"{what}: virtual seconds", speed, goal, 1.0, "real time")
