@@ -58,7 +58,7 @@ class HybridClock:
     max_drift_ms: how far ahead of this clock a stamp may be to be merged; each clock must be within half of it.
     """
 
-    __slots__ = ("_anchor_boot", "_anchor_ms", "_last", "_offsets", "_slewed_at", "max_drift_ms")
+    __slots__ = ("_anchor_boot", "_anchor_ms", "_last", "_median", "_offsets", "_slewed_at", "max_drift_ms")
 
     def __init__(self, max_drift_ms: int = 500) -> None:
         self.max_drift_ms = max_drift_ms
@@ -67,6 +67,8 @@ class HybridClock:
         self._slewed_at = 0
         self._last = 0
         self._offsets: dict[str, float] = {}
+        self._median: float | None = None
+        """Of the offsets, once it has been asked for: every write does."""
 
     def _physical(self, now: Instant) -> int:
         """Milliseconds by the anchor, after slewing it towards the wall."""
@@ -90,6 +92,7 @@ class HybridClock:
                 self._last = max(self._last, ms << COUNTER_BITS)
                 self._anchor_ms, self._anchor_boot = now.wall, now.boot
                 self._offsets.clear()
+                self._median = None
                 return now.wall
         else:
             self._slewed_at = now.boot
@@ -127,6 +130,7 @@ class HybridClock:
 
     def sample(self, peer: str, offset_ms: float) -> None:
         """A peer's raw wall clock was `offset_ms` ahead of this node's anchored time (negative: behind)."""
+        self._median = None
         self._offsets.pop(peer, None)
         self._offsets[peer] = offset_ms
         if len(self._offsets) > SAMPLES:
@@ -134,11 +138,14 @@ class HybridClock:
 
     def forget(self, peer: str) -> None:
         """The peer has gone: its clock says nothing any more."""
+        self._median = None
         self._offsets.pop(peer, None)
 
     def offset(self) -> float | None:
         """By how many ms the median of the peers is ahead of this node; None with fewer than two peers."""
-        return median(self._offsets.values()) if len(self._offsets) > 1 else None
+        if self._median is None and len(self._offsets) > 1:
+            self._median = median(self._offsets.values())
+        return self._median
 
     def check(self) -> float | None:
         """The offset, if it is above half of `max_drift_ms`: then this node's writes are refused with `ClockDrift`."""

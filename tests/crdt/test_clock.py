@@ -271,3 +271,17 @@ def test_only_the_peers_heard_last_are_remembered() -> None:
     for n in range(1, SAMPLES - 1):
         clock.forget(f"new{n}")
     assert clock.offset() is None, "the one that was heard again stayed, alone"
+
+
+def test_the_median_follows_every_sample_and_departure() -> None:
+    clock = HybridClock()
+    for peer, offset in (("a", 10.0), ("b", 20.0), ("c", 90.0)):
+        clock.sample(peer, offset)
+        clock.offset()
+    assert clock.offset() == 20.0
+    clock.sample("b", 80.0)
+    assert clock.offset() == 80.0
+    clock.forget("a")
+    assert clock.offset() == 85.0
+    clock.forget("b")
+    assert clock.offset() is None
