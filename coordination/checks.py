@@ -13,6 +13,7 @@ __all__ = [
     "MIN_LEASE_TTL",
     "check_amount",
     "check_key",
+    "check_watch",
     "check_lease_ttl",
     "encode_checked",
     "key_ttl_ms",
@@ -44,6 +45,16 @@ def check_key(key: str, what: str = "key") -> str:
     if size > MAX_KEY_BYTES:
         raise BadKey(f"the {what} {key[:40]!r}… is {size} bytes long, above {MAX_KEY_BYTES}: shorten it, or hash it")
     return key
+
+
+def check_watch(key: str | None, prefix: str | None) -> None:
+    """What a watch follows: one key, or all that begin with a prefix."""
+    if (key is None) == (prefix is None):
+        raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
+    if key is not None:
+        check_key(key)
+    elif prefix:
+        check_key(prefix, "prefix")
 
 
 def key_ttl_ms(ttl: float | None) -> int:

@@ -1,11 +1,12 @@
 """From what a node publishes to whoever waits for it.
 
 One callback takes each event and looks its class up in a table; what nobody waits for costs one look-up. Waiting for one
-request (a lock, a query) is a `Mailbox`, which keeps the first outcome and tells the rest to `on_event`."""
+request (a lock, a query) is a `Mailbox`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -24,45 +25,56 @@ from coordination.agreed.events import (
 from mesh.directives import Event
 from mesh.replication import Synced
 
-__all__ = ["Dispatch", "Mailbox"]
+__all__ = ["Dispatch", "Mailbox", "Waiting"]
 
 
-KEPT = 16
-"""Events that wait to be read: nobody reads those of a lease that is merely renewed."""
+class Waiting:
+    """One call that waits for the first event of some classes."""
+
+    __slots__ = ("_arrived", "_event", "kinds")
+
+    def __init__(self, kinds: tuple[type[Event], ...]) -> None:
+        self.kinds = kinds
+        self._event: Event | None = None
+        self._arrived = trio.Event()
+
+    def tell(self, event: Event) -> None:
+        if self._event is None and isinstance(event, self.kinds):
+            self._event = event
+            self._arrived.set()
+
+    async def outcome(self) -> Event:
+        """A checkpoint; cancelling loses nothing."""
+        await self._arrived.wait()
+        assert self._event is not None
+        return self._event
 
 
 class Mailbox:
-    """The events of one request."""
+    """The events of one request: each is told to everyone who waits for its kind, for a lease may be renewed by one task and
+    released by another at the same time."""
 
-    __slots__ = ("_arrived", "_events", "on_event")
+    __slots__ = ("_waiting", "on_event")
 
     def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
         self.on_event = on_event
-        self._events: list[Event] = []
-        self._arrived: trio.Event | None = None
+        self._waiting: list[Waiting] = []
 
     def put(self, event: Event) -> None:
         if self.on_event is not None:
             self.on_event(event)
-        self._events.append(event)
-        if len(self._events) > KEPT:
-            del self._events[0]
-        if self._arrived is not None:
-            self._arrived.set()
+        for waiting in self._waiting:
+            waiting.tell(event)
 
-    def clear(self) -> None:
-        """Forget what came so far: only what follows from now on is of interest."""
-        self._events.clear()
-
-    async def next(self) -> Event:
-        """The next event, in order. A checkpoint; cancelling loses nothing."""
-        if not self._events:
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-            self._arrived = None
-        else:
-            await trio.lowlevel.checkpoint()
-        return self._events.pop(0)
+    @contextmanager
+    def expecting(self, *kinds: type[Event]) -> Iterator[Waiting]:
+        """Wait for what comes from now on: to be entered before the command is given."""
+        waiting = Waiting(kinds)
+        self._waiting.append(waiting)
+        try:
+            yield waiting
+        finally:
+            self._waiting.remove(waiting)
 
 
 class Dispatch:

@@ -23,8 +23,8 @@ from coordination.agreed.agreed import Agreed
 from coordination.agreed.events import Explained, RosterDecided
 from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
 from coordination.agreed.roster import RosterValue
-from coordination.checks import check_key
-from coordination.errors import BadConfig, BadKey, MeshError, OutcomeUnknown
+from coordination.checks import check_key, check_watch
+from coordination.errors import BadConfig, MeshError, OutcomeUnknown
 from coordination.interest import Interest
 from coordination.sponsor.failures import told
 from coordination.sponsor.following import Following
@@ -330,12 +330,7 @@ class Gateway:
         none = type(None)
         check_arguments("watch", ((int,), (str, none), (str, none), (bool,)), arguments)
         watch, key, prefix, snapshot = arguments
-        if (key is None) == (prefix is None):
-            raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
-        if key is not None:
-            check_key(key)
-        elif prefix:
-            check_key(prefix, "prefix")
+        check_watch(key, prefix)
         if len(guest.watches) >= MAX_WATCHES or watch in guest.watches:
             raise BadConfig(
                 f"this client has {len(guest.watches)} watches, at most {MAX_WATCHES}: leave some, or watch a prefix"

@@ -9,7 +9,7 @@ Gray and Cheriton, 1989 (leases); Burrows, 2006 (Chubby's sequencers, here the t
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
 import trio
@@ -25,6 +25,10 @@ __all__ = ["Claim", "Held", "Lock", "acquire", "let_go"]
 
 RELEASE_SECONDS = 1.0
 """How long leaving waits for a majority to confirm the release. Beyond it the release is repeated in the background."""
+
+
+RENEWAL = (Renewed, RenewFailed, Ended, Ending)
+"""What a renewal may come to."""
 
 
 class Held:
@@ -45,9 +49,11 @@ class Held:
         mailbox.on_event = self._on_event
 
     def granted(self) -> Held:
+        """Take what was granted. Raises `LeaseLost` if it is over already: this task may have had to wait for its turn."""
         holder = self._core.holder
         token = holder.token(self._request)
-        assert token is not None
+        if token is None:
+            raise self.lost()
         self._token = token
         self._text = holder.lease_id(self._request)
         return self
@@ -95,15 +101,10 @@ class Held:
         if not self.valid():
             await trio.lowlevel.checkpoint()
             raise self.lost()
-        holder = self._core.holder
-        self.mailbox.clear()
-        self._core.act(holder.renew(self._request, self._core.now()))
-        while True:
-            match await self.mailbox.next():
-                case Renewed():
-                    return
-                case RenewFailed() | Ended() | Ending():
-                    raise self.lost()
+        with self.mailbox.expecting(*RENEWAL) as waiting:
+            self._core.act(self._core.holder.renew(self._request, self._core.now()))
+            if not isinstance(await waiting.outcome(), Renewed):
+                raise self.lost()
 
     async def release(self) -> None:
         """Give it back; it counts as ended here at once. A checkpoint, also when it has ended already: then nothing happens.
@@ -115,16 +116,15 @@ class Held:
             return
         self._released = True
         core, holder = self._core, self._core.holder
-        self.mailbox.clear()
         try:
-            try:
-                core.act(holder.release(self._request, core.now()))
-            except MeshError:  # the peer has ended, and its leases with it
-                await trio.lowlevel.checkpoint()
-                return
-            with trio.move_on_after(RELEASE_SECONDS, shield=True):
-                while not isinstance(await self.mailbox.next(), Released):
-                    pass
+            with self.mailbox.expecting(Released) as waiting:
+                try:
+                    core.act(holder.release(self._request, core.now()))
+                except MeshError:  # the peer has ended, and its leases with it
+                    await trio.lowlevel.checkpoint()
+                    return
+                with trio.move_on_after(RELEASE_SECONDS, shield=True):
+                    await waiting.outcome()
         finally:
             core.dispatch.done(self._request)
 
@@ -133,13 +133,11 @@ class Held:
         if not self.valid():
             await trio.lowlevel.checkpoint()
             raise self.lost()
-        holder = self._core.holder
-        self.mailbox.clear()
-        directives = holder.bind(self._request, self._core.now())
+        directives = self._core.holder.bind(self._request, self._core.now())
         if directives:
-            self._core.act(directives)
-            while not isinstance(event := await self.mailbox.next(), Renewed):
-                if isinstance(event, Ended | Ending | RenewFailed):
+            with self.mailbox.expecting(*RENEWAL) as waiting:
+                self._core.act(directives)
+                if not isinstance(await waiting.outcome(), Renewed):
                     raise self.lost()
         return self._text
 
@@ -158,19 +156,20 @@ async def acquire(core: LeaseCore, key: str, ttl: int, *, kind: str, wait: bool,
     mailbox = Mailbox()
     held = Held(core, key, request, mailbox)
     dispatch.request(request, mailbox)
+    what = repr(key.replace("/", " ", 1))
     try:
-        core.act(holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=core.now()))
-        while True:
-            match await mailbox.next():
-                case Granted():
-                    return held.granted()
-                case Busy():
-                    dispatch.done(request)
-                    return None
-                case Unavailable(_, missing, reason):
-                    raise NoQuorum(f"{key.replace('/', ' ', 1)!r} could not be acquired", missing, reason)
-                case Ended(_, reason):
-                    raise LeaseLost(f"{key.replace('/', ' ', 1)!r} was lost before it could be used: {reason}")
+        with mailbox.expecting(Granted, Busy, Unavailable, Ended) as waiting:
+            core.act(holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=core.now()))
+            outcome = await waiting.outcome()
+        match outcome:
+            case Unavailable(_, missing, reason):
+                raise NoQuorum(f"{what} could not be acquired", missing, reason)
+            case Ended(_, reason):
+                raise LeaseLost(f"{what} was lost before it could be used: {reason}")
+            case Busy():
+                dispatch.done(request)
+                return None
+        return held.granted()
     except BaseException:
         dispatch.done(request)
         with suppress(MeshError):  # a peer that has ended holds nothing
@@ -181,13 +180,13 @@ async def acquire(core: LeaseCore, key: str, ttl: int, *, kind: str, wait: bool,
 async def let_go(core: LeaseCore) -> None:
     """Give back everything that is held or asked for, because the peer stops. Waits `RELEASE_SECONDS` at the most, shielded."""
     requests = core.dispatch.requests()
-    with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True):  # a peer that was halted says nothing more
-        for number, mailbox in requests:
-            mailbox.clear()
+    with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True), ExitStack() as stack:
+        # (A peer that was halted says nothing more.)
+        waiting = [stack.enter_context(mailbox.expecting(Released)) for _, mailbox in requests]
+        for number, _ in requests:
             core.act(core.holder.release(number, core.now()))
-        for number, mailbox in requests:
-            while not isinstance(await mailbox.next(), Released):
-                pass
+        for (number, _), released in zip(requests, waiting, strict=True):
+            await released.outcome()
             core.dispatch.done(number)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import trio
-
 from coordination.agreed.events import Explained, Explanation
-from coordination.checks import check_key
+from coordination.checks import check_key, check_watch
 from coordination.core import Core
 from coordination.counters import Counter
-from coordination.errors import BadKey
 from coordination.keys import KV
 from coordination.leases import Lease
 from coordination.locks import Lock
 from coordination.watch import Hub, Watch
 from mesh.membership import Member
+from mesh.replication import Synced
 
 __all__ = ["Peer"]
 
@@ -78,12 +76,7 @@ class Peer:
         ------
         BadKey: neither or both of `key` and `prefix`.
         """
-        if (key is None) == (prefix is None):
-            raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
-        if key is not None:
-            check_key(key)
-        elif prefix:
-            check_key(prefix, "prefix")
+        check_watch(key, prefix)
         return Watch(self._hub, key, prefix, snapshot)
 
     # --- the mesh as a whole -----------------------------------------------------------------------------------------
@@ -95,11 +88,12 @@ class Peer:
         replication = self._core.assembly.replication
         query, mailbox = self._core.dispatch.sync()
         try:
-            self._core.driver.command(replication, replication.begin_sync(query, self._core.now()))
-            await mailbox.next()
+            with mailbox.expecting(Synced) as waiting:
+                self._core.driver.command(replication, replication.begin_sync(query, self._core.now()))
+                await waiting.outcome()
         finally:
             self._core.dispatch.asked(query)
-        await trio.lowlevel.checkpoint_if_cancelled()
+            replication.end_sync(query)
 
     async def explain(self, key: str) -> Explanation:
         """Who keeps a lock (`jobs/nightly`) or another register (`lease/…`), who holds it and waits for it, who is silent
@@ -109,8 +103,9 @@ class Peer:
         inspector = self._core.assembly.agreed.inspector
         query, mailbox = self._core.dispatch.explain()
         try:
-            self._core.driver.command(inspector, inspector.explain(query, register, self._core.now()))
-            event = await mailbox.next()
+            with mailbox.expecting(Explained) as waiting:
+                self._core.driver.command(inspector, inspector.explain(query, register, self._core.now()))
+                event = await waiting.outcome()
         finally:
             self._core.dispatch.asked(query)
         assert isinstance(event, Explained)

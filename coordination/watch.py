@@ -119,13 +119,13 @@ class Watch:
 
     async def __anext__(self) -> WatchEvent:
         while self._entered:
-            while self._slots:
-                await trio.lowlevel.checkpoint_if_cancelled()
-                key = next(iter(self._slots))
-                slot = self._slots.pop(key)
-                event = self._event(slot)
-                if event is not None:
-                    return event
+            if self._slots:
+                await self._hub.core.turn()
+                if self._slots:  # leaving the context empties it
+                    event = self._event(self._slots.pop(next(iter(self._slots))))
+                    if event is not None:
+                        return event
+                continue
             self._wake = trio.Event()
             try:
                 await self._wake.wait()

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from coordination.agreed.events import Explanation
-from coordination.checks import check_key
+from coordination.checks import check_key, check_watch
 from coordination.driver_seam import DRIVER
-from coordination.errors import BadConfig, BadKey
+from coordination.errors import BadConfig
 from coordination.leases import Lease
 from coordination.locks import Lock, let_go
 from coordination.thin.core import ThinAssembly, ThinCore
@@ -67,12 +67,7 @@ class Client:
 
     def watch(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> ThinWatch:
         """Follow one key, or all keys under a prefix ("" for all), as `Peer.watch`. Raises `BadKey`."""
-        if (key is None) == (prefix is None):
-            raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
-        if key is not None:
-            check_key(key)
-        elif prefix:
-            check_key(prefix, "prefix")
+        check_watch(key, prefix)
         return ThinWatch(self._core, key, prefix, snapshot)
 
     async def members(self) -> tuple[Member, ...]:

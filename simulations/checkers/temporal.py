@@ -6,6 +6,7 @@ that their conditions read. A law is the name of the property, for the failure t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
 
 from mesh.directives import Event
@@ -16,9 +17,9 @@ from simulations.world import SECOND, World
 __all__ = ["Always", "Eventually", "LeadsTo"]
 
 
-class _Watching(Checker):
-    def look(self) -> None:
-        raise NotImplementedError
+class _Watching(Checker, ABC):
+    @abstractmethod
+    def look(self) -> None: ...
 
     def booted(self, process: Process) -> None:
         self.look()

@@ -10,6 +10,7 @@ import trio
 
 from coordination import BadKey, BadTTL, LeaseLost, NotHolding, Peer, open_peer
 from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.holder import Holder
 from tests.coordination.meshes import joined, mesh_of, until
 
 
@@ -57,6 +58,39 @@ async def test_try_acquire_renew_release() -> None:
             other = await b.lock("l", ttl=5).acquire()
         assert other.token > held.token
         await other.release()
+
+
+async def test_one_task_renews_while_another_releases() -> None:
+    async with mesh_of(3) as (a, b, _):
+        for _ in range(20):
+            held = await a.lock("l", ttl=5).acquire()
+            renewed = trio.Event()
+
+            async def renew() -> None:
+                with pytest.raises(LeaseLost, match="released"):
+                    while True:
+                        await held.renew()  # noqa: B023
+                        renewed.set()  # noqa: B023
+
+            with trio.fail_after(2):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(renew)
+                    nursery.start_soon(renew)
+                    await renewed.wait()
+                    await held.release()
+        with trio.fail_after(1):
+            async with b.lock("l", ttl=5):
+                pass
+
+
+async def test_a_grant_that_is_over_before_its_task_has_its_turn_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_peer() as peer:
+        with monkeypatch.context() as patch:
+            patch.setattr(Holder, "token", lambda *_: None)
+            with pytest.raises(LeaseLost):
+                await peer.lock("l").acquire()
+        async with peer.lock("l") as held:
+            assert held.token > 0
 
 
 async def test_a_lock_that_is_not_renewed_ends() -> None:

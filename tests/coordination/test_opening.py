@@ -184,3 +184,12 @@ async def test_a_founder_that_is_not_fresh_makes_locks_wait() -> None:
             async with a.lock("l", ttl=1.0):
                 pass
         assert trio.current_time() - began > 0.3
+
+
+async def test_a_cancelled_sync_is_forgotten() -> None:
+    async with mesh_of(2) as (a, b):
+        b._core.assembly.node.take = list  # type: ignore[method-assign]
+        with trio.move_on_after(0.1) as scope:
+            await a.synced()
+        assert scope.cancelled_caught, "nobody answered"
+        assert len(a._core.assembly.replication._syncing) == 0

@@ -42,6 +42,25 @@ async def test_a_slow_watcher_sees_the_last_state_of_each_key() -> None:
             assert scope.cancelled_caught, "a key that came and went between two looks is not shown"
 
 
+async def test_a_watcher_that_is_always_behind_lets_others_run() -> None:
+    async with open_peer() as peer:
+        others = 0
+
+        async def other() -> None:
+            nonlocal others
+            while True:
+                await trio.lowlevel.checkpoint()
+                others += 1
+
+        await peer.kv.put_many({f"k{n}": n for n in range(1000)})
+        async with peer.watch(prefix="", snapshot=True) as changes, trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            for _ in range(1000):
+                await anext(changes)
+            nursery.cancel_scope.cancel()
+        assert others >= 20
+
+
 async def test_one_key() -> None:
     async with open_peer() as peer:
         async with peer.watch(key="k") as changes:
