@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from coordination.checks import check_key, encode_checked, key_ttl_ms
 from coordination.core import Core
-from coordination.errors import BadTTL, Fenced
+from coordination.errors import BadTTL, Fenced, LeaseLost
 from crdt.cell import Cell, expiry_of
-from crdt.clock import COUNTER_BITS
+from crdt.clock import COUNTER_BITS, Instant
 from crdt.store import StoreFencedError
 from mesh.values import decode_value
 
@@ -25,6 +25,11 @@ class Binding(Protocol):
 
     async def bind(self) -> str:
         """Its id, checked valid. Raises `LeaseLost` or `NotHolding`."""
+
+    def covers(self, now: Instant) -> bool:
+        """Whether it holds at the moment of the write: this process may have been stopped since `bind` answered."""
+
+    def lost(self) -> LeaseLost: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +148,21 @@ class KV:
         check_key(key)
         body = encode_checked(value)
         ttl_ms = key_ttl_ms(ttl)
-        self._core.check_writable()
+        if lease is not None and ttl_ms:
+            raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
         await self._core.turn()
-        bound = None
-        if lease is not None:
-            if ttl_ms:
-                raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
-            bound = await lease.bind()
-        return self._put(key, body, ttl_ms, bound)
-
-    def _put(self, key: str, body: bytes | None, ttl_ms: int = 0, bound: str | None = None) -> int:
-        replication = self._replication
+        if lease is None:
+            return self._put(key, body, ttl_ms)
+        bound = await lease.bind()
         now = self._driver.instant()
+        if not lease.covers(now):
+            raise lease.lost()
+        return self._put(key, body, 0, bound, now)
+
+    def _put(self, key: str, body: bytes | None, ttl_ms: int = 0, bound: str | None = None, now: Instant | None = None) -> int:
+        self._core.check_writable()
+        replication = self._replication
+        now = now or self._driver.instant()
         try:
             stamp, directives = replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound)
         except StoreFencedError as problem:
@@ -167,7 +175,6 @@ class KV:
         written. A checkpoint, before anything is written. Raises as `put`."""
         ttl_ms = key_ttl_ms(ttl)
         encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
-        self._core.check_writable()
         await self._core.turn()
         for key, body in encoded:
             self._put(key, body, ttl_ms)
@@ -177,7 +184,6 @@ class KV:
 
         Also without a value here: one that is on its way from elsewhere, and older, is deleted too."""
         check_key(key)
-        self._core.check_writable()
         await self._core.turn()
         had = self._store.get(key, self._clock.read(self._driver.instant())) is not None
         self._put(key, None)
@@ -190,8 +196,8 @@ class KV:
         ClockDrift."""
         check_key(key)
         ttl_ms = key_ttl_ms(ttl)
-        self._core.check_writable()
         await self._core.turn()
+        self._core.check_writable()
         replication = self._replication
         done, directives = replication.touch(key, ttl_ms, self._driver.instant())
         self._driver.command(replication, directives)

@@ -8,6 +8,7 @@ from coordination.checks import check_lease_ttl
 from coordination.core import LeaseCore
 from coordination.errors import LeaseLost, NotHolding
 from coordination.locks import Claim, Held, acquire
+from crdt.clock import Instant
 
 __all__ = ["Lease"]
 
@@ -65,6 +66,13 @@ class Lease:
     def remaining(self) -> float:
         """Seconds for which it surely holds; 0.0 after its end. Local."""
         return self.held.remaining() if self._claim is not None else 0.0
+
+    def covers(self, now: Instant) -> bool:
+        """Whether it holds at the very moment at which something is bound to it."""
+        return self._claim is not None and self.held.covers(now)
+
+    def lost(self) -> LeaseLost:
+        return self.held.lost()
 
     async def bind(self) -> str:
         """Its id, checked valid, for what ends with it. Raises `LeaseLost`, `NotHolding`."""

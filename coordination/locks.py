@@ -19,7 +19,7 @@ from coordination.checks import check_key, check_lease_ttl
 from coordination.core import LeaseCore
 from coordination.dispatch import Mailbox
 from coordination.errors import LeaseLost, MeshError, NoQuorum, NotHolding
-from mesh.directives import NANOSECONDS, Event
+from mesh.directives import NANOSECONDS, Event, Instant
 
 __all__ = ["Claim", "Held", "Lock", "acquire", "let_go"]
 
@@ -87,7 +87,11 @@ class Held:
 
     def valid(self) -> bool:
         """Whether this process may act as the holder at this moment, by its own clock. Local, no network."""
-        return not self._released and self._core.holder.valid(self._request, self._core.now())
+        return self.covers(self._core.now())
+
+    def covers(self, now: Instant) -> bool:
+        """Whether it holds at the very moment at which something is written under it."""
+        return not self._released and self._core.holder.valid(self._request, now)
 
     # --- acting ------------------------------------------------------------------------------------------------------
 

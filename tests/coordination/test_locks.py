@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from coordination import BadKey, BadTTL, LeaseLost, NotHolding, Peer, open_peer
+from coordination import BadKey, BadTTL, Held, LeaseLost, NotHolding, Peer, open_peer
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.holder import Holder
 from tests.coordination.meshes import joined, mesh_of, until
@@ -159,6 +159,24 @@ async def test_what_a_lease_binds_goes_with_it() -> None:
             await until(lambda peer=peer: peer.kv.get("workers/a") is None)
         with pytest.raises(NotHolding):
             await a.kv.put("workers/a", "late", lease=lease)
+
+
+async def test_a_lease_that_ends_while_a_put_waits_binds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_peer() as peer:
+        held = await peer.lock("l", ttl=5).acquire()
+        bind = held.bind
+
+        async def slow_bind(_: Held) -> str:
+            text = await bind()
+            peer._core.act(peer._core.holder.release(held._request, peer._core.now()))  # the process sleeps beyond its lease
+            return text
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Held, "bind", slow_bind)
+            with pytest.raises(LeaseLost):
+                await peer.kv.put("k", 1, lease=held)
+        assert peer.kv.get("k") is None
+        assert peer._core.assembly.store.cell(0, "k") is None, "it was written"
 
 
 async def test_a_lock_binds_too() -> None:
