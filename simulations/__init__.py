@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from simulations.cluster import SimPeer as SimPeer
     from simulations.network import Conditions as Conditions
     from simulations.observer import Observer as Observer
-    from simulations.registry import Result as Result
-    from simulations.registry import Scenario as Scenario
+    from simulations.running import Result as Result
+    from simulations.running import Scenario as Scenario
     from simulations.shrinking import shrink as shrink
     from simulations.sweeping import sweep as sweep
     from simulations.world import MS as MS
@@ -27,7 +27,7 @@ _HOMES = {
     "simulations.cluster": ("Cluster", "SimPeer"),
     "simulations.network": ("Conditions",),
     "simulations.observer": ("Observer",),
-    "simulations.registry": ("Result", "Scenario"),
+    "simulations.running": ("Result", "Scenario"),
     "simulations.shrinking": ("shrink",),
     "simulations.sweeping": ("sweep",),
     "simulations.world": ("MS", "SECOND", "World"),

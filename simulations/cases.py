@@ -16,7 +16,8 @@ from typing import Any
 
 from simulations.faults import Fault
 from simulations.plan_json import PlanError, dump_plan, plan_from
-from simulations.registry import Result, Scenario, find
+from simulations.registry import find
+from simulations.running import Result, Scenario
 
 __all__ = ["Case", "replay"]
 

@@ -16,7 +16,7 @@ from coordination.commands.common import fail
 from coordination.output import say
 
 if TYPE_CHECKING:
-    from simulations.registry import Result, Scenario
+    from simulations.running import Result, Scenario
     from simulations.sweeping import Progress
 
 __all__ = ["command"]
@@ -58,7 +58,7 @@ def command() -> None:
       mesh simulate shrink locking --seed 17 --save case.json
       mesh simulate replay case.json
 
-    A SCENARIO is a name of the list, or a `simulations.registry.Scenario` of yours as package.module:NAME.
+    A SCENARIO is a name of the list, or a `simulations.Scenario` of yours as package.module:NAME.
     """
     if "" not in sys.path:
         sys.path.insert(0, "")

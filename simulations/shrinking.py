@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from simulations.faults import Fault
 from simulations.network import Conditions
 from simulations.plan_json import PlanError
-from simulations.registry import Result, Scenario
+from simulations.running import Result, Scenario
 
 __all__ = ["NotFailing", "Shrunk", "ddmin", "shrink"]
 

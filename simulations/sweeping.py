@@ -15,7 +15,7 @@ from hashlib import blake2b
 from multiprocessing import get_context
 from time import perf_counter
 
-from simulations.registry import Result, Scenario
+from simulations.running import Result, Scenario
 from simulations.trace import Line
 from simulations.world import World
 
