@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from simulations.dice import seed_of
@@ -27,9 +28,62 @@ __all__ = ["KINDS", "random_plan"]
 MS = 1_000_000
 SECOND = 1_000 * MS
 
-KINDS: tuple[type[Fault], ...] = (
-    Partition, Isolate, OneWay, Cut, Weather, Crash, Pause, Suspend, Rate, WallStep, WallDrift,
-)  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """What the random fault of one number is made of, beside its kind."""
+
+    dice: Random
+    at: int
+    lasts: int
+    names: tuple[str, ...]
+    whom: str
+    other: str
+    some: tuple[str, ...]
+    rate_ppm: int
+    wall_ms: int
+
+    def rate(self) -> int:
+        return self.dice.randint(-self.rate_ppm, self.rate_ppm)
+
+
+def _one_way(draw: _Draw) -> Fault:
+    targets = (draw.other,) if draw.dice.random() < 0.5 else draw.names
+    return OneWay(draw.at, draw.lasts, (draw.whom,), targets)
+
+
+def _weather(draw: _Draw) -> Fault:
+    dice = draw.dice
+    low = dice.choice((MS // 5, 5 * MS, 50 * MS))
+    conditions = Conditions(
+        (low, low * dice.choice((2, 5))), dice.choice((0.0, 0.1, 0.3)), dice.choice((0.0, 0.1)), dice.choice((0.0, 0.2))
+    )
+    return Weather(draw.at, draw.lasts, conditions, None if dice.random() < 0.3 else draw.some)
+
+
+def _crash(draw: _Draw) -> Fault:
+    return Crash(draw.at, draw.lasts, draw.whom, power=draw.dice.random() < 0.3, wipe=draw.dice.random() < 0.5)
+
+
+def _wall_step(draw: _Draw) -> Fault:
+    return WallStep(draw.at, draw.lasts, draw.whom, draw.dice.randint(-draw.wall_ms, draw.wall_ms))
+
+
+_DRAWN: dict[type[Fault], Callable[[_Draw], Fault]] = {
+    Partition: lambda draw: Partition(draw.at, draw.lasts, draw.some),
+    Isolate: lambda draw: Isolate(draw.at, draw.lasts, draw.whom),
+    OneWay: _one_way,
+    Cut: lambda draw: Cut(draw.at, draw.lasts, draw.whom, draw.other),
+    Weather: _weather,
+    Crash: _crash,
+    Pause: lambda draw: Pause(draw.at, draw.lasts, draw.whom),
+    Suspend: lambda draw: Suspend(draw.at, draw.lasts, draw.whom),
+    Rate: lambda draw: Rate(draw.at, draw.lasts, draw.whom, draw.rate()),
+    WallStep: _wall_step,
+    WallDrift: lambda draw: WallDrift(draw.at, draw.lasts, draw.whom, draw.rate()),
+}
+
+KINDS: tuple[type[Fault], ...] = tuple(_DRAWN)
 
 
 def random_plan(
@@ -51,37 +105,8 @@ def random_plan(
         dice = Random(seed_of(seed, "plan", number))
         at = dice.randrange(duration)
         lasts = min(int(longest * dice.random() ** 2) + 10 * MS, duration - at)
-        plan.append(_fault(dice, dice.choice(list(kinds)), at, lasts, list(names), rate_ppm, wall_ms))
+        kind = dice.choice(list(kinds))
+        whom, other = dice.sample(list(names), 2)
+        some = tuple(sorted(dice.sample(list(names), dice.randint(1, max(1, len(names) // 2)))))
+        plan.append(_DRAWN[kind](_Draw(dice, at, lasts, tuple(names), whom, other, some, rate_ppm, wall_ms)))
     return plan
-
-
-def _fault(
-    dice: Random, kind: type[Fault], at: int, lasts: int, names: list[str], rate_ppm: int, wall_ms: int
-) -> Fault:  # fmt: skip
-    whom, other = dice.sample(names, 2)
-    some = tuple(sorted(dice.sample(names, dice.randint(1, max(1, len(names) // 2)))))
-    if kind is Partition:
-        return Partition(at, lasts, some)
-    if kind is Isolate:
-        return Isolate(at, lasts, whom)
-    if kind is OneWay:
-        return OneWay(at, lasts, (whom,), (other,)) if dice.random() < 0.5 else OneWay(at, lasts, (whom,), tuple(names))
-    if kind is Cut:
-        return Cut(at, lasts, whom, other)
-    if kind is Weather:
-        low = dice.choice((MS // 5, 5 * MS, 50 * MS))
-        conditions = Conditions(
-            (low, low * dice.choice((2, 5))), dice.choice((0.0, 0.1, 0.3)), dice.choice((0.0, 0.1)), dice.choice((0.0, 0.2))
-        )
-        return Weather(at, lasts, conditions, None if dice.random() < 0.3 else some)
-    if kind is Crash:
-        return Crash(at, lasts, whom, power=dice.random() < 0.3, wipe=dice.random() < 0.5)
-    if kind is Pause:
-        return Pause(at, lasts, whom)
-    if kind is Suspend:
-        return Suspend(at, lasts, whom)
-    if kind is Rate:
-        return Rate(at, lasts, whom, dice.randint(-rate_ppm, rate_ppm))
-    if kind is WallStep:
-        return WallStep(at, lasts, whom, dice.randint(-wall_ms, wall_ms))
-    return WallDrift(at, lasts, whom, dice.randint(-rate_ppm, rate_ppm))

@@ -1,0 +1,29 @@
+"""Faults, as data: what, when, whom, how long. A plan is a sequence of them, and any subset of a plan is a plan.
+
+Times are ns of true time, counted from the moment at which the plan is set. Faults may overlap: a machine is down while any
+fault keeps it down, a link is cut while any rule cuts it, the latest rate counts. A fault whose victim is in no state for it
+(a pause of what does not run) does nothing."""
+
+from simulations.faults.clocks import ClockFault, Rate, WallDrift, WallStep
+from simulations.faults.injector import Fault, Faults
+from simulations.faults.links import Cut, Isolate, LinkFault, OneWay, Partition, Weather
+from simulations.faults.nodes import Crash, NodeFault, Pause, Suspend
+
+__all__ = [
+    "ClockFault",
+    "Crash",
+    "Cut",
+    "Fault",
+    "Faults",
+    "Isolate",
+    "LinkFault",
+    "NodeFault",
+    "OneWay",
+    "Partition",
+    "Pause",
+    "Rate",
+    "Suspend",
+    "WallDrift",
+    "WallStep",
+    "Weather",
+]

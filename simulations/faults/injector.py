@@ -1,0 +1,98 @@
+"""Lets plans of faults happen to a world."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from simulations.faults.clocks import ClockFault, Rate, WallDrift, WallStep
+from simulations.faults.links import LinkFault
+from simulations.faults.nodes import Crash, NodeFault, Pause, Suspend
+from simulations.network import Rule
+from simulations.process import Process
+from simulations.world import World
+
+__all__ = ["Fault", "Faults"]
+
+Fault = LinkFault | NodeFault | ClockFault
+
+
+class Faults:
+    """Lets plans happen to a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.begun: Counter[str] = Counter()
+        """How many of each kind have begun."""
+        self._down: Counter[str] = Counter()
+        self._rules: dict[int, tuple[Rule, ...]] = {}
+        self._paused: dict[int, tuple[Process, int]] = {}
+        self._paces: dict[tuple[type, str], dict[int, int]] = {}
+        """The rates and drifts in force, by fault."""
+        self._numbers = 0
+        self._running: dict[int, Fault] = {}
+
+    def set(self, plan: Sequence[Fault]) -> None:
+        """Let a plan happen from now on."""
+        for fault in plan:
+            self._numbers += 1
+            self.world.after(fault.at, self._begin, self._numbers, fault)
+
+    def heal(self) -> None:
+        """End every fault that has begun, now; those to come still come. What is down starts again."""
+        for number, fault in list(self._running.items()):
+            self._end(number, fault)
+
+    def _begin(self, number: int, fault: Fault) -> None:
+        world = self.world
+        kind = type(fault).__name__
+        world.trace.add(world.now, getattr(fault, "whom", "*"), "fault", repr(fault))
+        self.begun[kind] += 1
+        self._running[number] = fault
+        match fault:
+            case Crash(whom=whom):
+                self._down[whom] += 1
+                if world.machines[whom].process is not None or fault.power:
+                    world.kill(whom, power=fault.power, wipe=fault.wipe)
+            case Pause(whom=whom) | Suspend(whom=whom):
+                process = world.pause(whom)
+                if process is not None:
+                    self._paused[number] = process, world.now
+            case Rate() | WallDrift():
+                self._paces.setdefault((type(fault), fault.whom), {})[number] = fault.ppm
+                self._pace(fault)
+            case WallStep():
+                world.machines[fault.whom].clocks.step_wall(fault.ms)
+            case _:
+                rules = self._rules[number] = fault.rules(world.machines)
+                world.network.add(*rules)
+        world.after(fault.lasts, self._end, number, fault)
+
+    def _end(self, number: int, fault: Fault) -> None:
+        if self._running.pop(number, None) is None:
+            return
+        world = self.world
+        world.trace.add(world.now, getattr(fault, "whom", "*"), "fault", f"end of {type(fault).__name__}")
+        match fault:
+            case Crash(whom=whom):
+                self._down[whom] -= 1
+                if not self._down[whom] and world.machines[whom].process is None:
+                    world.boot(whom)
+            case Pause() | Suspend():
+                process, since = self._paused.pop(number, (None, 0))
+                if process is not None:
+                    world.resume(process, slept=world.now - since if isinstance(fault, Suspend) else 0)
+            case Rate() | WallDrift():
+                del self._paces[type(fault), fault.whom][number]
+                self._pace(fault)
+            case WallStep():
+                world.machines[fault.whom].clocks.step_wall(-fault.ms)
+            case _:
+                world.network.remove(*self._rules.pop(number))
+
+    def _pace(self, fault: Rate | WallDrift) -> None:
+        ppm = ([0, *self._paces[type(fault), fault.whom].values()])[-1]
+        if isinstance(fault, Rate):
+            self.world.set_rate(fault.whom, ppm)
+        else:
+            self.world.machines[fault.whom].clocks.drift_wall(ppm, self.world.now)
