@@ -11,7 +11,7 @@ from random import Random
 
 from coordination.agreed.roster import Parameters
 from coordination.assembly import build
-from simulations.checkers import Exclusion, Members, Nonces, Sums, Violation, WatchFold, agree, differences
+from simulations.checkers import Exclusion, Members, Nonces, RecordedLocks, Sums, Violation, WatchFold, agree, differences
 from simulations.cluster import Build, Cluster
 from simulations.dice import seed_of
 from simulations.faults import Fault, Faults
@@ -47,7 +47,8 @@ def run_locking(
     make: Build = build,
     seen: Callable[[World], object] | None = None,
 ) -> Locking:
-    """Lock users on every node under faults of every kind (L1, L2, L4), then every lock can be had by everyone (L12).
+    """Lock users on every node under faults of every kind (L1, L2, L4), then every lock can be had by everyone (L12); in
+    the end all grants together must be those of a mutex with rising tokens (L1 and L2, seen from outside).
 
     `seen` is shown the world before anything happens.
 
@@ -62,6 +63,7 @@ def run_locking(
     cluster.form()
     locks = Locks(cluster)
     Exclusion(locks)
+    history = RecordedLocks(locks)
     keys = ["lock/a", "lock/b", "lock/c"][: 1 + seed % 3]
     stop = world.now + duration
     for name in cluster.names:
@@ -72,6 +74,7 @@ def run_locking(
     world.run(duration)
     injector.heal()
     _all_locks_are_free(cluster, locks, keys)
+    history.check()
     return Locking(world, injector, locks)
 
 

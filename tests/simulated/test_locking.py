@@ -7,8 +7,12 @@ from collections import Counter
 
 import pytest
 
+from simulations import scenarios
+from simulations.checkers import Violation
 from simulations.plans import KINDS
 from simulations.scenarios import run_locking
+from tests.coordination.agreed_faults import FAULTS
+from tests.simulated.planted import with_planted
 
 GRANTS = 1_000
 OUTCOMES = ("released", "cancelled", "busy", "ended", "unavailable", "dead")
@@ -32,6 +36,14 @@ def campaign(first: int, grants: int) -> None:
 @pytest.mark.parametrize("first", range(0, 10_000, 1_000))
 def test_no_two_holders_in_ten_thousand_grants(first: int) -> None:
     campaign(first, GRANTS)
+
+
+@pytest.mark.parametrize("fault", ["accepts a value that loses a live identity", "the owner takes one answer for a quorum"])
+def test_the_history_of_a_campaign_is_judged_too(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if nobody looks at what each process believes: the grants alone show it."""
+    monkeypatch.setattr(scenarios, "Exclusion", lambda locks: None)
+    with pytest.raises(Violation, match=r"^L1/L2: the history of 'lock/a' cannot be linearized"):
+        run_locking(0, make=with_planted(FAULTS[fault].changes))
 
 
 @pytest.mark.soak
