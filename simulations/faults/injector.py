@@ -46,7 +46,7 @@ class Faults:
     def _begin(self, number: int, fault: Fault) -> None:
         world = self.world
         kind = type(fault).__name__
-        world.trace.add(world.now, getattr(fault, "whom", "*"), "fault", repr(fault))
+        world.trace.add(world.now, getattr(fault, "whom", "*"), "fault", f"plan[{number - 1}] {fault!r}")
         self.begun[kind] += 1
         self._running[number] = fault
         match fault:
@@ -72,7 +72,7 @@ class Faults:
         if self._running.pop(number, None) is None:
             return
         world = self.world
-        world.trace.add(world.now, getattr(fault, "whom", "*"), "fault", f"end of {type(fault).__name__}")
+        world.trace.add(world.now, getattr(fault, "whom", "*"), "fault", f"end of plan[{number - 1}] {type(fault).__name__}")
         match fault:
             case Crash(whom=whom):
                 self._down[whom] -= 1
