@@ -6,7 +6,8 @@ sends, sleeps, reads a clock or draws entropy. The node (`mesh.node`) performs t
 packs messages into sealed frames, and hands *outputs* to the driver, which alone touches sockets or the heap of a world.
 
 Two rules:
-  - directives are performed in the order given, after the part has returned: a part is never re-entered;
+  - directives are performed in the order given, after the part has returned: a part is never re-entered. Those behind a
+    `Persist` wait until the disk has it, and the directives of other lists do not wait for them;
   - a message is an immutable value: the same object may be sent to many members and is encoded once.
 """
 
@@ -40,10 +41,14 @@ __all__ = [
     "Know",
     "Message",
     "Part",
+    "Persist",
+    "Record",
     "Refused",
     "Send",
     "Source",
     "Stop",
+    "StoreFailing",
+    "StoreRestored",
     "Write",
 ]
 
@@ -186,7 +191,22 @@ class Act:
     directives: Directives
 
 
-Directive = Act | Send | Arm | Disarm | Emit | Dial | Write | Close | Greet | Know | Forget | Stop
+Record = tuple[str, bytes, bytes | None]
+"""Table, key and value of what a node remembers; the value None deletes the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Remember these records, all or none of them. What the part answers behind this, in the same list, is performed once
+    they are durable, and so are all records before them; only its timers are set at once, for they tell nobody anything.
+
+    Without records it is a barrier: what follows rests on what this node has recorded before. A node without a store
+    performs at once. See `mesh.memory`."""
+
+    records: tuple[Record, ...] = ()
+
+
+Directive = Act | Send | Arm | Disarm | Emit | Dial | Write | Close | Greet | Know | Forget | Stop | Persist
 Directives = Sequence["Directive"]
 
 # --- events that the node itself emits -----------------------------------------------------------------------------
@@ -228,6 +248,18 @@ class Greeted(Event):
 
     session: bytes
     address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailing(Event):
+    """The store does not take what is to be remembered: whatever has to be durable before it is answered is not answered."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRestored(Event):
+    """The store has taken everything again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ Everything dropped is counted in `stats`."""
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Protocol
 
 from crdt.clock import Instant
@@ -41,14 +41,18 @@ from mesh.directives import (
     Know,
     Message,
     Part,
+    Persist,
     Refused,
     Send,
     Source,
     Stop,
+    StoreFailing,
+    StoreRestored,
     Write,
 )
 from mesh.hello import COOKIE_BYTES, Greeter
 from mesh.keyring import Keyring
+from mesh.memory import Memory
 from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
 from mesh.packing import Gossip, Packer
 from mesh.relay import Relayed
@@ -89,6 +93,7 @@ class Node:
     entropy: random bytes for salts and nonces; `os.urandom` outside simulations.
     parts: in the order in which they are started and told of events.
     datagram_bytes: the largest sealed datagram.
+    memory: what it remembers over restarts; without one it records nothing.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class Node:
         entropy: Callable[[int], bytes],
         parts: Sequence[Part],
         datagram_bytes: int = LAN_DATAGRAM_BYTES,
+        memory: Memory | None = None,
     ) -> None:
         self.identity = identity
         self.parts = tuple(parts)
@@ -107,6 +113,7 @@ class Node:
         self._greeter = Greeter(self._seal, entropy(32))
         self._streams = Streams(keyring, self._session, entropy)
         self._courier = Courier()
+        self._memory = memory
         self._timers = Timers()
         gossips = [part for part in parts if isinstance(part, Gossip)]
         self._packer = Packer(datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD, gossips)
@@ -195,6 +202,29 @@ class Node:
         self._queue.append((NODE, Refused(address)))
         self._finish()
 
+    def on_committed(self, number: int, now: Instant) -> None:
+        """A batch of records is durable."""
+        memory = self._memory
+        assert memory is not None
+        self._now = now
+        if memory.error:
+            self._queue.append((NODE, StoreRestored()))
+        for owner, directives in memory.committed(number):
+            self._perform(owner, directives)
+        self._finish()
+
+    def on_commit_failed(self, number: int, error: str, now: Instant) -> None:
+        """A batch of records is not durable, and no part of it: it will be tried again."""
+        memory = self._memory
+        assert memory is not None
+        self._now = now
+        self._counts["failed_commits"] += 1
+        first = not memory.error
+        self._timers.arm(NODE, ("commit",), memory.failed(number, error, now.mono))
+        if first:
+            self._queue.append((NODE, StoreFailing(memory.error)))
+        self._finish()
+
     def on_due(self, now: Instant) -> None:
         self._now = now
         while (due := self._timers.pop(now.mono)) is not None:
@@ -240,6 +270,8 @@ class Node:
         counts["node.contacts"] = len(self._contacts)
         counts["node.timers"] = len(self._timers)
         counts["node.undelivered"] = self._courier.dropped
+        if self._memory is not None:
+            counts.update({f"memory.{name}": count for name, count in self._memory.stats().items()})
         for part in self.parts:
             for name, count in part.stats().items():
                 counts[f"{part.name}.{name}"] = count
@@ -255,6 +287,8 @@ class Node:
                 self._transmit(contact, batch)
         if self._encoded:
             self._encoded.clear()
+        if self._memory is not None and (commit := self._memory.begin(self._now.mono)) is not None:
+            self._outputs.append(commit)
 
     def _settle(self) -> None:
         """Deliver events and messages to oneself until none is left."""
@@ -303,7 +337,8 @@ class Node:
         self._perform(index, part.on_message(message, source, self._now))
 
     def _perform(self, owner: int, directives: Directives) -> None:
-        for directive in directives:
+        following = iter(directives)
+        for directive in following:
             if isinstance(directive, Send):
                 self._send(directive)
             elif isinstance(directive, Arm):
@@ -312,8 +347,30 @@ class Node:
                 self._timers.disarm(owner, directive.timer)
             elif isinstance(directive, Emit):
                 self._queue.append((owner, directive.event))
+            elif isinstance(directive, Persist):
+                if self._memory is not None:
+                    self._persist(self._memory, owner, directive, following)
             else:
                 self._perform_rare(directive)
+
+    def _persist(self, memory: Memory, owner: int, persist: Persist, following: Iterator[Directive]) -> None:
+        """Record, and keep what follows until that is durable, but for the timers: held, an older one would come after a
+        newer one and take its place."""
+        memory.record(persist.records)
+        if not memory.pending:
+            return
+        held: list[Directive] = []
+        for directive in following:
+            if isinstance(directive, Arm):
+                self._timers.arm(owner, directive.timer, directive.at)
+            elif isinstance(directive, Disarm):
+                self._timers.disarm(owner, directive.timer)
+            elif isinstance(directive, Persist):
+                memory.record(directive.records)
+            else:
+                held.append(directive)
+        if held:
+            memory.hold(owner, held)
 
     def _perform_rare(self, directive: Directive) -> None:
         match directive:
@@ -456,6 +513,8 @@ class Node:
                     self._close(stream, "idle")
                 if len(self._courier):
                     self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
+            case ("commit",):
+                pass  # the step that it wakes begins the batch
 
     # --- first contact ---------------------------------------------------------------------------------------------
 

@@ -1,15 +1,15 @@
 """What a node asks of its driver: the only way out of the cores.
 
 The driver takes the outputs after each input and performs them in order. None of them answers at once; what comes of them
-returns as an input of its own (`on_connected`, `on_stream`, `on_stream_end`, `on_refused`)."""
+returns as an input of its own (`on_connected`, `on_stream`, `on_stream_end`, `on_refused`, `on_committed`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh.directives import Address, Event
+from mesh.directives import Address, Event, Record
 
-__all__ = ["Connect", "Halt", "Output", "Publish", "StreamClose", "StreamWrite", "Transmit"]
+__all__ = ["Commit", "Connect", "Halt", "Output", "Publish", "StreamClose", "StreamWrite", "Transmit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,15 @@ class StreamClose:
 
 
 @dataclass(frozen=True, slots=True)
+class Commit:
+    """Make these records durable, all of them or none. Answered by `on_committed` or `on_commit_failed` with its number; the
+    next one comes after that."""
+
+    number: int
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """An event for whoever embeds the node."""
 
@@ -57,4 +66,4 @@ class Halt:
     error: Exception
 
 
-Output = Transmit | Connect | StreamWrite | StreamClose | Publish | Halt
+Output = Transmit | Connect | StreamWrite | StreamClose | Publish | Commit | Halt

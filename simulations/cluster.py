@@ -116,7 +116,7 @@ class Cluster:
 
     def _program(self, process: Process) -> NodeLike:
         sources = process.sources()
-        name = process.disk.setdefault("name", process.machine)
+        name = process.disk.kept.setdefault("name", process.machine)
         founder = process.machine in self.names[: self.expect]
         settings = Settings(
             name=name,

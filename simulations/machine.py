@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from mesh.directives import Address
 from mesh.driver import NodeLike
 from simulations.clocks import MachineClocks
+from simulations.disk import Disk
 from simulations.process import Process
 
 __all__ = ["Machine", "Program"]
@@ -23,14 +23,16 @@ class Machine:
 
     __slots__ = ("address", "boots", "clocks", "disk", "host", "name", "process", "program", "socket_bytes", "up")
 
-    def __init__(self, name: str, address: Address, program: Program, clocks: MachineClocks, socket_bytes: int) -> None:
+    def __init__(
+        self, name: str, address: Address, program: Program, clocks: MachineClocks, disk: Disk, socket_bytes: int
+    ) -> None:
         self.name = name
         self.address = address
         self.host = address.rpartition(":")[0]
         self.program = program
         self.clocks = clocks
         self.socket_bytes = socket_bytes
-        self.disk: dict[str, Any] = {}
+        self.disk = disk
         self.process: Process | None = None
         self.boots = 0
         self.up = True

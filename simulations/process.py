@@ -18,9 +18,10 @@ from crdt.clock import Instant
 from mesh.directives import Address, Directives, Event, Part
 from mesh.driver import NodeLike
 from mesh.errors import ClosedError
-from mesh.outputs import Connect, Halt, Publish, StreamClose, StreamWrite, Transmit
+from mesh.outputs import Commit, Connect, Halt, Publish, StreamClose, StreamWrite, Transmit
 from simulations.clocks import MachineClocks
 from simulations.dice import seed_of
+from simulations.disk import Disk
 from simulations.schedule import Schedule
 from simulations.trace import Trace
 
@@ -78,7 +79,7 @@ class Process:
     """Made by the world; `boot` counts the processes of its machine from 1."""
 
     def __init__(
-        self, machine: str, address: Address, boot: int, disk: dict[str, Any], seed: int, clocks: MachineClocks,
+        self, machine: str, address: Address, boot: int, disk: Disk, seed: int, clocks: MachineClocks,
         schedule: Schedule, trace: Trace, wire: Wire, socket_bytes: int,
     ) -> None:  # fmt: skip
         self.machine = machine
@@ -97,6 +98,7 @@ class Process:
         """Why the node has halted."""
         self.datagrams = Inbox(socket_bytes)
         self.accepts = Inbox(ACCEPT_BACKLOG)
+        self.commits = Inbox(1)
         self.streams: dict[int, Inbox] = {}
         """Of each stream that something waits in, by an identity of the connection."""
         self.counts: Counter[str] = Counter()
@@ -203,7 +205,7 @@ class Process:
         self.paused = False
         self.waking = True
         self._resumes += 1
-        inboxes = [self.datagrams, self.accepts, *self.streams.values()]
+        inboxes = [self.datagrams, self.accepts, self.commits, *self.streams.values()]
         self.streams.clear()
         tasks: list[Callable[[], None]] = [self._late, *[self._drainer(inbox) for inbox in inboxes]]
         Random(seed_of(self._seed, "resume", self.machine, self.boot, self._resumes)).shuffle(tasks)
@@ -233,6 +235,19 @@ class Process:
             self.datagrams.add(0, self.on_refused, address)
             return
         self.node.on_refused(address, self.instant())
+        self.perform()
+
+    def on_commit(self, number: int, error: str) -> None:
+        """The disk is done with a batch."""
+        if self.deaf:
+            return
+        if self.paused:
+            self.commits.add(0, self.on_commit, number, error)
+            return
+        if error:
+            self.node.on_commit_failed(number, error, self.instant())
+        else:
+            self.node.on_committed(number, self.instant())
         self.perform()
 
     @property
@@ -305,6 +320,8 @@ class Process:
                         wire.connect(self, output.stream, output.address)
                     elif isinstance(output, StreamClose):
                         wire.close(self, output.stream)
+                    elif isinstance(output, Commit):
+                        self.disk.commit(output, self.on_commit)
                     elif isinstance(output, Halt):
                         self._halt(output.error)
                     else:

@@ -13,6 +13,7 @@ from mesh.directives import Address, Event
 from simulations.clocks import MachineClocks
 from simulations.datagrams import Datagrams
 from simulations.dice import seed_of
+from simulations.disk import Disk
 from simulations.machine import Machine, Program
 from simulations.network import Conditions, Network
 from simulations.observer import Observer
@@ -94,7 +95,8 @@ class World:
         if address in self._places:
             raise ValueError(f"the address {address} is taken by {self._places[address].name!r}")
         clocks = MachineClocks(UPTIME + seed_of(self.seed, "uptime", name) % UPTIME)
-        machine = Machine(name, address, program, clocks, SOCKET_BYTES)
+        disk = Disk(self.schedule, seed_of(self.seed, "disk", name))
+        machine = Machine(name, address, program, clocks, disk, SOCKET_BYTES)
         self.machines[name] = self._places[address] = machine
         return machine
 
@@ -132,10 +134,11 @@ class World:
             self._end(machine.process, power=power)
         machine.up = not power
         if wipe:
-            machine.disk.clear()
+            machine.disk.wipe()
 
     def _end(self, process: Process, *, power: bool = False) -> None:
         process.end()
+        process.disk.torn()
         self.machines[process.machine].process = None
         self.streams.gone(process, power=power)
         for saw in self._observers["died"]:

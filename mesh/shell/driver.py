@@ -9,8 +9,8 @@ Rules:
     the caller's cancellation, so that flushing goes on for up to `FLUSH_SECONDS`; then every socket is closed;
   - a fork of the process must not speak for the node: in it every command is refused, and nothing is sent, also at the end.
 
-Tasks: one each for datagrams, connections and timers, one a stream; no task and no `await` a datagram or a command. Without a
-network the timers' task is the only one."""
+Tasks: one each for datagrams, connections, timers and the disk, one a stream; no task and no `await` a datagram or a command.
+Without a network and a disk the timers' task is the only one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from crdt.clock import Instant
 from mesh.directives import Address, Directives, Event, Part
 from mesh.driver import NodeLike
 from mesh.errors import ClosedError, ForkedError
-from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
+from mesh.outputs import Commit, Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
 from mesh.shell.clocks import read_instant
 from mesh.shell.datagrams import Datagrams
+from mesh.shell.disk import Disk, Store
 from mesh.shell.sockets import Sockets, bind_sockets
 from mesh.shell.streams import Streams
 
@@ -59,7 +60,7 @@ Args = TypeVarTuple("Args")
 class TrioDriver(Generic[N]):
     """Drives one node in one Trio run. Made by `open_driver`; implements `mesh.driver.Driver`."""
 
-    def __init__(self, node: N, sockets: Sockets | None) -> None:
+    def __init__(self, node: N, sockets: Sockets | None, store: Store | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self.deaf = False
         self.failed: Exception | None = None
@@ -86,6 +87,7 @@ class TrioDriver(Generic[N]):
         self._armed = AWAKE
         self._datagrams = Datagrams(self, sockets.udp) if sockets else None
         self._streams = Streams(self, sockets.family if sockets else None)
+        self._disk = Disk(self, store) if store is not None else None
         _drivers.add(self)
 
     # --- for the layer above ---------------------------------------------------------------------------------------
@@ -191,6 +193,9 @@ class TrioDriver(Generic[N]):
             self._publish(output.event)
         elif isinstance(output, StreamWrite):
             self._streams.write(output.stream, output.data)
+        elif isinstance(output, Commit):
+            assert self._disk is not None, "a node with a memory needs a store"
+            self._disk.commit(output)
         elif isinstance(output, Connect):
             self._streams.connect(output.stream, output.address)
         elif isinstance(output, StreamClose):
@@ -281,6 +286,8 @@ class TrioDriver(Generic[N]):
         if self.failed is not None:
             raise self.failed
         self.spawn(self._time)
+        if self._disk is not None:
+            self.spawn(self._disk.run)
         if self._sockets is not None and self._datagrams is not None:
             self.spawn(self._datagrams.receive)
             self.spawn(self._streams.accept, self._sockets.tcp)
@@ -295,6 +302,9 @@ class TrioDriver(Generic[N]):
                     self.perform()
                 except Exception as error:
                     self._crash(error)
+                if self._disk is not None:
+                    with trio.move_on_after(FLUSH_SECONDS / 2):
+                        await self._disk.drained()  # what waits for the disk is said, too
             self.deaf = True
             if not self._forked:
                 if self._datagrams is not None:
@@ -324,17 +334,23 @@ os.register_at_fork(after_in_child=_forked)
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
 async def open_driver(
-    build: Callable[[Address], N], *, bind: str | None = None, advertise: str | None = None
+    build: Callable[[Address], N],
+    *,
+    bind: str | None = None,
+    advertise: str | None = None,
+    store: Store | None = None,
 ) -> AsyncIterator[TrioDriver[N]]:
     """Bind, build the node for its address, start it, and drive it until the context is left.
 
-    Entering and leaving are checkpoints. Leaving takes up to `FLUSH_SECONDS`, also if the caller has been cancelled.
+    Entering and leaving are checkpoints. Leaving takes up to `FLUSH_SECONDS`, also if the caller has been cancelled, and
+    waits for a commit under way, however long the disk takes.
 
     Parameters
     ----------
     build: makes the node for the address that others are told, `NO_ADDRESS` without a network.
     bind: `host:port` for UDP and TCP, port 0 for any; None for no network.
     advertise: what others are told, if it is not what is bound.
+    store: where what the node remembers is made durable; the caller closes it, after this context.
 
     Raises
     ------
@@ -346,7 +362,7 @@ async def open_driver(
     error: BaseException | None = None
     halted_first = False
     try:
-        driver = TrioDriver(build(sockets.advertise if sockets is not None else NO_ADDRESS), sockets)
+        driver = TrioDriver(build(sockets.advertise if sockets is not None else NO_ADDRESS), sockets, store)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(driver._run)

@@ -95,6 +95,12 @@ class FakeNode:
     def on_refused(self, address: Address, now: Instant) -> None:
         self._hear(now, "refused", address)
 
+    def on_committed(self, number: int, now: Instant) -> None:
+        self._hear(now, "committed", number)
+
+    def on_commit_failed(self, number: int, error: str, now: Instant) -> None:
+        self._hear(now, "commit failed", number, error)
+
     def on_due(self, now: Instant) -> None:
         assert self.timer is not None and now.mono >= self.timer, "woken before a timer was due"
         self.timer = None

@@ -87,6 +87,12 @@ class FakeNode:
     def on_refused(self, address: Address, now: Instant) -> None:
         self._note("refused", now, address)
 
+    def on_committed(self, number: int, now: Instant) -> None:
+        self._note("committed", now, number)
+
+    def on_commit_failed(self, number: int, error: str, now: Instant) -> None:
+        self._note("commit failed", now, (number, error))
+
     def on_due(self, now: Instant) -> None:
         due = sorted(at for at in self.timers if at <= now.mono)
         self.timers = [at for at in self.timers if at > now.mono]

@@ -79,13 +79,13 @@ def test_a_restart_keeps_the_disk_and_the_clocks_and_has_new_sources() -> None:
     world = World(3)
     nodes = build_fakes(world, "a")
     first = nodes["a"].process
-    first.disk["kept"] = b"x"
+    first.disk.kept["kept"] = b"x"
     Faults(world).set([Crash(SECOND, SECOND, "a"), Crash(3 * SECOND, SECOND, "a", wipe=True)])
     uptime = first.instant().mono
     world.run(2 * SECOND)
     second = nodes["a"].process
     assert (first.alive, second.alive, second.boot) == (False, True, 2)
-    assert second.disk == {"kept": b"x"}
+    assert second.disk.kept == {"kept": b"x"}
     assert second.instant().mono == uptime + 2 * SECOND
     mine, theirs = first.sources(), second.sources()
     assert mine.session != theirs.session
@@ -93,7 +93,7 @@ def test_a_restart_keeps_the_disk_and_the_clocks_and_has_new_sources() -> None:
     assert first.sources().entropy(16) != mine.entropy(16)
     assert first.sources().session == mine.session
     world.run(2 * SECOND)
-    assert nodes["a"].process.disk == {}
+    assert nodes["a"].process.disk.kept == {}
 
 
 def test_commands_are_refused_as_a_driver_refuses_them() -> None:

@@ -1,0 +1,111 @@
+"""The disk of a simulated machine: it keeps what was committed, and takes its time.
+
+It is what a file of SQLite in full synchronous mode is to the shell. A batch is there whole or not at all, and what was
+acknowledged stays, whatever happens to the process or the power. Of the one batch that was under way when the process
+ended, chance decides (torn last write): it may have died before the write, or after it and before the answer.
+
+While it is full, no batch is taken; damaged, it is found empty by the next process, as a file that has been set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, NamedTuple
+
+from mesh.directives import Record
+from mesh.memory import Tables
+from mesh.outputs import Commit
+from simulations.schedule import Schedule
+
+__all__ = ["LATENCY", "Disk", "Snapshot"]
+
+US = 1_000
+LATENCY = (100 * US, 1_500 * US)
+"""Shortest and longest ns of a commit, on a good day."""
+
+Snapshot = dict[str, dict[bytes, bytes]]
+
+
+class _Write(NamedTuple):
+    number: int
+    commit: Commit
+    done: Callable[[int, str], None]
+
+
+class Disk:
+    """Parameters
+    ----------
+    seed: of its latencies, and of what a torn write leaves."""
+
+    def __init__(self, schedule: Schedule, seed: int) -> None:
+        self.kept: dict[str, Any] = {}
+        """What a program keeps beside its memory: its name."""
+        self.full = 0
+        """How many faults let it be full."""
+        self.slower: dict[int, int] = {}
+        """ns that each fault adds to a commit."""
+        self.damaged = False
+        self.commits = 0
+        self.set_aside = 0
+        """Damaged memories that a process found."""
+        self._schedule = schedule
+        self._random = Random(seed)
+        self._tables: Snapshot = {}
+        self._write: _Write | None = None
+        self._writes = 0
+
+    def open(self) -> Tables:
+        """What a process that starts now finds."""
+        if self.damaged:
+            self.damaged = False
+            self.set_aside += 1
+            self._tables = {}
+        return self.snapshot()
+
+    def commit(self, commit: Commit, done: Callable[[int, str], None]) -> None:
+        """Take a batch; `done(number, error)` is called once it is durable, or is not."""
+        self._writes += 1
+        self._write = _Write(self._writes, commit, done)
+        latency = self._random.randint(*LATENCY) + sum(self.slower.values())
+        self._schedule.after(latency, self._finish, self._writes)
+
+    def _finish(self, number: int) -> None:
+        write = self._write
+        if write is None or write.number != number:
+            return
+        self._write = None
+        if self.full:
+            write.done(write.commit.number, "the disk is full")
+        else:
+            self._apply(write.commit.records)
+            write.done(write.commit.number, "")
+
+    def torn(self) -> None:
+        """The process has ended: what was under way is there whole, or not at all."""
+        write, self._write = self._write, None
+        if write is not None and not self.full and self._random.random() < 0.5:
+            self._apply(write.commit.records)
+
+    def _apply(self, records: Sequence[Record]) -> None:
+        self.commits += 1
+        for table, key, value in records:
+            rows = self._tables.setdefault(table, {})
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the memory as it is now."""
+        return {table: dict(rows) for table, rows in self._tables.items()}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Let the memory be as it was: what a backup does, and what breaks every promise since."""
+        self._tables = {table: dict(rows) for table, rows in snapshot.items()}
+
+    def wipe(self) -> None:
+        """Nothing is left of it."""
+        self.kept.clear()
+        self._tables = {}
+        self._write = None
+        self.damaged = False
