@@ -20,7 +20,7 @@ def _locking(
     seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]
 ) -> Mapping[str, int]:  # fmt: skip
     done = scenarios.run_locking(seed, nodes=nodes, plan=plan, seen=seen)
-    return {"grants": done.locks.grants, **done.locks.outcomes, **done.faults.begun}
+    return {"grants": done.locks.grants, **done.locks.outcomes, **done.phases.reached}
 
 
 def _spreading(
@@ -29,7 +29,7 @@ def _spreading(
     done = scenarios.run_spreading(seed, plan, nodes=nodes, seen=seen)
     revisions = sum([peer.store.revision for peer in done.cluster.living()])
     deleted = sum([cell.body is None for peer in done.cluster.living() for cell in peer.store.cells() if cell.kind == 0])
-    return {"changes": revisions, "deleted": deleted, **done.faults.begun}
+    return {"changes": revisions, "deleted": deleted, **done.phases.reached}
 
 
 SCENARIOS = {

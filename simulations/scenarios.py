@@ -11,12 +11,13 @@ from random import Random
 
 from coordination.agreed.roster import Parameters
 from coordination.assembly import build
-from simulations.checkers import Exclusion, Members, Nonces, RecordedLocks, Sums, Violation, WatchFold, agree, differences
+from simulations.checkers import Exclusion, Members, Nonces, RecordedLocks, Sums, WatchFold
 from simulations.cluster import Build, Cluster
 from simulations.dice import seed_of
-from simulations.faults import Fault, Faults
+from simulations.faults import Fault
 from simulations.locking import Locks, LockUser
 from simulations.network import Conditions
+from simulations.phases import Phases
 from simulations.plans import random_plan
 from simulations.world import MS, SECOND, World
 
@@ -31,7 +32,7 @@ class Locking:
     """What came of a campaign of locks."""
 
     world: World
-    faults: Faults
+    phases: Phases
     locks: Locks
 
 
@@ -69,32 +70,27 @@ def run_locking(
     for name in cluster.names:
         for number in range(2):
             LockUser(locks, name, keys, number, stop)
-    injector = Faults(world)
-    injector.set(random_plan(seed, cluster.names, faults, duration) if plan is None else plan)
-    world.run(duration)
-    injector.heal()
-    _all_locks_are_free(cluster, locks, keys)
+    phases = Phases(cluster, random_plan(seed, cluster.names, faults, duration) if plan is None else plan, duration)
+    phases.heal()
+    _all_locks_are_free(phases, locks, keys)
     history.check()
-    return Locking(world, injector, locks)
+    return Locking(world, phases, locks)
 
 
-def _all_locks_are_free(cluster: Cluster, locks: Locks, keys: Sequence[str]) -> None:
+def _all_locks_are_free(phases: Phases, locks: Locks, keys: Sequence[str]) -> None:
     """Whatever died with a lock, every node gets every lock: after abstentions and the last ttl."""
-    world = cluster.world
-    if world.run_until(cluster.whole, 60 * SECOND, 100 * MS) is None:
-        raise Violation(f"M8: not whole 60 s after the last fault (seed {world.seed}): {cluster.unseen()[:5]}")
-    world.run(cluster.parameters.max_ttl + 2 * SECOND)
+    cluster = phases.cluster
+    phases.converge(60 * SECOND, suspects=False)
+    phases.world.run(cluster.parameters.max_ttl + 2 * SECOND)
     for peer in cluster.living():
         for claim in list(locks.of(peer.process).values()):
             locks.cancel(claim)
     for peer in cluster.living():
         for key in keys:
             claim = locks.acquire(peer, key, ttl=SECOND)
-            if world.run_until(lambda claim=claim: claim.state != "asking", 6 * SECOND) is None or claim.state != "held":  # type: ignore[misc]
-                raise Violation(f"L12: {claim} does not get it after healing (seed {world.seed}, at {world.now})")
+            phases.must("L12", f"{claim} is held after healing", lambda claim=claim: claim.state == "held", 6 * SECOND)  # type: ignore[misc]
             locks.release(claim)
-            if world.run_until(lambda claim=claim: claim.state == "released", 4 * SECOND) is None:  # type: ignore[misc]
-                raise Violation(f"L12: {claim} is not released (seed {world.seed}, at {world.now})")
+            phases.must("L12", f"{claim} is released", lambda claim=claim: claim.state == "released", 4 * SECOND)  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ class Spreading:
 
     world: World
     cluster: Cluster
-    faults: Faults
+    phases: Phases
     settled: int
     """True ns from the last fault until all stores were equal."""
 
@@ -136,26 +132,17 @@ def run_spreading(
     Nonces(world)
     cluster.form()
     cluster.set_loss(loss, duplicate=0.05, reorder=0.05)
-    injector = Faults(world)
-    injector.set(plan)
+    phases = Phases(cluster, plan, duration)
     dice = Random(seed_of(seed, "writes"))
     for _ in range(writes):
         world.after(dice.randrange(duration), _write, cluster, sums, dice)
-    world.run(duration)
-    injector.heal()
+    phases.heal()
     cluster.set_loss(loss)
-    begun = world.now
-    equal = world.run_until(lambda: agree(cluster.living()) and cluster.whole(suspects=True), bound, 100 * MS)
-    if equal is None:
-        raise Violation(f"C15: not equal {bound / SECOND} s after the last fault (seed {seed}): {_unequal(cluster)}")
+    settled = phases.converge(bound)
     sums.check()
     fold.check()
     members.check(suspects=True)
-    return Spreading(world, cluster, injector, world.now - begun)
-
-
-def _unequal(cluster: Cluster) -> list[object]:
-    return [*cluster.unseen(suspects=True)[:5], *differences(cluster.living())[:5]]
+    return Spreading(world, cluster, phases, settled)
 
 
 def _write(cluster: Cluster, sums: Sums, dice: Random) -> None:

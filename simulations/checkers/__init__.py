@@ -1,6 +1,7 @@
 """Checkers: properties of docs/invariants.md, asserted while a world runs and at its end."""
 
 from simulations.checkers.base import Checker, Violation
+from simulations.checkers.convergence import Convergence
 from simulations.checkers.exclusion import Exclusion
 from simulations.checkers.history import UNKNOWN, History, Operation
 from simulations.checkers.linearizable import (
@@ -15,14 +16,17 @@ from simulations.checkers.members import Members
 from simulations.checkers.models import REFUSED, Counter, Model, Mutex, Queue, Register
 from simulations.checkers.nonces import Nonces
 from simulations.checkers.recorded_locks import RecordedLocks
-from simulations.checkers.stores import Sums, WatchFold, agree, cells, differences
+from simulations.checkers.stores import WatchFold, agree, cells, differences
+from simulations.checkers.sums import Sums
 from simulations.checkers.temporal import Always, Eventually, LeadsTo
+from simulations.checkers.tokens import Tokens
 
 __all__ = [
     "REFUSED",
     "UNKNOWN",
     "Always",
     "Checker",
+    "Convergence",
     "Counter",
     "Eventually",
     "Exclusion",
@@ -40,6 +44,7 @@ __all__ = [
     "RecordedLocks",
     "Register",
     "Sums",
+    "Tokens",
     "TooLarge",
     "Verdict",
     "Violation",

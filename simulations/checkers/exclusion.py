@@ -10,6 +10,7 @@ from __future__ import annotations
 from coordination.agreed.events import Granted
 from mesh.directives import Event
 from simulations.checkers.base import Checker
+from simulations.checkers.tokens import Tokens
 from simulations.locking import Claim, Locks
 from simulations.process import Process
 
@@ -26,9 +27,9 @@ class Exclusion(Checker):
     def __init__(self, locks: Locks) -> None:
         super().__init__(locks.cluster.world)
         self._locks = locks
-        self._tokens: dict[str, int] = {}
         self._until: dict[Claim, int] = {}
         """Up to when (boot-time ns of its machine) each belief that was seen lasts, if nothing extends it."""
+        Tokens.of(locks)
         locks.listen(self._on_event)
 
     def _on_event(self, claim: Claim, event: Event) -> None:
@@ -36,10 +37,6 @@ class Exclusion(Checker):
             if claim.state not in ("asking", "held", "leaving"):
                 self._until.pop(claim, None)
             return
-        highest = self._tokens.get(claim.key, 0)
-        if claim.token <= highest:
-            self.fail("L2", f"{claim} has token {claim.token}, after {highest}")
-        self._tokens[claim.key] = claim.token
         self._begins(claim)
         for other in self._locks.on(claim.key):
             if other is not claim and other.body and self._runs(other.peer.process):

@@ -1,99 +1,127 @@
-"""Replicated state: do the stores agree, do the counters add up, do the events tell the store?
+"""Replicated state: do the stores agree, do the events tell the store?
 
-C15 after faults stop, all replicas are equal within a bound
+C15 after faults stop, all replicas are equal within a bound (see also `simulations.checkers.convergence`)
 C5  equal claims (digests) mean equal cells
-C2  of a counter every acknowledged add counts once: all of a process that lives, a beginning of those of one that died
 C13 the changes that a process was told of, folded, are what its store shows; put stamps of a key rise"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from crdt.cell import Cell, drop
+from crdt.cell import COUNTER, KEY, Cell, drop, expiry_of, stamps_of
 from crdt.change import ChangeKind
-from crdt.counter import slot_key
+from crdt.clock import stamp_ms
+from crdt.counter import counter_of
 from crdt.store import Store
 from mesh.directives import Event
 from mesh.replication import Changed
+from mesh.values import decode_value
 from simulations.checkers.base import Checker, Violation
+from simulations.clocks import EPOCH_MS
 from simulations.cluster import Cluster, SimPeer
 from simulations.process import Process
 
-__all__ = ["Sums", "WatchFold", "agree", "cells", "differences"]
+__all__ = ["WatchFold", "agree", "cells", "differences"]
+
+Place = tuple[int, str]
 
 
-def cells(store: Store) -> dict[tuple[int, str], Cell]:
+def cells(store: Store) -> dict[Place, Cell]:
     """Every cell by its place, values as their hashes: a value that expired is dropped here sooner, there later."""
     return {(cell.kind, cell.key): drop(cell) for cell in store.cells()}
 
 
 def differences(peers: Sequence[SimPeer]) -> list[str]:
-    """What the stores of some peers do not agree in; empty if they are equal.
+    """What the stores of some peers do not agree in, one line a place and who holds what there; then who lacks whose writes.
+    Empty if they are equal.
 
     Raises
     ------
     Violation: two stores claim the same and hold different cells.
     """
-    found: list[str] = []
-    if not peers:
-        return found
-    first = peers[0]
-    expected, digest = cells(first.store), first.store.dots.digest()
-    for peer in peers[1:]:
-        held = cells(peer.store)
-        places = [place for place in expected.keys() | held.keys() if expected.get(place) != held.get(place)]
-        same = peer.store.dots.digest() == digest
-        if places and same and not peer.store.pending and not first.store.pending:
-            place = min(places)
-            raise Violation(
-                f"C5: {first} and {peer} claim the same and differ in {place}: {expected.get(place)}, {held.get(place)}"
-            )
-        found += [f"{first.name} and {peer.name} differ in {place}" for place in sorted(places)]
-        if not same:
-            found.append(f"{first.name} and {peer.name} claim different dots")
-    return found
+    held = {peer: cells(peer.store) for peer in peers}
+    writers = {peer.store.actor: peer.name for peer in peers}
+    lines: list[str] = []
+    for place in sorted({place for each in held.values() for place in each}):
+        groups: dict[Cell | None, list[SimPeer]] = {}
+        for peer in peers:
+            groups.setdefault(held[peer].get(place), []).append(peer)
+        if len(groups) > 1:
+            holds = "; ".join([_holds(group, place, writers) for group in groups.values()])
+            lines.append(f"{_named(place)}: {holds}")
+            _same_claims(groups, place, lines[-1])
+    return lines + _lacking(peers, writers)
+
+
+def _same_claims(groups: Mapping[Cell | None, Sequence[SimPeer]], place: Place, line: str) -> None:
+    """C5: whoever differs in a place must not claim the same."""
+    claims: dict[bytes, Cell | None] = {}
+    for cell, group in groups.items():
+        for peer in group:
+            if not peer.store.pending and claims.setdefault(peer.store.dots.digest(), cell) != cell:
+                raise Violation(f"C5: some claim the same and differ in {place}: {line}")
+
+
+def _named(place: Place) -> str:
+    kind, key = place
+    if kind == COUNTER:
+        return f"counter {counter_of(key)!r}"
+    return f"key {key!r}" if kind == KEY else f"kind {kind} {key!r}"
+
+
+def _holds(group: Sequence[SimPeer], place: Place, writers: Mapping[bytes, str]) -> str:
+    names = ", ".join([peer.name for peer in group])
+    return f"{names} {_shown(group[0].store.cell(*place), writers)}"
+
+
+def _shown(cell: Cell | None, writers: Mapping[bytes, str]) -> str:
+    """A cell in a few words: what it holds, when and by whom it was written (s of the world's time), and its dot."""
+    if cell is None:
+        return "nothing"
+    writer = writers.get(cell.actor, cell.actor.hex()[:8])
+    dot = f"{writer}'s {cell.n}" if cell.n else f"{writer}'s, not flushed"
+    if cell.kind == COUNTER:
+        return f"+{cell.order[2]!r} -{cell.order[3]!r} ({dot})"
+    stamps = stamps_of(cell)
+    when = f" at {(stamp_ms(max(stamps)) - EPOCH_MS) / 1_000:.3f} s" if stamps else ""
+    if cell.kind != KEY:
+        return f"{cell.order!r}{when} ({dot})"
+    if cell.body is None:
+        return f"{'expired' if cell.hash else 'deleted'}{when} ({dot})"
+    text = repr(decode_value(cell.body))
+    until = f" until {(stamp_ms(expiry_of(cell)) - EPOCH_MS) / 1_000:.3f} s" if expiry_of(cell) else ""
+    return f"{text if len(text) <= LONGEST else text[:LONGEST] + '...'}{when}{until} ({dot})"
+
+
+LONGEST = 60
+"""Characters that are shown of a value."""
+
+
+def _lacking(peers: Sequence[SimPeer], writers: Mapping[bytes, str]) -> list[str]:
+    """Who does not claim what others do."""
+    if len({peer.store.dots.digest() for peer in peers}) <= 1:
+        return []
+    claimed: dict[bytes, set[int]] = {}
+    for peer in peers:
+        summary = peer.store.dots.summary()
+        for actor, last in summary.vector:
+            claimed.setdefault(actor, set()).add(last)
+        for actor, extras in summary.extras:
+            claimed.setdefault(actor, set()).update(extras)
+    lines = []
+    for actor, numbers in sorted(claimed.items()):
+        for peer in peers:
+            last = peer.store.dots.last(actor)
+            lacks = [n for n in sorted(numbers) if not peer.store.dots.covers(actor, n)]
+            if lacks:
+                who = writers.get(actor, actor.hex()[:8])
+                lines.append(f"{peer.name} lacks writes of {who}: it claims up to {last}, others {lacks[-1]}")
+    return lines
 
 
 def agree(peers: Sequence[SimPeer]) -> bool:
     """Whether the stores are equal. Cheap as long as they claim different dots."""
     return len({peer.store.dots.digest() for peer in peers}) <= 1 and not differences(peers)
-
-
-class Sums(Checker):
-    """Adds to counters, as acknowledged to those who added."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster.world)
-        self._cluster = cluster
-        self._adds: dict[str, dict[bytes, list[int]]] = {}
-
-    def add(self, peer: SimPeer, counter: str, n: int) -> None:
-        """Add, and remember it."""
-        peer.add(counter, n)
-        self._adds.setdefault(counter, {}).setdefault(peer.store.actor, []).append(n)
-
-    def check(self) -> None:
-        """Of stores that have converged."""
-        living = self._cluster.living()
-        alive = {peer.store.actor for peer in living}
-        for peer in living:
-            for counter, actors in self._adds.items():
-                total = 0
-                for actor, adds in actors.items():
-                    total += self._slot(peer, counter, actor, adds, actor in alive)
-                if peer.store.counter(counter) != total:
-                    self.fail("C2", f"{counter} at {peer} is {peer.store.counter(counter)}, its slots add up to {total}")
-
-    def _slot(self, peer: SimPeer, counter: str, actor: bytes, adds: list[int], alive: bool) -> int:
-        cell = peer.store.cell(1, slot_key(counter, actor))
-        held = int(cell.order[2]) - int(cell.order[3]) if cell is not None else 0
-        sums = [0]
-        for n in adds:
-            sums.append(sums[-1] + n)
-        allowed = sums[-1:] if alive else sums
-        if held not in allowed:
-            self.fail("C2", f"{counter} at {peer} holds {held} of {actor.hex()[:8]}, which added up to {sums[-1]}")
-        return held
 
 
 class WatchFold(Checker):

@@ -30,7 +30,7 @@ def campaign(seeds: range) -> None:
     for seed in seeds:
         done = run_spreading(seed, partition_and_crash(seed), nodes=NODES)
         assert done.world.now <= LONGEST
-        assert done.faults.begun == {"Partition": 1, "Crash": 1}
+        assert done.phases.faults.begun == {"Partition": 1, "Crash": 1}
         assert sum(peer.store.revision for peer in done.cluster.living()) > 200
 
 

@@ -26,7 +26,7 @@ def campaign(first: int, grants: int) -> None:
         done = run_locking(seed)
         seen["grants"] += done.locks.grants
         seen.update(done.locks.outcomes)
-        seen.update(done.faults.begun)
+        seen.update(done.phases.faults.begun)
         seed += 1
         assert seed < first + grants // 20, "hardly any grants: the campaign shows nothing"
     missing = [what for what in (*OUTCOMES, *[kind.__name__ for kind in KINDS]) if not seen[what]]

@@ -70,7 +70,7 @@ def three_faults(
     done = run_spreading(
         seed, plan, nodes=nodes, loss=0.0, duration=DURATION, writes=200, make=with_parts(SecretiveWhenConfused), seen=seen
     )
-    return done.faults.begun
+    return done.phases.faults.begun
 
 
 THREE_FAULTS = Scenario(

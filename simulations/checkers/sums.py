@@ -1,0 +1,132 @@
+"""C2, C3: what counters may stand at, given what those who added were told.
+
+Each add is one of three:
+
+    acknowledged   it counts once, as long as its process lives. Adds are answered before they have left the process, so that
+                   of a process that died a beginning of them counts: its slot only grows, in the order of the adds
+    given up       its caller was told nothing (a broken connection, a timeout): it may have happened at any time since, or
+                   not at all. Every subset of such is allowed, and nothing else
+    refused        it certainly did not happen; nothing remembers it
+
+So of a process that died whatever was asked after the answer to an add that is lost is lost too. Counters that somebody sets
+are not looked at here: an epoch loses what is added at the same time, by definition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from crdt.cell import COUNTER
+from crdt.counter import slot_key
+from simulations.checkers.base import Checker
+from simulations.cluster import Cluster, SimPeer
+
+__all__ = ["Add", "Sums", "allowed"]
+
+
+class Add(NamedTuple):
+    """One call."""
+
+    n: int
+    invoked: int
+    """In the order of all calls and answers of its checker."""
+    answered: int | None
+    """None: its caller gave up."""
+
+
+def allowed(adds: Sequence[Add], alive: bool, total: int) -> bool:
+    """Whether the slot of one process may stand at `total`: exactly the sums of what some execution would have left.
+
+    Subsets are sums as the bits of one number: a thousand adds of a thousand each are no trouble."""
+    certain = sorted([(add.answered, add) for add in adds if add.answered is not None])
+    open_ = [add for add in adds if add.answered is None]
+    if _subset(total - sum([add.n for _, add in certain]), [add.n for add in open_]):
+        return True
+    if alive:
+        return False
+    kept = 0
+    for number, (first, lost) in enumerate(certain):
+        # This one was lost, and is the first of the lost to have been answered. Whatever was answered before it counts;
+        # what was asked before that answer may; what was asked later came after it in the slot, and is lost with it.
+        free = [add.n for _, add in certain[number + 1 :] if add.invoked < first]
+        free += [add.n for add in open_ if add.invoked < first]
+        if _subset(total - kept, free):
+            return True
+        kept += lost.n
+    return False
+
+
+def _subset(target: int, numbers: Sequence[int]) -> bool:
+    """Whether some of the numbers add up to the target."""
+    lowest, sums = 0, 1
+    for n in numbers:
+        lowest += min(n, 0)  # a negative number is taken in from the start, and may be left out
+        sums |= sums << abs(n)
+    return target >= lowest and bool(sums >> (target - lowest) & 1)
+
+
+class Sums(Checker):
+    """Adds to counters, as those who added were told; each is known by the process that was asked."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.world)
+        self._cluster = cluster
+        self._calls: dict[int, tuple[str, bytes, Add]] = {}
+        self._clock = 0
+
+    def add(self, peer: SimPeer, counter: str, n: int) -> None:
+        """Add, and remember it as acknowledged. Raises what a command to a process that does not run raises; then it is
+        refused."""
+        peer.add(counter, n)
+        self.acknowledged(self.begins(peer, counter, n))
+
+    def begins(self, peer: SimPeer, counter: str, n: int) -> int:
+        """Somebody asks this process to add; the number of the call. Until more is said, it may have happened or not."""
+        self._clock += 1
+        self._calls[self._clock] = (counter, peer.store.actor, Add(n, self._clock, None))
+        return self._clock
+
+    def acknowledged(self, call: int) -> None:
+        """Who asked was told that it is done."""
+        counter, actor, add = self._calls[call]
+        self._clock += 1
+        self._calls[call] = (counter, actor, add._replace(answered=self._clock))
+
+    def refused(self, call: int) -> None:
+        """It certainly was not done, and never will be."""
+        del self._calls[call]
+
+    def check(self) -> None:
+        """Of stores that have converged.
+
+        Raises
+        ------
+        Violation: C2, a slot stands at what no execution could have left, or a counter is not the sum of its slots.
+        """
+        ledger: dict[str, dict[bytes, list[Add]]] = {}
+        for counter, actor, add in self._calls.values():
+            ledger.setdefault(counter, {}).setdefault(actor, []).append(add)
+        living = self._cluster.living()
+        alive = {peer.store.actor for peer in living}
+        for peer in living:
+            for counter, actors in ledger.items():
+                total = 0
+                for actor, adds in actors.items():
+                    held = _slot(peer, counter, actor)
+                    total += held
+                    if not allowed(adds, actor in alive, held):
+                        self.fail("C2", f"{counter} at {peer} holds {held} of {actor.hex()[:8]}, {_told(adds)}")
+                if peer.store.counter(counter) != total:
+                    self.fail("C2", f"{counter} at {peer} is {peer.store.counter(counter)}, its slots add up to {total}")
+
+
+def _slot(peer: SimPeer, counter: str, actor: bytes) -> int:
+    cell = peer.store.cell(COUNTER, slot_key(counter, actor))
+    return int(cell.order[2]) - int(cell.order[3]) if cell is not None else 0
+
+
+def _told(adds: Sequence[Add]) -> str:
+    certain = sum([add.n for add in adds if add.answered is not None])
+    open_ = [add.n for add in adds if add.answered is None]
+    text = f"whose acknowledged adds are {certain}"
+    return f"{text}, and {open_[:10]} of {len(open_)} may have happened" if open_ else text
