@@ -11,6 +11,7 @@ from random import Random
 
 from coordination.agreed.agreed import Agreed, build_agreed
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.agreed.voter_memory import VoterMemory
 from coordination.gateway import Gateway
 from coordination.lease_ends import LeaseEnds
 from crdt.clock import HybridClock, Instant
@@ -18,6 +19,7 @@ from crdt.store import Store
 from mesh.directives import Address, Boot, Part
 from mesh.keyring import Keyring
 from mesh.membership import LAN, Identity, Membership, Profile, Tags
+from mesh.memory import Memory
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
 from mesh.replication import Replication
 
@@ -92,6 +94,7 @@ def build(
     entropy: Callable[[int], bytes],
     random: Random,
     now: Instant,
+    memory: Memory | None = None,
 ) -> Assembly:
     """A node that has not started.
 
@@ -101,10 +104,13 @@ def build(
     entropy: random bytes for salts and nonces.
     random: for protocol choices.
     now: the moment of the start; it dates the boot.
+    memory: what the node remembers over restarts; without one it remembers nothing, and a voter that restarts abstains.
     """
     keyring = Keyring(settings.secrets) if settings.secrets else Keyring.without_secret()
     clock = HybridClock(settings.parameters.max_drift // MS)
-    identity = Identity(settings.name, Boot(clock.tick(now), session), settings.address, settings.tags)
+    # Only the boot must be above what was: a wall clock that was wrong then must not drag this one.
+    stamp = max(clock.tick(now), 0 if memory is None else VoterMemory(memory).boot() + 1)
+    identity = Identity(settings.name, Boot(stamp, session), settings.address, settings.tags)
     membership = Membership(identity, settings.seeds, random, clock, settings.profile)
     store = Store(session)
 
@@ -124,6 +130,7 @@ def build(
         networked=settings.networked,
         seeds=len({*settings.seeds, settings.address}) if settings.seeds else 0,
         parameters=settings.parameters,
+        memory=memory,
     )
     gateway = Gateway(identity, membership, store, clock, replication, agreed)
     parts: list[Part] = [membership, replication, *agreed, LeaseEnds(replication, agreed.owner, membership), gateway]
@@ -134,6 +141,7 @@ def build(
         entropy,
         parts,
         LOOPBACK_DATAGRAM_BYTES if loopback else LAN_DATAGRAM_BYTES,
+        memory,
     )
     gateway.operations.stats = node.stats
     return Assembly(settings, node, identity, clock, store, membership, replication, agreed, gateway, keyring)

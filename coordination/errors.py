@@ -20,6 +20,7 @@ __all__ = [
     "BindFailed",
     "ClockDrift",
     "Closed",
+    "DifferentMesh",
     "Disconnected",
     "Fenced",
     "Forked",
@@ -101,6 +102,18 @@ class LeaseLost(MeshError):
 
 class NotHolding(MeshError, RuntimeError):
     """Used without being held: before it was granted, or after its end."""
+
+
+class DifferentMesh(MeshError):
+    """The state directory belongs to another mesh than the one that this node has met: neither is a change of the other."""
+
+    def __init__(self, own: tuple[str, ...], other: tuple[str, ...], told_by: str) -> None:
+        super().__init__(
+            f"the state directory belongs to a mesh of {', '.join(own)}, and {told_by or 'a member'} is of one of "
+            f"{', '.join(other)}: give this node the seeds of its own mesh, or another (or an emptied) state directory"
+        )
+        self.own = own
+        self.other = other
 
 
 class ClockDrift(MeshError):

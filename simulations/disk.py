@@ -10,20 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from mesh.directives import Record
 from mesh.memory import Tables
 from mesh.outputs import Commit
-from simulations.schedule import Schedule
 
-__all__ = ["LATENCY", "Disk", "Snapshot"]
+__all__ = ["LATENCY", "Disk", "Snapshot", "Timeline"]
 
 US = 1_000
 LATENCY = (100 * US, 1_500 * US)
 """Shortest and longest ns of a commit, on a good day."""
 
 Snapshot = dict[str, dict[bytes, bytes]]
+
+
+class Timeline(Protocol):
+    """What calls the disk back: the schedule of a world."""
+
+    def after(self, delay: int, action: Callable[..., object], /, *args: Any) -> None: ...
 
 
 class _Write(NamedTuple):
@@ -37,7 +42,7 @@ class Disk:
     ----------
     seed: of its latencies, and of what a torn write leaves."""
 
-    def __init__(self, schedule: Schedule, seed: int) -> None:
+    def __init__(self, schedule: Timeline, seed: int) -> None:
         self.kept: dict[str, Any] = {}
         """What a program keeps beside its memory: its name."""
         self.full = 0

@@ -27,7 +27,8 @@ identity until when it counts as live *here*. The rules, each with what breaks w
     arrives after the release, and the lock stays closed for a term.)
 
 A free register with nothing live for 2 M is forgotten, which equals a restart. What is malformed, or too much, is counted
-and gets no answer."""
+and gets no answer. With a memory (`voter_memory`) what is promised is durable before it is answered; while the disk fails,
+nothing is answered."""
 
 from __future__ import annotations
 
@@ -59,6 +60,7 @@ from coordination.agreed.ports import Identity, RosterSource
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.values import LeaseId, Value
+from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
 
@@ -85,17 +87,22 @@ class Expired(Event):
 
 
 class Acceptor:
-    """One voter. `prepare` and `accept` answer with a message: the proposer of the same node calls them directly."""
+    """One voter. `prepare` and `accept` answer with a message: the proposer of the same node calls them directly.
+
+    What they answer rests on what stands in `out` then: it may be told behind that alone, also to the own proposer."""
 
     name = "acceptor"
     messages = (Prepare, Accept, Renew, Drop)
     hears = (RosterDecided,)
 
-    def __init__(self, identity: Identity, roster: RosterSource, clock: HybridClock, boots: BootRecord) -> None:
+    def __init__(
+        self, identity: Identity, roster: RosterSource, clock: HybridClock, boots: BootRecord, memory: VoterMemory | None = None
+    ) -> None:
         self._identity = identity
         self._source = roster
         self._clock = clock
         self._boots = boots
+        self._memory = memory
         self._roster: RosterValue | None = None
         self._placement: Placement | None = None
         self._longest = 0
@@ -110,7 +117,11 @@ class Acceptor:
 
     def start(self, now: Instant) -> Directives:
         self._load()
-        return ()
+        out: list[Directive] = []
+        if self._memory is not None and self._roster is not None:
+            for key, register in self._memory.registers(now.mono):
+                self._restore(key, register, now, out)
+        return out
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
@@ -133,7 +144,7 @@ class Acceptor:
         for key in self._agenda.take(now.mono):
             self._expire(key, now, out)
         self._agenda.rearm(out)
-        self._forget_idle(now.mono)
+        self._forget_idle(now.mono, out)
         return out
 
     def on_event(self, event: Event, now: Instant) -> Directives:
@@ -145,6 +156,11 @@ class Acceptor:
         return {"registers": len(self._registers), **self._counts}
 
     # --- what the proposer of the same node, and explain, ask -------------------------------------------------------
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it answers rests on what it writes down."""
+        return self._memory is not None
 
     def register(self, key: str) -> Register | None:
         return self._registers.get(key)
@@ -173,12 +189,14 @@ class Acceptor:
         if left:
             return self._reject(ask.key, ask.ballot, boots, Reason.ABSTAIN, now, left=left)
         register = self._touch(ask.key, now, out)
-        if register is None:
+        if register is None or not self._ready(now):
             return None
         register.proposed = now.mono
         if ask.ballot < register.promised:
             return self._reject(ask.key, ask.ballot, boots, Reason.BALLOT, now, register)
         register.promised = ask.ballot
+        if self._memory is not None:
+            self._memory.keep(ask.key, register, out)
         leases = tuple(register.live(now.mono)) if register.leases else ()
         if leases and ask.ballot.name != register.watcher and register.until() > now.mono:
             self._watch(ask.key, register, ask.ballot.name, now, out)
@@ -212,10 +230,12 @@ class Acceptor:
         if ask.rests >> own & 1 and ask.boots[own] != self._identity.boot:
             return self._reject(key, ballot, boots, Reason.BOOT, now)
         register = self._touch(key, now, out)
-        if register is None:
+        if register is None or not self._ready(now):
             return None
         register.proposed = now.mono
         if ballot == register.accepted:
+            if self._memory is not None:
+                self._memory.rest(out)
             return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
         if ballot < register.promised:
             return self._reject(key, ballot, boots, Reason.BALLOT, now, register)
@@ -230,6 +250,8 @@ class Acceptor:
         for lease in ask.ends:
             register.end(lease)
         self._adopt(register, ballot, ask.value, ask.waits, now.mono)
+        if self._memory is not None:
+            self._memory.keep(key, register, out)
         if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:
             self._free(key, register, out)
         for holding in ask.value.holdings:
@@ -245,9 +267,11 @@ class Acceptor:
         if placement is None or self._identity.name not in placement.group(key):
             return False
         register = self._touch(key, now, out)
-        if register is None:
+        if register is None or not self._ready(now):
             return False
         register.end(lease)
+        if self._memory is not None:
+            self._memory.keep(key, register, out)
         if lease not in register.leases:
             return True
         if register.watcher and register.until() <= now.mono:
@@ -315,6 +339,8 @@ class Acceptor:
         if self._boots.superseded():
             self._counts["superseded"] += 1
             return
+        if not self._ready(now):
+            return
         abstains = self.abstaining(now) > 0
         results = []
         for item in ask.items:
@@ -332,6 +358,8 @@ class Acceptor:
                 if reason == Reason.OK and item.binds:
                     self._agenda.sooner(item.key, self._late(group, self._registers[item.key].until()), out)
             results.append(RenewResult(item.key, item.lease.request, item.serial, reason, boots))
+        if self._memory is not None:
+            self._memory.rest(out)
         answer = RenewAnswer(self._identity.name, self._identity.boot, ask.name, ask.boot, tuple(results))
         out.append(Send(ask.name, answer))
 
@@ -341,6 +369,7 @@ class Acceptor:
             return Reason.ABSTAIN
         lease = item.lease
         kept = register.leases.get(lease)
+        changed = kept is not None and item.binds and not kept.binds
         if lease in register.ended or (kept is not None and kept.until <= now.mono):
             return Reason.OVER
         if kept is None:
@@ -354,12 +383,34 @@ class Acceptor:
             waits = [item.ttl if holding.lease == lease else 0 for holding in item.value.holdings]
             self._adopt(register, item.ballot, item.value, waits, now.mono)
             kept = register.leases[lease]
+            changed = True
         if item.serial > kept.serial:
             until = max(kept.until, now.mono + item.ttl)
             register.leases[lease] = Kept(item.serial, until, kept.binds or item.binds)
+        if changed and self._memory is not None:
+            self._memory.keep(item.key, register, out)
         return Reason.OK
 
     # --- help ---------------------------------------------------------------------------------------------------------
+
+    def _ready(self, now: Instant) -> bool:
+        """Whether what is promised now would be durable soon."""
+        if self._memory is None or self._memory.ready(now.mono):
+            return True
+        self._counts["disk_unready"] += 1
+        return False
+
+    def _restore(self, key: str, register: Register, now: Instant, out: list[Directive]) -> None:
+        """Go on with a register that an earlier process kept."""
+        roster, placement = self._roster, self._placement
+        assert roster is not None and placement is not None
+        self._registers[key] = register
+        self._idle.append((now.mono + 2 * roster.abstention, key))
+        if len(self._idle) == 1:
+            self._agenda.sooner("", self._idle[0][0], out)
+        group = placement.group(key)
+        if self._identity.name in group and any(kept.binds for kept in register.leases.values()):
+            self._agenda.sooner(key, self._late(group, register.until()), out)
 
     def _load(self) -> None:
         self._roster = roster = self._source.roster
@@ -393,7 +444,7 @@ class Acceptor:
         register.touched = now.mono
         return register
 
-    def _forget_idle(self, mono: int) -> None:
+    def _forget_idle(self, mono: int, out: list[Directive]) -> None:
         roster = self._roster
         idle = self._idle
         while idle and roster is not None and idle[0][0] <= mono:
@@ -407,6 +458,8 @@ class Acceptor:
                 idle.append((max(due, mono + roster.abstention), key))
             else:
                 del self._registers[key]
+                if self._memory is not None:
+                    self._memory.forget(key, out)
 
     def _watch(self, key: str, register: Register, proposer: str, now: Instant, out: list[Directive]) -> None:
         register.watcher = proposer

@@ -12,8 +12,11 @@ from coordination.agreed.holder import Holder
 from coordination.agreed.inspector import Inspector
 from coordination.agreed.owner import Owner
 from coordination.agreed.ports import Identity, View
+from coordination.agreed.recall import Recall
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock
+from mesh.memory import Memory
 
 __all__ = ["Agreed", "build_agreed"]
 
@@ -22,6 +25,7 @@ class Agreed(NamedTuple):
     """In the order in which events should reach them."""
 
     birth: Birth
+    recall: Recall
     acceptor: Acceptor
     owner: Owner
     holder: Holder
@@ -40,8 +44,11 @@ def build_agreed(
     networked: bool = True,
     seeds: int = 0,
     parameters: Parameters = DEFAULT_PARAMETERS,
+    memory: Memory | None = None,
 ) -> Agreed:
-    """`seeds` is how many distinct addresses could found: those of the seed list and the own one together."""
+    """`seeds` is how many distinct addresses could found: those of the seed list and the own one together. Without a
+    memory nothing is written down."""
+    voter_memory = VoterMemory(memory) if memory is not None else None
     boots = BootRecord(identity, view)
     birth = Birth(
         identity,
@@ -53,8 +60,11 @@ def build_agreed(
         networked=networked,
         seeds=seeds,
         parameters=parameters,
+        memory=voter_memory,
     )
-    acceptor = Acceptor(identity, birth, clock, boots)
+    recall = Recall(identity, birth, voter_memory)
+    acceptor = Acceptor(identity, birth, clock, boots, voter_memory)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor)
     holder = Holder(identity, view, birth, random, boots)
-    return Agreed(birth, acceptor, owner, holder, Inspector(identity, view, birth, acceptor, owner))
+    inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory)
+    return Agreed(birth, recall, acceptor, owner, holder, inspector)

@@ -15,6 +15,9 @@ same set at the same ballot.
   - `fresh=True` exempts from abstention only in a birth in which this very process accepted the decided ballot. A
     node that finds a roster abstains, whatever `fresh` says. (It restarted: leases that it promised may be alive.)
   - Who has the roster tells it to anyone who asks; while rosters cannot change, one that has it is enough.
+  - With a memory, promises and acceptances are durable before they are answered, and the roster is kept: a node that
+    finds it there knows it without asking. It asks all the same whether this is still its mesh, and ends if others
+    contradict it and nobody confirms it for a while. (All restart at once, one stranger among them: they must not end.)
 
 `expect=1` without seeds founds at once; with seeds it joins and never founds. A node without network has nobody who
 could remember a lease: it never abstains."""
@@ -38,8 +41,10 @@ from coordination.agreed.messages import (
 )
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters, RosterValue, found
+from coordination.agreed.voter_memory import PromiseNote, RosterNote, VoterMemory
+from coordination.errors import DifferentMesh
 from crdt.clock import Instant
-from mesh.directives import Arm, Boot, Directive, Directives, Emit, Event, Message, Send, Source
+from mesh.directives import Arm, Boot, Directive, Directives, Emit, Event, Message, Send, Source, Stop
 
 __all__ = ["Birth"]
 
@@ -74,6 +79,7 @@ class Birth:
         networked: bool,
         seeds: int,
         parameters: Parameters = DEFAULT_PARAMETERS,
+        memory: VoterMemory | None = None,
     ) -> None:
         self._identity = identity
         self._view = view
@@ -105,6 +111,23 @@ class Birth:
         self._calls = 0
         self._propose_at = 0
         self._counts: Counter[str] = Counter()
+        self._memory = memory
+        self._doubted = False
+        """The roster comes from the disk, and no member has confirmed it yet."""
+        self._conflict: tuple[int, DifferentMesh] | None = None
+        """Since when it is contradicted, and how."""
+        if memory is not None:
+            self._recall(memory)
+
+    def _recall(self, memory: VoterMemory) -> None:
+        known, promise = memory.roster(), memory.promise()
+        if promise is not None:
+            self._promised, self._accepted, self._accepted_roster = promise
+            self._counter = max(self._promised.counter, self._accepted.counter)
+        if known is not None:
+            self._roster, self._ballot = known
+            self._exempt = self._exempt or memory.complete()
+            self._doubted = self._networked
 
     @property
     def roster(self) -> RosterValue | None:
@@ -126,21 +149,26 @@ class Birth:
 
     def start(self, now: Instant) -> Directives:
         self._started = now.mono
+        if self._roster is not None:
+            return (Emit(RosterDecided(self._roster)), *((Arm("call", now.mono),) if self._doubted else ()))
         if self._founder and self._expect == 1:
             out: list[Directive] = []
             roster = found((self._identity.name,), self._parameters)
             ballot = Ballot(EPOCH, 1, self._identity.name, self._identity.boot)
             self._accepted_here = ballot
-            self._learn(roster, ballot, out)
+            self._learn(roster, ballot, now, out)
             return out
         return (Arm("call", now.mono),)
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
         out: list[Directive] = []
-        if self._roster is not None:
+        if self._roster is not None and not self._doubted:
             return out
+        if self._conflict is not None and now.mono - self._conflict[0] >= HEARD_FOR:
+            return (Stop(self._conflict[1]),)
         self._call(now, out)
-        self._propose(now, out)
+        if self._roster is None:
+            self._propose(now, out)
         self._calls += 1
         every = CALL_EVERY if self._calls < CALLS_QUICK else CALL_LATER
         out.append(Arm("call", now.mono + every + self._random.randrange(every)))
@@ -155,7 +183,7 @@ class Birth:
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
         if isinstance(message, RosterIs):
-            self._learn(message.roster, message.ballot, out, source.name or "")
+            self._learn(message.roster, message.ballot, now, out, source.name or "")
         elif self._roster is not None:
             asker = self._asker(message)
             if asker and asker != self._identity.name:
@@ -301,7 +329,7 @@ class Birth:
         ballot = accepted.ballot
         known = dict.fromkeys((*roster.voters, *self._candidates))
         out.extend(Send(name, RosterIs(roster, ballot)) for name in known if name != self._identity.name)
-        self._learn(roster, ballot, out)
+        self._learn(roster, ballot, now, out)
 
     # --- accepting ----------------------------------------------------------------------------------------------------
 
@@ -314,6 +342,7 @@ class Birth:
             return
         self._promised = ask.ballot
         self._counter = max(self._counter, ask.ballot.counter)
+        self._keep_promise(out)
         promise = BirthPromise(ask.ballot, self._identity.name, self._identity.boot, self._accepted, self._accepted_roster)
         out.append(Send(ask.ballot.name, promise))
 
@@ -328,13 +357,22 @@ class Birth:
         self._promised = self._accepted = self._accepted_here = ask.ballot
         self._accepted_roster = ask.roster
         self._counter = max(self._counter, ask.ballot.counter)
+        self._keep_promise(out)
         out.append(Send(ask.ballot.name, BirthAccepted(ask.ballot, self._identity.name, self._identity.boot)))
 
-    def _learn(self, roster: RosterValue, ballot: Ballot, out: list[Directive], told_by: str = "") -> None:
+    def _keep_promise(self, out: list[Directive]) -> None:
+        if self._memory is not None:
+            self._memory.keep_promise(PromiseNote(self._promised, self._accepted, self._accepted_roster), out)
+
+    def _learn(self, roster: RosterValue, ballot: Ballot, now: Instant, out: list[Directive], told_by: str = "") -> None:
         if self._roster is not None:
             if roster != self._roster:
                 self._counts["different_mesh"] += 1
                 out.append(Emit(RosterConflict(self._roster, roster, told_by)))
+                if self._doubted and self._conflict is None:
+                    self._conflict = now.mono, DifferentMesh(self._roster.voters, roster.voters, told_by)
+            else:
+                self._doubted = False
             return
         self._roster = roster
         self._ballot = ballot
@@ -342,3 +380,5 @@ class Birth:
         self._candidates.clear()
         self._proposal = None
         out.append(Emit(RosterDecided(roster)))
+        if self._memory is not None:
+            self._memory.keep_roster(RosterNote(roster, ballot), out)

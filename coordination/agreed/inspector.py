@@ -14,6 +14,7 @@ from coordination.agreed.owner import Owner
 from coordination.agreed.placement import Placement
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.values import FREE
+from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Arm, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
 
@@ -37,12 +38,21 @@ class Inspector:
     messages = (ExplainAsk, ExplainAnswer)
     hears: tuple[type[Event], ...] = ()
 
-    def __init__(self, identity: Identity, view: View, birth: Birth, acceptor: Acceptor, owner: Owner) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        view: View,
+        birth: Birth,
+        acceptor: Acceptor,
+        owner: Owner,
+        memory: VoterMemory | None = None,
+    ) -> None:
         self._identity = identity
         self._view = view
         self._birth = birth
         self._acceptor = acceptor
         self._owner = owner
+        self._memory = memory
         self._questions: dict[int, Question] = {}
         self._counts: Counter[str] = Counter()
 
@@ -85,12 +95,13 @@ class Inspector:
         register = self._acceptor.register(ask.key)
         desk = self._owner.desk(ask.key)
         queue: tuple[str, ...] = ()
-        note = ""
+        trouble = self._memory.trouble(now.mono) if self._memory is not None else ""
+        notes = [f"does not vote: {trouble}"] if trouble else []
         if desk is not None:
             queue = tuple([ticket.asker[0] for ticket in desk.queue.all()][:QUEUE_SHOWN])
             if desk.round is not None and desk.round.refusals:
                 reasons = [f"{name} refused ({refusal.reason})" for name, refusal in desk.round.refusals.items()]
-                note = ", ".join(reasons)
+                notes.append(", ".join(reasons))
         promised = accepted = ZERO
         value = FREE
         live = []
@@ -99,6 +110,7 @@ class Inspector:
             live = register.live(now.mono)
         until = self._birth.abstaining_until(now)
         left = max(0, until - now.mono) if until is not None else 0
+        note = "; ".join(notes)
         return ExplainAnswer(ask.query, ask.key, self._identity.name, promised, accepted, value, tuple(live), left, queue, note)
 
     def _conclude(self, query: int) -> list[Directive]:

@@ -29,7 +29,7 @@ from coordination.agreed.ports import Identity
 from coordination.agreed.round import Answer, Round
 from coordination.agreed.values import LeaseId, Value
 from crdt.clock import HybridClock, Instant
-from mesh.directives import NANOSECONDS, Directive, Send
+from mesh.directives import NANOSECONDS, Act, Directive, Send
 
 __all__ = ["RESEND_LONGEST", "Proposer"]
 
@@ -120,14 +120,17 @@ class Proposer:
         if to != self._identity.name:
             out.append(Send(to, message))
             return
-        # The own vote is a call: no message, no second step.
-        answer: Answer | None
-        if isinstance(message, Accept):
-            answer = self._acceptor.accept(message, now, out)
-        else:
-            answer = self._acceptor.prepare(message, now, out)
+        acceptor = self._acceptor
+        told: list[Directive] = []
+        answer = acceptor.accept(message, now, told) if isinstance(message, Accept) else acceptor.prepare(message, now, told)
+        if acceptor.remembers and answer is not None:
+            # The own vote counts once it is durable, as every other one: so it comes as a message, too, behind the record.
+            told.append(Send(to, answer))
+            answer = None
+        if told:
+            out.append(Act(acceptor, told))
         if answer is not None:
-            self.take(desk, answer, now, out)
+            self.take(desk, answer, now, out)  # a call: no message, no second step
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

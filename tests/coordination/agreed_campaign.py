@@ -38,6 +38,9 @@ TRIPS = 10
 class Campaign:
     """One history. The same seed gives the same one. `focus`: kinds of faults that are to come more often."""
 
+    durable = False
+    """Whether the members have disks."""
+
     def __init__(self, seed: int, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> None:
         self.kinds = FAULT_KINDS + focus * FOCUS
         self.dice = dice = random.Random(seed * 7919 + 1)
@@ -49,6 +52,7 @@ class Campaign:
             latency=dice.choice([(MS // 5, 2 * MS), (MS, 20 * MS), (MS // 5, 40 * MS)]),
             clients=dice.choice([0, 1]),
             thin=dice.choice([0, 1, 2]),
+            durable=self.durable,
             faults=faults,
         )
         if not self.world.run_until(self.world.founded, 60 * S):
@@ -63,7 +67,7 @@ class Campaign:
         world, dice = self.world, self.dice
         for name in self.names:
             for _ in range(dice.choice([1, 2])):
-                world.after(dice.randrange(1, 200) * MS, lambda name=name: self.work(name))  # type: ignore[misc]
+                world.after(dice.randrange(1, 200) * MS, lambda name=name: self.work(name))
         world.after(dice.randrange(100, 2000) * MS, self.fault)
         world.after(3 * S, self.recheck)
         world.run(self.stop - world.now)
@@ -152,7 +156,7 @@ class Campaign:
         """A majority, one after the other, each up again at once."""
         voters = self.world.voters
         for turn, each in enumerate(self.dice.sample(self.members[:voters], voters // 2 + 1)):
-            self.world.after((1 + 60 * turn) * MS, lambda each=each: self.reboot(each, 30))  # type: ignore[misc]
+            self.world.after((1 + 60 * turn) * MS, lambda each=each: self.reboot(each, 30))
 
     def do_amnesia(self, name: str, other: str) -> None:
         """While someone holds a lock and is cut off, those of a majority that know of it restart, and forget it."""

@@ -14,7 +14,7 @@ and thin clients, which are a holder alone behind a sponsor. The checkers look a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -26,7 +26,9 @@ from coordination.agreed.boots import NO_BOOT
 from coordination.agreed.holder import Holder
 from coordination.agreed.roster import Parameters, RosterValue
 from crdt.clock import HybridClock, Instant
-from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Send, Source
+from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Persist, Send, Source
+from mesh.memory import Memory
+from simulations.disk import Disk
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -127,6 +129,8 @@ class Node:
     clock: HybridClock = field(default_factory=HybridClock)
     parts: Agreed | None = None
     holder: Holder | None = None
+    disk: Disk | None = None
+    memory: Memory | None = None
     routes: dict[type[Message], Any] = field(default_factory=dict)
     timers: dict[tuple[str, Hashable], int] = field(default_factory=dict)
     backlog: list[Callable[[], None]] = field(default_factory=list)
@@ -169,6 +173,7 @@ class World:
         latency: tuple[int, int] = (MS // 5, 3 * MS),
         clients: int = 0,
         thin: int = 0,
+        durable: bool = False,
         faults: Changes = (),
     ) -> None:
         self.random = random.Random(seed)
@@ -178,7 +183,7 @@ class World:
         self.duplicate = loss / 2
         self.latency = latency
         self.faults = faults
-        self.heap: list[tuple[int, int, Callable[[], None]]] = []
+        self.heap: list[tuple[int, int, Callable[[], object]]] = []
         self.sequence = 0
         self.nodes: dict[str, Node] = {}
         self.cuts: dict[tuple[str, str], int] = {}
@@ -207,6 +212,8 @@ class World:
                 self.random.randrange(-200, 200),
                 name.partition("@")[2],
             )
+            if durable and "@" not in name:
+                self.nodes[name].disk = Disk(self, seed)
         for name in names:
             self.start(name, fresh=fresh)
 
@@ -217,12 +224,12 @@ class World:
         mono = node.offset + int((self.now - node.lag) * node.rate)
         return Instant(mono, boot, EPOCH_MS + node.wall + node.leap + self.now // MS)
 
-    def at(self, when: int, what: Callable[[], None]) -> None:
+    def at(self, when: int, what: Callable[[], object]) -> None:
         self.sequence += 1
         heappush(self.heap, (when, self.sequence, what))
 
-    def after(self, delay: int, what: Callable[[], None]) -> None:
-        self.at(self.now + delay, what)
+    def after(self, delay: int, what: Callable[..., object], /, *args: Any) -> None:
+        self.at(self.now + delay, (lambda: what(*args)) if args else what)
 
     def run(self, duration: int) -> None:
         end = self.now + duration
@@ -266,6 +273,7 @@ class World:
             parts = (node.holder,)
         else:
             founder = int(name[1:]) < self.voters
+            node.memory = Memory(node.disk.open()) if node.disk is not None else None
             node.parts = parts = build_agreed(
                 identity,
                 WorldView(self, name),
@@ -277,6 +285,7 @@ class World:
                 networked=self.voters > 1,
                 seeds=self.voters if self.voters > 1 else 0,
                 parameters=PARAMETERS,
+                memory=node.memory,
             )
             node.holder = node.parts.holder
         plant(parts, self.faults)
@@ -289,7 +298,9 @@ class World:
         self.trouble()
         node.up = False
         node.down_at = self.now
-        node.parts = node.holder = None
+        node.parts = node.holder = node.memory = None
+        if node.disk is not None:
+            node.disk.torn()
         node.workers.clear()
         node.timers.clear()
 
@@ -333,27 +344,74 @@ class World:
         what()
 
     def perform(self, node: Node, part: Any, directives: Iterable[Directive]) -> None:
-        todo = [(part, directive) for directive in directives]
-        for at, directive in todo:
-            if isinstance(directive, Send):
-                if directive.to == node.name:
-                    target = node.routes[type(directive.message)]
-                    source = Source(node.boot.session, "", node.name, node.boot, None)
-                    todo.extend((target, d) for d in target.on_message(directive.message, source, self.instant(node)))
+        todo: list[tuple[Any, Iterable[Directive]]] = [(part, directives)]
+        for at, answered in todo:
+            following = iter(answered)
+            for directive in following:
+                if isinstance(directive, Send):
+                    if directive.to == node.name:
+                        target = node.routes[type(directive.message)]
+                        source = Source(node.boot.session, "", node.name, node.boot, None)
+                        todo.append((target, target.on_message(directive.message, source, self.instant(node))))
+                    else:
+                        self.transmit(node, str(directive.to), directive.message)
+                elif isinstance(directive, Arm):
+                    self.arm(node, at, directive.timer, directive.at)
+                elif isinstance(directive, Disarm):
+                    node.timers.pop((at.name, directive.timer), None)
+                elif isinstance(directive, Emit):
+                    self.log.append((self.now, node.name, directive.event))
+                    for other in node.parts or ():
+                        if other is not at:
+                            todo.append((other, other.on_event(directive.event, self.instant(node))))
+                    self.observe(node, directive.event)
+                elif isinstance(directive, Persist):
+                    self.persist(node, at, directive, following)
+                elif isinstance(directive, Act):
+                    self.perform(node, directive.part, directive.directives)
                 else:
-                    self.transmit(node, str(directive.to), directive.message)
-            elif isinstance(directive, Arm):
-                self.arm(node, at, directive.timer, directive.at)
-            elif isinstance(directive, Disarm):
-                node.timers.pop((at.name, directive.timer), None)
-            elif isinstance(directive, Emit):
-                self.log.append((self.now, node.name, directive.event))
-                for other in node.parts or ():
-                    if other is not at:
-                        todo.extend((other, d) for d in other.on_event(directive.event, self.instant(node)))
-                self.observe(node, directive.event)
+                    raise Violation(f"{node.name} would stop: {directive}, seed {self.seed}")
+        self.write(node)
+
+    # --- disks ----------------------------------------------------------------------------------------------------
+
+    def persist(self, node: Node, part: Any, persist: Persist, following: Iterator[Directive]) -> None:
+        """As a node does."""
+        memory, parts = node.memory, node.parts
+        assert memory is not None and parts is not None
+        memory.record(persist.records)
+        if not memory.pending:
+            return
+        held: list[Directive] = []
+        for directive in following:
+            if isinstance(directive, Persist):
+                memory.record(directive.records)
+            elif isinstance(directive, Arm | Disarm):
+                self.perform(node, part, (directive,))
             else:
-                assert not isinstance(directive, Act), "nothing here acts for another part"
+                held.append(directive)
+        memory.hold(parts.index(part), held)
+
+    def write(self, node: Node) -> None:
+        memory, disk, boot = node.memory, node.disk, node.boot
+        if memory is None or disk is None or (commit := memory.begin(self.instant(node).mono)) is None:
+            return
+
+        def done(number: int, error: str) -> None:
+            self.step(node, boot, lambda: self.written(node, number, error))
+
+        disk.commit(commit, done)
+
+    def written(self, node: Node, number: int, error: str) -> None:
+        memory, parts, boot = node.memory, node.parts, node.boot
+        assert memory is not None and parts is not None
+        if error:
+            retry = memory.failed(number, error, self.instant(node).mono) - self.instant(node).mono
+            self.after(2 * retry, lambda: self.step(node, boot, lambda: self.write(node)))
+        else:
+            for index, directives in memory.committed(number):
+                self.perform(node, parts[index], directives)
+            self.write(node)
 
     def arm(self, node: Node, part: Any, timer: Hashable, at: int) -> None:
         node.timers[part.name, timer] = at

@@ -1,0 +1,202 @@
+"""What a voter writes down, so that its promises outlive its process.
+
+    register    a key's promise, what it accepted, the highest token, and which leases have ended
+    promise     the birth of the mesh, as far as this node has promised and accepted
+    roster      the decided roster: who has it knows its mesh, and votes without asking anyone
+    boot        the newest process of this name on this disk
+    complete    that nothing is missing here: see below
+
+Each with what breaks without it:
+
+  - A promise, and what was accepted, is durable before it is answered; the voter's own proposer counts its vote then and no
+    sooner. (It restarts, has promised nothing, and votes for another: a decided value is lost.)
+  - Whatever is answered later rests on it, too: the repeated accept, the renewal. (The first answer waits for the disk, its
+    repetition does not, and is believed.)
+  - Renewals are not written down. So every stored lease that has not been released counts as live for its full ttl from the
+    restart, whenever it began. (It ends here while its holder, renewed a moment before the crash, believes in it.)
+  - Releases are written down. (After a restart of all, what everyone gave back is closed for a ttl.)
+  - Memory counts only if it is complete: if its first process abstained for M in full, or was there when the mesh was born.
+    An empty disk is that of a new node, or one that was wiped. (It forgot what it promised, and takes part.)
+  - While the disk does not take what is promised, nothing is. (The promise is in memory alone, and may never be more.)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.register import Kept, Register
+from coordination.agreed.roster import RosterValue
+from coordination.agreed.values import LeaseId, Value
+from mesh.directives import Directive, Persist
+from mesh.memory import Memory, Tables
+from mesh.records import NewerRecordError, RecordKind
+
+__all__ = [
+    "ONLY",
+    "BootNote",
+    "CompleteNote",
+    "PromiseNote",
+    "RegisterNote",
+    "RosterNote",
+    "VoterMemory",
+    "check_tables",
+]
+
+T = TypeVar("T")
+
+ONLY = b""
+"""The key of a table of one record."""
+
+
+class RegisterNote(NamedTuple):
+    promised: Ballot
+    accepted: Ballot
+    value: Value
+    binds: tuple[bool, ...]
+    """Of each holding: whether its end must be told, as its renewals may have said since it was accepted."""
+    highest: int
+    ended: tuple[LeaseId, ...]
+
+
+class PromiseNote(NamedTuple):
+    promised: Ballot
+    accepted: Ballot
+    roster: RosterValue | None
+    """What was accepted."""
+
+
+class RosterNote(NamedTuple):
+    roster: RosterValue
+    ballot: Ballot
+
+
+class BootNote(NamedTuple):
+    stamp: int
+
+
+class CompleteNote(NamedTuple):
+    boot: int
+    """The stamp of the process from which on nothing is missing."""
+
+
+REGISTER: RecordKind[RegisterNote] = RecordKind(RegisterNote)
+PROMISE: RecordKind[PromiseNote] = RecordKind(PromiseNote)
+ROSTER: RecordKind[RosterNote] = RecordKind(RosterNote)
+BOOT: RecordKind[BootNote] = RecordKind(BootNote)
+COMPLETE: RecordKind[CompleteNote] = RecordKind(CompleteNote)
+
+TABLES: dict[str, RecordKind[Any]] = {
+    "register": REGISTER,
+    "promise": PROMISE,
+    "roster": ROSTER,
+    "boot": BOOT,
+    "complete": COMPLETE,
+}
+
+
+def check_tables(tables: Tables) -> None:
+    """Read everything once, before a node rests on it.
+
+    Raises
+    ------
+    NewerRecordError: a newer program wrote it. DamagedRecordError: no program did.
+    """
+    for table, rows in tables.items():
+        kind = TABLES.get(table)
+        if kind is None and rows:
+            raise NewerRecordError(f"a table {table!r}, which this version does not know")
+        if kind is not None:
+            for data in rows.values():
+                kind.read(data)
+
+
+class VoterMemory:
+    """The memory of a node, as its agreed parts use it."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def ready(self, mono: int) -> bool:
+        """Whether a promise that is given now will be durable soon."""
+        return self._memory.ready(mono)
+
+    def trouble(self, mono: int) -> str:
+        """Why it is not ready, for whoever explains that this node does not vote."""
+        if self._memory.ready(mono):
+            return ""
+        error = self._memory.error
+        return f"its disk fails ({error})" if error else "its disk stands still"
+
+    # --- registers ---------------------------------------------------------------------------------------------------
+
+    def keep(self, key: str, register: Register, out: list[Directive]) -> None:
+        """Write a register down; what is answered behind this rests on it."""
+        leases = register.leases
+        note = RegisterNote(
+            register.promised,
+            register.accepted,
+            register.value,
+            tuple([leases[holding.lease].binds for holding in register.value.holdings]),
+            register.highest,
+            tuple(register.ended),
+        )
+        out.append(Persist((("register", key.encode(), REGISTER.write(note)),)))
+
+    def rest(self, out: list[Directive]) -> None:
+        """What is answered behind this rests on what has been written down already."""
+        out.append(Persist())
+
+    def forget(self, key: str, out: list[Directive]) -> None:
+        out.append(Persist((("register", key.encode(), None),)))
+
+    def registers(self, mono: int) -> Iterator[tuple[str, Register]]:
+        """What was kept, as it counts from now on."""
+        for key, data in self._memory.table("register").items():
+            note = REGISTER.read(data)
+            register = Register()
+            register.promised, register.accepted, register.value = note.promised, note.accepted, note.value
+            register.highest = note.highest
+            register.ended = dict.fromkeys(note.ended)
+            register.touched = mono
+            for holding, binds in zip(note.value.holdings, note.binds, strict=True):
+                register.leases[holding.lease] = Kept(holding.serial, mono + max(holding.ttl, holding.term), binds)
+            yield key.decode(), register
+
+    # --- birth -------------------------------------------------------------------------------------------------------
+
+    def promise(self) -> PromiseNote | None:
+        return self._one(PROMISE, "promise")
+
+    def keep_promise(self, note: PromiseNote, out: list[Directive]) -> None:
+        out.append(Persist((("promise", ONLY, PROMISE.write(note)),)))
+
+    def roster(self) -> RosterNote | None:
+        return self._one(ROSTER, "roster")
+
+    def keep_roster(self, note: RosterNote, out: list[Directive]) -> None:
+        """The promises that led to it have served their end."""
+        out.append(Persist((("roster", ONLY, ROSTER.write(note)), ("promise", ONLY, None))))
+
+    # --- the process -------------------------------------------------------------------------------------------------
+
+    def boot(self) -> int:
+        """The stamp of the newest earlier process on this disk, 0 if there was none."""
+        note = self._one(BOOT, "boot")
+        return note.stamp if note is not None else 0
+
+    def keep_boot(self, stamp: int, out: list[Directive]) -> None:
+        out.append(Persist((("boot", ONLY, BOOT.write(BootNote(stamp))),)))
+
+    def complete(self) -> bool:
+        """Whether no promise is missing from what was kept."""
+        return self._one(COMPLETE, "complete") is not None
+
+    def keep_complete(self, stamp: int, out: list[Directive]) -> None:
+        out.append(Persist((("complete", ONLY, COMPLETE.write(CompleteNote(stamp))),)))
+
+    def _one(self, kind: RecordKind[T], table: str) -> T | None:
+        data = self._memory.table(table).get(ONLY)
+        return None if data is None else kind.read(data)
