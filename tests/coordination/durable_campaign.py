@@ -40,7 +40,7 @@ class DurableCampaign(Campaign):
         disk = self.disk(name)
         if disk is not None:
             disk.slower[0] = self.dice.choice((5, 50, 300, 2000)) * MS
-            self.world.after(self.dice.randrange(100, 4000) * MS, lambda: disk.slower.clear())
+            self.world.after(self.dice.randrange(100, 4000) * MS, disk.slower.clear)
 
     def do_full_disk(self, name: str, other: str) -> None:
         for each in (name, other) if self.dice.random() < 0.3 else (name,):
