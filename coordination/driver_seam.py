@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
@@ -17,11 +18,12 @@ B = TypeVar("B", bound=Built)
 class DriverFactory(Protocol):
     """Opens a driver for the node that `build` makes once the address is known; yields the driver and what was built.
 
-    `bind` is None without a network, `advertise` what others are told if it is not what is bound. One exception leaves it,
-    alone and not in a group: the reason, if the node halted."""
+    `bind` is what to listen on, `advertise` what others are told if it is not what is bound. Without `bind` it is any port on
+    the address from which `towards` is reached; if that is empty too, there is no port and the build is given no address. One
+    exception leaves it, alone and not in a group: the reason, if the node halted."""
 
     def __call__(
-        self, build: Build[B], *, bind: str | None, advertise: str | None
+        self, build: Build[B], *, bind: str | None, advertise: str | None, towards: Sequence[str] = ()
     ) -> AbstractAsyncContextManager[tuple[Driver[NodeLike], B]]: ...
 
 

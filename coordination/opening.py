@@ -6,7 +6,6 @@ cancels the body and raises the reason."""
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,22 +15,22 @@ from random import Random
 import trio
 
 from coordination.arguments import Secrets, checked_settings
-from coordination.assembly import Assembly, Settings, build
+from coordination.assembly import Assembly, build
 from coordination.config import MeshConfig
 from coordination.core import Core
 from coordination.driver_seam import DRIVER
-from coordination.errors import BadConfig, JoinFailed
+from coordination.errors import JoinFailed
 from coordination.locks import let_go
 from coordination.peer import Peer
 from coordination.state_dir import StateDir
 from crdt.clock import Instant
 from mesh.membership import Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
-from mesh.shell.resolve import local_host_towards, resolve
 
 __all__ = ["JOIN_SECONDS", "open_peer"]
 
 JOIN_SECONDS = 10.0
+LOOPBACK = "127.0.0.1:1"
 
 logger = logging.getLogger("mesh")
 
@@ -83,13 +82,13 @@ async def open_peer(
     store = StateDir(Path(state_dir)) if state_dir is not None else None
     try:
         settings = checked_settings(name, bind, seeds, secret, expect, voter, store, fresh, profile, tags, config)
-        if settings.networked and bind is None:
-            bind = await own_address(settings)
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
             return build(replace(settings, address=address), session=session, entropy=entropy, random=random, now=now)
 
-        async with DRIVER.get()(make, bind=bind, advertise=advertise) as (driver, assembly):
+        # A founder of a network without seeds and address is reached by nobody but this machine.
+        towards = (settings.seeds or (LOOPBACK,)) if settings.networked and bind is None else ()
+        async with DRIVER.get()(make, bind=bind, advertise=advertise, towards=towards) as (driver, assembly):
             core = Core(assembly, driver)
             joining = Joining(core)
             peer = Peer(core)
@@ -135,21 +134,3 @@ class Joining:
 
 def _log_member(event: MemberChanged) -> None:
     logger.info("%s at %s is %s", event.member.name, event.member.address or "no address", event.member.state.value)
-
-
-async def own_address(settings: Settings) -> str:
-    """Any port, on the address of this machine from which a seed is reached; loopback without seeds. A checkpoint."""
-    problem = "no address answers to it"
-    for seed in settings.seeds:
-        try:
-            targets = await resolve(seed, socket.AF_INET)
-        except (OSError, ValueError) as error:
-            problem = str(error)
-            continue
-        for target in targets:
-            host = local_host_towards(target)
-            if host is not None:
-                return f"[{host}]:0" if ":" in host else f"{host}:0"
-    if settings.seeds:
-        raise BadConfig(f"no way to the seed {settings.seeds[0]!r} ({problem}): give bind=…")
-    return "127.0.0.1:0"

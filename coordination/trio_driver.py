@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Protocol, TypeVar
 
+from coordination.errors import BadConfig
 from crdt.clock import Instant
 from mesh.directives import Address
 from mesh.node import Node
 from mesh.shell import TrioDriver, open_driver, read_instant
+from mesh.shell.resolve import local_host_towards, resolve
 
 __all__ = ["Build", "Built", "open_trio_driver"]
 
@@ -43,10 +46,17 @@ class Build(Protocol[B_co]):
 
 @asynccontextmanager
 async def open_trio_driver(
-    build: Build[B], *, bind: str | None, advertise: str | None
+    build: Build[B], *, bind: str | None, advertise: str | None, towards: Sequence[str] = ()
 ) -> AsyncIterator[tuple[TrioDriver[Node], B]]:
-    """Build a node for the address that is bound, and drive it. See `mesh.shell.open_driver` for what it raises."""
+    """Build a node for the address that is bound, and drive it. See `mesh.shell.open_driver` for what it raises.
+
+    Raises
+    ------
+    BadConfig: none of `towards` is reached from an address of this machine.
+    """
     built: list[B] = []
+    if bind is None and towards:
+        bind = await own_address(towards)
 
     def make(address: Address) -> Node:
         # Entropy is drawn at each use. Read ahead it would save half a microsecond a datagram, and be repeated by a fork and
@@ -63,3 +73,19 @@ async def open_trio_driver(
 
     async with open_driver(make, bind=bind, advertise=advertise) as driver:
         yield driver, built[0]
+
+
+async def own_address(towards: Sequence[str]) -> str:
+    """Any port, on the address of this machine from which the first possible of these is reached. A checkpoint."""
+    problem = "no address answers to it"
+    for address in towards:
+        try:
+            targets = await resolve(address, socket.AF_INET)
+        except (OSError, ValueError) as error:
+            problem = str(error)
+            continue
+        for target in targets:
+            host = local_host_towards(target)
+            if host is not None:
+                return f"[{host}]:0" if ":" in host else f"{host}:0"
+    raise BadConfig(f"no way to the seed {towards[0]!r} ({problem}): give bind=…")

@@ -66,7 +66,7 @@ class Datagrams:
             self._trace.add(self._schedule.now, machine.name, "cut", link.source, data)
             return
         process = machine.process
-        if process is None:
+        if process is None or not process.bound:
             back = self._network.link(link.target, link.source)
             if not back.cut:
                 self._trace.add(self._schedule.now, machine.name, "refused", link.source)

@@ -12,8 +12,8 @@ from simulations.process import Process
 
 __all__ = ["Machine", "Program"]
 
-Program = Callable[[Process], NodeLike]
-"""Makes the node of a process that starts; `process.sources()` and `process.disk` are what it has."""
+Program = Callable[[Process], NodeLike | None]
+"""Makes the node of a process that starts; `process.sources()` and `process.disk` are what it has. None: one comes later."""
 
 
 class Machine:
@@ -21,15 +21,24 @@ class Machine:
     ----------
     socket_bytes: what the kernel holds of datagrams for a process that does not read; each costs its size and 768 bytes."""
 
-    __slots__ = ("address", "boots", "clocks", "disk", "host", "name", "process", "program", "socket_bytes", "up")
+    __slots__ = ("address", "boots", "clocks", "disk", "host", "kind", "name", "process", "program", "socket_bytes", "up")
 
     def __init__(
-        self, name: str, address: Address, program: Program, clocks: MachineClocks, disk: Disk, socket_bytes: int
+        self,
+        name: str,
+        address: Address,
+        program: Program,
+        clocks: MachineClocks,
+        disk: Disk,
+        socket_bytes: int,
+        kind: type[Process],
     ) -> None:
         self.name = name
         self.address = address
         self.host = address.rpartition(":")[0]
         self.program = program
+        self.kind = kind
+        """Of its processes."""
         self.clocks = clocks
         self.socket_bytes = socket_bytes
         self.disk = disk

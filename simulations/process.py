@@ -72,6 +72,7 @@ class Wire(Protocol):
     def close(self, process: Process, stream: int) -> None: ...
     def published(self, process: Process, event: Event) -> None: ...
     def stepped(self, process: Process) -> None: ...
+    def closed(self, process: Process) -> None: ...
     def exited(self, process: Process) -> None: ...
 
 
@@ -96,6 +97,8 @@ class Process:
         """When its machine last woke from a suspension."""
         self.failed: Exception | None = None
         """Why the node has halted."""
+        self.bound = True
+        """Whether its port is open."""
         self.datagrams = Inbox(socket_bytes)
         self.accepts = Inbox(ACCEPT_BACKLOG)
         self.commits = Inbox(1)
@@ -205,13 +208,17 @@ class Process:
         self.paused = False
         self.waking = True
         self._resumes += 1
-        inboxes = [self.datagrams, self.accepts, self.commits, *self.streams.values()]
-        self.streams.clear()
-        tasks: list[Callable[[], None]] = [self._late, *[self._drainer(inbox) for inbox in inboxes]]
+        tasks = self._waited()
         Random(seed_of(self._seed, "resume", self.machine, self.boot, self._resumes)).shuffle(tasks)
         for task in tasks:
             task()
         self.waking = False
+
+    def _waited(self) -> list[Callable[[], None]]:
+        """What goes on after a pause."""
+        inboxes = [self.datagrams, self.accepts, self.commits, *self.streams.values()]
+        self.streams.clear()
+        return [self._late, *[self._drainer(inbox) for inbox in inboxes]]
 
     def _drainer(self, inbox: Inbox) -> Callable[[], None]:
         def drain() -> None:

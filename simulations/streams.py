@@ -135,7 +135,7 @@ class Streams:
             return
         wait = delay(back, back.draw())
         far = machine.process
-        if far is None or far.deaf:
+        if far is None or far.deaf or not far.bound:
             self._schedule.after(wait, self._fail, dial, "refused")
             return
         near_end, far_end = End(dial.process, dial.stream), End(far, None)

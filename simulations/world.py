@@ -86,7 +86,9 @@ class World:
 
     # --- machines ------------------------------------------------------------------------------------------------------
 
-    def machine(self, name: str, program: Program, *, address: Address | None = None) -> Machine:
+    def machine(
+        self, name: str, program: Program, *, address: Address | None = None, kind: type[Process] = Process
+    ) -> Machine:  # fmt: skip
         """Add a machine that runs nothing yet."""
         if name in self.machines:
             raise ValueError(f"there is a machine {name!r} already")
@@ -96,7 +98,7 @@ class World:
             raise ValueError(f"the address {address} is taken by {self._places[address].name!r}")
         clocks = MachineClocks(UPTIME + seed_of(self.seed, "uptime", name) % UPTIME)
         disk = Disk(self.schedule, seed_of(self.seed, "disk", name))
-        machine = Machine(name, address, program, clocks, disk, SOCKET_BYTES)
+        machine = Machine(name, address, program, clocks, disk, SOCKET_BYTES, kind)
         self.machines[name] = self._places[address] = machine
         return machine
 
@@ -107,7 +109,7 @@ class World:
             raise ValueError(f"{machine.process} is running")
         machine.up = True
         machine.boots += 1
-        process = Process(
+        process = machine.kind(
             name, machine.address, machine.boots, machine.disk, self.seed, machine.clocks,
             self.schedule, self.trace, self, machine.socket_bytes,
         )  # fmt: skip
@@ -116,7 +118,8 @@ class World:
         node = machine.program(process)
         for saw in self._observers["booted"]:
             saw(process)
-        process.start(node)
+        if node is not None:
+            process.start(node)
         return process
 
     def stop(self, name: str) -> None:
@@ -203,6 +206,9 @@ class World:
     def stepped(self, process: Process) -> None:
         for saw in self._observers["stepped"]:
             saw(process)
+
+    def closed(self, process: Process) -> None:
+        self.streams.gone(process)
 
     def exited(self, process: Process) -> None:
         if process.alive:

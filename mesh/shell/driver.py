@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, TypeVarTuple
 from weakref import WeakSet
@@ -32,6 +32,7 @@ from mesh.outputs import Commit, Connect, Halt, Output, Publish, StreamClose, St
 from mesh.shell.clocks import read_instant
 from mesh.shell.datagrams import Datagrams
 from mesh.shell.disk import Disk, Store
+from mesh.shell.outcomes import leaves, outcome_of, raise_bare
 from mesh.shell.sockets import Sockets, bind_sockets
 from mesh.shell.streams import Streams
 
@@ -381,38 +382,12 @@ async def open_driver(
                 finally:
                     await driver._end()
         except BaseExceptionGroup as group:  # of the nursery: an interrupt from the keyboard while the driver ended
-            error = next(_leaves(group))
-        outcome = _outcome(error, driver.failed, halted_first)
+            error = next(leaves(group))
+        outcome = outcome_of(error, driver.failed, halted_first)
     finally:
         if sockets is not None:
             sockets.close()
-    if outcome is not None:
-        context = error if outcome is not error and _others(error, outcome) else outcome.__context__
-        try:
-            raise outcome
-        finally:
-            outcome.__context__ = context
-            del error, outcome, context  # they hold this frame, and it would hold them
-
-
-def _outcome(error: BaseException | None, reason: Exception | None, halted_first: bool) -> BaseException | None:
-    """What leaves `open_driver`, whose body ended with `error` and whose node halted for `reason`."""
-    others = _others(error, reason)
-    if reason is None or (others and not (halted_first and all(isinstance(each, Exception) for each in others))):
-        if reason is not None:
-            logger.error("the node halted while its body failed for another reason", exc_info=reason)
-        return error
-    return reason
-
-
-def _others(error: BaseException | None, reason: BaseException | None) -> list[BaseException]:
-    """The exceptions in `error` that are neither the reason of the halt nor a cancellation."""
-    return [each for each in _leaves(error) if each is not reason and not isinstance(each, trio.Cancelled)]
-
-
-def _leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    elif error is not None:
-        yield error
+    try:
+        raise_bare(outcome, error)
+    finally:
+        del error, outcome  # they hold this frame, and it would hold them
