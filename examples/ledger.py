@@ -1,27 +1,28 @@
 """A service with a race that no test on one machine shows, and how the simulated world finds it.
 
-Three tellers, each a process of its own, pay into one account of a bank's database. Each payment reads the balance and writes the new
-one under a lock of the mesh, so that no two tellers do so at once:
+Three tellers, each a process of its own, pay into one account of a bank's database. Each payment reads the balance and writes
+the new one, under a lock of the mesh, so that no two tellers do so at once:
 
-    async with peer.lock("account", ttl=1):
+    async with peer.lock("account", ttl=1) as held:
         balance = await bank.read()
-        await bank.write(balance + 1)
+        await bank.write(balance + 1, held.token)
 
-What is wrong with it? Let the world try, under faults of every kind, one seed after the other, until money is missing, and then leave
-out every fault that the mistake does not need:
+What is wrong with it? Let the world try, under faults of every kind, one seed after the other, until money is missing; then
+leave out every fault that the mistake does not need:
 
-    mesh simulate sweep examples.ledger:CARELESS --profile hostile --save lost.json
+    mesh simulate sweep examples.ledger:CARELESS --seeds 40 --save lost.json
     mesh simulate shrink lost.json --save minimal.json
     mesh simulate replay minimal.json
 
-What is left is one pause. A teller that is stopped between `read` and `write` for longer than its lease wakes up in the middle of its
-body; the lock has been another's meanwhile, and its balance is old. The mesh cancels such a body, but only at a checkpoint, and the
-request to the bank leaves before the next one.
+What is left is one pause. A teller that is stopped between `read` and `write` for longer than its lease wakes up in the middle
+of its body; the lock has been another's meanwhile, and its balance is old. The mesh cancels such a body, but it can do so at
+a checkpoint only, and the request to the bank leaves before the next one.
 
-No lock can help: between the last look at it and the write that arrives there is always a moment. So the bank has to know. Each grant
-has a token that is higher than that of every earlier one; a bank that refuses a token below the highest it has seen loses nothing:
+No lock can help: between the last look at it and the write that arrives there is always a moment. So the bank has to know.
+Each grant has a token that is higher than that of every earlier one; a bank that refuses a token below the highest it has
+seen loses nothing:
 
-    mesh simulate sweep examples.ledger:CAREFUL --profile hostile --seeds 100"""
+    mesh simulate sweep examples.ledger:CAREFUL --seeds 40"""
 
 from __future__ import annotations
 
@@ -124,4 +125,3 @@ CAREFUL = Scenario(
     "examples.ledger:CAREFUL", "every payment that was made is in the balance", partial(bank_day, fenced=True),
     nodes=3, fewest=3, duration=20 * SECOND, sometimes=("paid", "refused"),
 )  # fmt: skip
-

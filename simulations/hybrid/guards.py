@@ -6,12 +6,12 @@
     processes    subprocess, os.fork, os.system                                 a host of its own
     network      socket, getaddrinfo                                            the peer, or a fake
 
-`os.urandom`, and with it uuid4 and `secrets`, is not refused but answered from the seed; so is the module `random`, which is seeded.
+`os.urandom`, and with it uuid4 and `secrets`, is not refused but answered from the seed; the module `random` is seeded.
 The standard library and Trio may read clocks: their log records and caches decide nothing.
 
-Refused is what the tasks of a host call; other threads of the process notice nothing. Names are replaced in their modules, and in
-modules that have imported them by name, for as long as a simulation runs. Sockets and processes are refused by an audit hook,
-which Python cannot take back: it stays, and lets everything pass outside of a host."""
+Refused is what the tasks of a host call; other threads of the process notice nothing. Names are replaced in their modules, and
+in modules that have imported them by name, for as long as a simulation runs. Sockets and processes are refused by an audit
+hook, which Python cannot take back: it stays, and lets everything pass outside of a host."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def guarded(seed: int) -> Iterator[None]:
     replaced = _replacements()
     state = random.getstate()
     random.seed(seed)
-    threading.Thread.start = _start  # type: ignore[method-assign]
+    setattr(threading.Thread, "start", _start)  # noqa: B010 -- a method is replaced
     for _, stand_in, places in replaced:
         for place, name in places:
             setattr(place, name, stand_in)
@@ -218,5 +218,5 @@ def guarded(seed: int) -> Iterator[None]:
             for place, name in places:
                 with suppress(AttributeError):
                     setattr(place, name, original)
-        threading.Thread.start = _real_start  # type: ignore[method-assign]
+        setattr(threading.Thread, "start", _real_start)  # noqa: B010
         random.setstate(state)

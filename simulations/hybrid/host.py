@@ -65,8 +65,8 @@ class Host:
 
     @property
     def seeds(self) -> list[str]:
-        """The addresses of the founders."""
-        return [host.address for host in self.founders]
+        """The addresses of the founders; none for one that founds alone."""
+        return [] if self.founders == (self,) else [host.address for host in self.founders]
 
     @property
     def expect(self) -> int:
@@ -76,7 +76,7 @@ class Host:
     @property
     def disk(self) -> dict[str, Any]:
         """What outlives the process, until a fault wipes it."""
-        return self._machine.disk
+        return self._machine.disk.kept
 
     def wall_time(self) -> float:
         """Seconds since 1970 by the wall clock of this machine, which may be off."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -28,9 +28,9 @@ class Hosts:
             Faults(world).set(plan)
             world.run(30 * SECOND)
 
-    A service is the `main` of an ordinary Trio program. Its code takes no time, as that of the nodes does not: time goes by where it
-    waits. What it may not use is in `simulations.hybrid.guards`. What leaves a service, and is no `MeshError` of a host with
-    `restart`, comes out of `world.run`.
+    A service is the `main` of an ordinary Trio program. Its code takes no time, as that of the nodes does not: time goes by
+    where it waits. What it may not use is in `simulations.hybrid.guards`. What leaves a service, and is no `MeshError` of a
+    host with `restart`, comes out of `world.run`.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Hosts:
     def __getitem__(self, name: str) -> Host:
         return self._hosts[name]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Host]:
         return iter(self._hosts.values())
 
     def add(self, name: str, service: Service, *, address: str | None = None, restart: float | None = None) -> Host:
@@ -72,11 +72,11 @@ class Hosts:
 
         Parameters
         ----------
-        service: `async def service(host)`. It is called anew at each start of the process: what it keeps in the host's `disk`,
+        service: `async def service(host)`. It is called anew at each start of the process: what it kept in the host's `disk`,
             or outside, is all that it finds.
         address: `host:port`; an own one by default.
-        restart: seconds after which a service that ended with a `MeshError` is started again, as an init system does. Without it,
-            and for every other error, the simulation fails with the error.
+        restart: seconds after which a service that ended with a `MeshError` is started again, as an init system does.
+            Without it, and for every other error, the simulation fails with the error.
         """
         host = self._hosts[name] = Host(self.world, name, service, address, restart)
         count = self._founders if self._founders is not None else min(5, len(self._hosts))

@@ -1,13 +1,13 @@
 """One Trio run of a simulated process: a thread of its own that runs only while it is its turn.
 
-Of all threads of a simulation exactly one runs at a time, the world's or that of one host: they hand a baton to each other. A
-turn lasts until every task of the host is blocked. Trio tells that itself, by the instrument hook before it waits for I/O; there the
-host waits for its next turn, in which what it has been told meanwhile, and what has become due, is handled as if the wait for
-I/O had ended.
+Of all threads of a simulation exactly one runs at a time, the world's or that of one host: they hand a baton to each other.
+A turn lasts until every task of the host is blocked. Trio itself tells when that is, by the instrument hook before it waits
+for I/O; there the thread waits for its next turn, in which what the host has been told meanwhile, and what has become due, is
+handled as if the wait for I/O had ended.
 
-So a paused process is one that gets no turn, a killed one gets none any more, and each has its own clock: a Trio run
-per process gives all three, one run for all of them would give none. A killed process must not run its `finally` blocks; its thread
-is parked where it stood, and unwound only when the simulation is over (`unwind`), when nobody looks any more."""
+So a paused process is one that gets no turn, a killed one gets none any more, and each has a clock of its own: a Trio run per
+process gives all three, one run for all of them none. A killed process must not run its `finally` blocks: its thread is parked
+where it stood, and unwound only when the simulation is over (`unwind`) and nobody looks any more."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ class Loop(trio.abc.Instrument):
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         return (
-            f"{self._thread.name}: its tasks have not come to wait for {STUCK_SECONDS:g} real seconds: one of them blocks, or spins "
-            f"without `await trio.sleep(…)`, and no time goes by meanwhile. It is here:\n{stack}"
+            f"{self._thread.name}: its tasks have not come to wait for {STUCK_SECONDS:g} real seconds: one of them blocks, or "
+            f"spins without `await trio.sleep(…)`, and no time goes by meanwhile. It is here:\n{stack}"
         )
 
     # --- in its thread -------------------------------------------------------------------------------------------------

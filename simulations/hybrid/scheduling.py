@@ -1,8 +1,9 @@
 """The order in which Trio runs tasks that are runnable together: from the seed.
 
-Trio shuffles each batch on purpose. The two names that its own Hypothesis plugin sets make the shuffle reproducible: the batch is sorted
-first, and the dice are ours. They are private, so they are used behind a check; without them a simulation still runs, but the
-same seed may take another course where two tasks of one host become runnable at the same moment (`sweep(verify=True)` shows it)."""
+Trio shuffles each batch on purpose. The two names that its own plugin for Hypothesis sets make the shuffle reproducible: the
+batch is sorted first, and the dice are ours. They are private, so they are used behind a check; without them a simulation
+still runs, but the same seed may take another course where two tasks of one host become runnable at the same moment
+(`sweep(verify=True)` shows it)."""
 
 from __future__ import annotations
 
