@@ -55,6 +55,7 @@ from coordination.agreed.messages import (
     RenewItem,
     RenewResult,
 )
+from coordination.agreed.modes import HOLDINGS_CAP
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, RosterSource
 from coordination.agreed.register import Kept, Register
@@ -70,8 +71,8 @@ NS_PER_MS = 1_000_000
 STAMP_SHIFT = 16
 REGISTERS_CAP = 262_144
 """Registers in use or of late. Beyond it new keys get no answer; nothing that is kept is ever dropped for it."""
-HOLDINGS_CAP = 64
-"""Leases that one value may hold."""
+UNHEARD = -1
+"""The wait of a lease of which an acceptor learns by another one's renewal."""
 ENDS_CAP = 128
 """Ends that one accept may name: more than an owner remembers."""
 EXPIRED_AGAIN = 5_000 * NS_PER_MS
@@ -326,13 +327,15 @@ class Acceptor:
         leases: dict[LeaseId, Kept] = {}
         for holding, wait in zip(value.holdings, waits, strict=True):
             lease = holding.lease
+            register.highest = max(register.highest, lease.token)
             kept = old.get(lease)
             if kept is None:
+                if wait == UNHEARD:
+                    continue
                 kept = Kept(holding.serial, mono + wait, holding.binds)
             elif holding.serial > kept.serial:
                 kept = Kept(holding.serial, max(kept.until, mono + wait), kept.binds or holding.binds)
             leases[lease] = kept
-            register.highest = max(register.highest, lease.token)
         register.leases = leases
 
     def _renew(self, ask: Renew, now: Instant, out: list[Directive]) -> None:
@@ -373,14 +376,17 @@ class Acceptor:
         if lease in register.ended or (kept is not None and kept.until <= now.mono):
             return Reason.OVER
         if kept is None:
+            if not item.value.holdings:
+                return Reason.BEHIND
             if not item.value.has(lease) or len(item.value.holdings) > HOLDINGS_CAP:
                 return Reason.OVER
             if item.ballot < register.promised:
                 return Reason.BALLOT
             if self._loses(register, item.value, (), now.mono):
                 return Reason.LIVE
-            # For this identity only: of the others nothing is known here, they count as not live.
-            waits = [item.ttl if holding.lease == lease else 0 for holding in item.value.holdings]
+            # For this identity only. Of the others nothing is known here: they count as not live, but not as expired either,
+            # for then this acceptor could never again acknowledge their renewals.
+            waits = [item.ttl if holding.lease == lease else UNHEARD for holding in item.value.holdings]
             self._adopt(register, item.ballot, item.value, waits, now.mono)
             kept = register.leases[lease]
             changed = True

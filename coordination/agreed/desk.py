@@ -76,6 +76,12 @@ class Reading:
             blocking += blocks
         if len(replies) - blocking >= quorum:
             self.foreign.clear()
+        if len(value.holdings) > 1:
+            # Who learnt the value from one of its holders knows of that one alone.
+            for reply in replies:
+                heard = [kept.lease for kept in reply.leases]
+                if any(lease not in heard for lease in self.live):
+                    self.behind = True
 
 
 def _accepted(reply: Promise) -> Ballot:
@@ -95,7 +101,7 @@ class Change:
 
 
 class GrantMade:
-    """The last grant that this owner itself got accepted, so that a refresh that crossed it is answered again."""
+    """A grant that this owner itself got accepted, so that a refresh that crossed it is answered again."""
 
     __slots__ = ("at", "ballot", "boots", "handed", "holding", "value")
 
@@ -134,6 +140,7 @@ class Desk:
         "highest",
         "key",
         "known_until",
+        "learnt_at",
         "live_until",
         "losses",
         "made",
@@ -193,7 +200,10 @@ class Desk:
         """Until when a live register need not be read again for those that only wait, though no ballot is ready."""
         self.as_of = 0
         """The start of the round that showed it: what was asked later may have been preceded by changes that it missed."""
-        self.made: GrantMade | None = None
+        self.made: dict[Asker, GrantMade] = {}
+        """Of what stands in `base`."""
+        self.learnt_at = 0
+        """When a prepare last showed it."""
         self.heard: dict[str, int] = {}
         self.abstaining: dict[str, int] = {}
 
@@ -215,7 +225,7 @@ class Desk:
         self.foreign = reading.foreign
         self.foreign.update({lease: 0 for lease in reading.loose if lease not in held})
         self.live_until = now + max(*reading.live.values(), *reading.foreign.values(), 0, 0)
-        self.read_at = now
+        self.read_at = self.learnt_at = now
 
     def remember_ended(self, leases: Iterable[LeaseId]) -> None:
         for lease in leases:
@@ -228,11 +238,15 @@ class Desk:
         """Whether something is to be done beside serving the queue."""
         return bool(self.ends or self.cancels or self.checks or self.mend)
 
-    def only_waited_for(self) -> bool:
+    def only_waited_for(self, now: int) -> bool:
         """Whether nothing is asked but to be told when it frees."""
         if self.has_errand() or self.queue.impatient():
             return False
-        return all(self.queue.get(holding.lease.asker) is None for holding in self.base.holdings)
+        base = self.base
+        if any(self.queue.get(holding.lease.asker) is not None for holding in base.holdings):
+            return False
+        alive = [holding for holding in base.holdings if holding.lease not in self.dead and not self.is_ended(holding.lease)]
+        return bool(alive) and self.queue.next_for(base, alive, now) is None and not self.queue.mistaken(base, alive)
 
     def unread(self) -> bool:
         """Whether an end was asked for that the known register does not show, and that it is too old to deny."""

@@ -15,6 +15,7 @@ __all__ = [
     "Explanation",
     "Granted",
     "LeaseOver",
+    "OtherLimit",
     "Released",
     "RenewFailed",
     "Renewed",
@@ -40,6 +41,15 @@ class Busy(Event):
 
     request: int
     holder_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherLimit(Event):
+    """The register has another limit than the request named. The request is over."""
+
+    request: int
+    limit: int
+    """The register's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@
 - A grant to a ticket that was told to wait is a hand-over with a short first term. (A dead waiter costs 2 s, not a
   ttl.)
 - A retry of a request whose identity stands is a new accept with the new serial and the same token, while that token
-  is in the window and the highest known; else it waits until the identity is no longer live. (A memorised answer may
-  only name the serial that it answered.)"""
+  is in the window and not under the highest known (but for one that stands beside it in the value); else it waits until
+  the identity is no longer live. (A memorised answer may only name the serial that it answered.)"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from coordination.agreed.desk import Change, Desk
+from coordination.agreed.modes import fills
 from coordination.agreed.proposer import Proposer
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.tickets import Ticket
@@ -36,23 +37,30 @@ class Grants:
         self._clock = clock
         self._proposer = proposer
 
-    def first(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
-        """Grant a free register to a ticket, under a new token."""
+    def first(
+        self, desk: Desk, alive: Sequence[Holding], ticket: Ticket, change: Change, now: Instant, out: list[Directive]
+    ) -> None:
+        """Grant a register to a ticket, under a new token, beside those that are alive."""
         name, boot, request = ticket.asker
         lease = LeaseId(max(desk.highest + 1, self._clock.read(now) + desk.skew), name, boot, request)
         term = ticket.ttl
         if ticket.told:
             term = min(term, max(FIRST_TERM, FIRST_TERM_TRIPS * self._proposer.trip))
-        change.granted = Holding(lease, ticket.serial, ticket.ttl, term, ticket.binds)
+        mode = ticket.mode
+        change.granted = Holding(lease, ticket.serial, ticket.ttl, term, ticket.binds, mode.permits, ticket.delay)
         change.handed = ticket.told
-        self._proposer.propose(desk, Value((change.granted,), desk.base.state), change, now, out, granting=0)
+        value = Value((*alive, change.granted), desk.base.state, mode.limit, fills(alive, mode))
+        self._proposer.propose(desk, value, change, now, out, granting=len(alive))
 
     def may_retry(self, desk: Desk, lease: LeaseId, roster: RosterValue, now: Instant) -> bool:
         """Whether the acceptors would still take this token as one that is being granted."""
         # An acceptor's clock may be max_drift ahead of the own one: its window is M/4.
         slack = roster.abstention // 4 - roster.max_drift
         oldest = self._clock.read(now) + desk.skew - (max(0, slack) // MS << STAMP_SHIFT)
-        return lease.token >= max(desk.highest, oldest)
+        highest = desk.highest
+        if not desk.behind and any(holding.lease.token == highest for holding in desk.base.holdings):
+            highest = 0  # whoever has accepted the highest token knows this lease too
+        return lease.token >= max(highest, oldest)
 
     def again(
         self,
@@ -66,7 +74,7 @@ class Grants:
     ) -> None:
         """Grant `alive[index]` once more, for the newer serial of its ticket."""
         old = alive[index]
-        change.granted = again = Holding(old.lease, ticket.serial, old.ttl, old.term, old.binds or ticket.binds)
+        change.granted = again = old._replace(serial=ticket.serial, binds=old.binds or ticket.binds)
         change.handed = ticket.told or again.term < again.ttl
         holdings = tuple([again if at == index else other for at, other in enumerate(alive)])
-        self._proposer.propose(desk, Value(holdings, desk.base.state), change, now, out, granting=index)
+        self._proposer.propose(desk, desk.base.keeping(holdings), change, now, out, granting=index)

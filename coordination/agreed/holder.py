@@ -23,12 +23,13 @@ from collections.abc import Callable, Hashable
 
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.boots import BootRecord
-from coordination.agreed.events import Busy, Ended, Ending, Released, RenewFailed, RosterDecided, Unavailable
+from coordination.agreed.events import Busy, Ended, Ending, OtherLimit, Released, RenewFailed, RosterDecided, Unavailable
 from coordination.agreed.keeper import TICK_TIMER, Keeper
 from coordination.agreed.leavings import LeavingKey, Leavings
 from coordination.agreed.messages import (
     Acquire,
     CancelDone,
+    Declined,
     Dropped,
     Grant,
     Occupied,
@@ -36,6 +37,7 @@ from coordination.agreed.messages import (
     RenewAnswer,
     Waiting,
 )
+from coordination.agreed.modes import EXCLUSIVE, Mode
 from coordination.agreed.placement import Placement
 from coordination.agreed.ports import Identity, RosterSource, View
 from coordination.agreed.requests import Request, State
@@ -56,7 +58,7 @@ UNAVAILABLE_AFTER = 2 * NANOSECONDS
 
 class Holder:
     name = "holder"
-    messages = (Grant, Waiting, Occupied, ReleaseDone, CancelDone, Dropped, RenewAnswer)
+    messages = (Grant, Waiting, Occupied, Declined, ReleaseDone, CancelDone, Dropped, RenewAnswer)
     hears = (RosterDecided,)
 
     def __init__(
@@ -85,6 +87,7 @@ class Holder:
             Grant: self._on_grant,
             Waiting: self._on_waiting,
             Occupied: self._on_occupied,
+            Declined: self._on_declined,
             ReleaseDone: self._leavings.on_release_done,
             CancelDone: self._leavings.on_cancel_done,
             Dropped: self._leavings.on_dropped,
@@ -97,10 +100,24 @@ class Holder:
         self._next += 1
         return self._next
 
-    def acquire(self, request: int, key: str, *, kind: str, ttl: int, wait: bool, renew: bool, now: Instant) -> Directives:
-        """Ask for a lease of register `key`; `kind` is `lock` or `lease` (which binds something from the start)."""
+    def acquire(
+        self,
+        request: int,
+        key: str,
+        *,
+        kind: str,
+        ttl: int,
+        wait: bool,
+        renew: bool,
+        now: Instant,
+        mode: Mode = EXCLUSIVE,
+        delay: int = 0,
+    ) -> Directives:
+        """Ask for a lease of register `key`; `kind` is `lock` or `lease` (which binds something from the start).
+
+        After it has run out unreleased nobody else is granted it for `delay` ns; `ttl + delay` is at most max_ttl."""
         out: list[Directive] = []
-        record = Request(request, key, ttl, now, wait=wait, renew=renew, binds=kind == "lease")
+        record = Request(request, key, ttl, now, wait=wait, renew=renew, binds=kind == "lease", mode=mode, delay=delay)
         self._requests[request] = self._wires[request] = record
         self._ask(record, now, out)
         return out
@@ -216,9 +233,10 @@ class Holder:
             return
         if record.group is None:
             longest = self._placement.roster.max_ttl
-            if record.ttl > longest:
+            if record.ttl + record.delay > longest:
                 self._forget(record)
-                reason = f"its ttl is above {longest / NANOSECONDS:g} s, the longest that this mesh was founded with"
+                what = "its ttl and lock_delay together are" if record.delay else "its ttl is"
+                reason = f"{what} above {longest / NANOSECONDS:g} s, the longest that this mesh was founded with"
                 out.append(Emit(Unavailable(record.name, (), reason)))
                 return
             record.group = self._placement.group(record.key)
@@ -250,6 +268,8 @@ class Holder:
             record.ttl,
             age,
             self._leavings.unconfirmed(record.key),
+            *record.mode,
+            record.delay,
         )
         for name in targets:
             record.asked[name] = None
@@ -305,6 +325,13 @@ class Holder:
             return
         self._leave(record, now, out, tell=False)
         out.append(Emit(Busy(record.name, answer.holder)))
+
+    def _on_declined(self, answer: Declined, now: Instant, out: list[Directive]) -> None:
+        record = self._wanted(answer.boot, answer.request)
+        if record is None or record.state is not State.ASKING:
+            return
+        self._leave(record, now, out, tell=False)
+        out.append(Emit(OtherLimit(record.name, answer.limit)))
 
     # --- grants -------------------------------------------------------------------------------------------------------
 
@@ -364,9 +391,8 @@ class Holder:
             record.belief.end()
             self._forget(record)
             self._leavings.start(record, now, out, tell=False)
-            again = Request(record.name, record.key, record.ttl, now, wait=record.wait, renew=record.renew, binds=record.binds)
+            again = record.again(now)
             again.wire = self.next_request()
-            again.queued_at = record.queued_at
             self._requests[record.name] = self._wires[again.wire] = again
             self._ask(again, now, out)
             return

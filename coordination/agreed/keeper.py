@@ -18,6 +18,7 @@ from coordination.agreed.placement import Group
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.requests import Request, State
 from coordination.agreed.roster import RosterValue
+from coordination.agreed.values import FREE
 from crdt.clock import Instant
 from mesh.directives import Arm, Directive, Emit, Send
 
@@ -28,6 +29,9 @@ TICK_TIMER = "tick"
 TICK = 100 * MS
 CONFIRM_EVERY = 50 * MS
 MARGIN_PERCENT = 5
+VALUES_SENT = 8
+"""A renewal quotes the value that granted it, up to so many leases in it. (With 64 it is 8 KiB, for each of 64 holders, to each
+acceptor, each third of a ttl.) An acceptor that has not heard of the lease says so then, and is mended."""
 RENEWALS_PER_TTL = 3
 RENEW_RETRIES_PER_TTL = 12
 REFUSALS = {
@@ -35,6 +39,7 @@ REFUSALS = {
     Reason.LIVE: "renewal_refused_live",
     Reason.ABSTAIN: "renewal_refused_abstaining",
     Reason.OVER: "renewal_refused_over",
+    Reason.BEHIND: "renewal_refused_behind",
 }
 
 
@@ -88,10 +93,10 @@ class Keeper:
                 record.key,
                 record.lease,
                 record.belief.sending(boot),
-                record.ttl,
+                record.ttl + record.delay,
                 record.binds,
                 record.ballot,
-                record.value,
+                record.value if len(record.value.holdings) <= VALUES_SENT else FREE,
                 self._boots.group(record.group),
             )
             for name in record.group:
@@ -116,7 +121,7 @@ class Keeper:
             self._boots.learn(group, result.boots)
         if result.reason != Reason.OK:
             self._counts[REFUSALS.get(result.reason, "renewal_refused")] += 1
-            if result.reason in (Reason.BALLOT, Reason.LIVE):
+            if result.reason in (Reason.BALLOT, Reason.LIVE, Reason.BEHIND):
                 target = next((name for name in group if self._view.is_alive(name)), group[0])
                 out.append(Send(target, Mend(record.key)))
             return

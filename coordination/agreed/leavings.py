@@ -84,7 +84,7 @@ class Leavings:
         if len(self._leaving) >= CAP:
             self.done(next(iter(self._leaving)), out)
         # By then every acceptor has let go of it by itself.
-        leaving = Leaving(record, now.mono + record.ttl + record.ttl // 8, tell=tell)
+        leaving = Leaving(record, now.mono + record.ttl + record.delay + record.ttl // 8, tell=tell)
         key: LeavingKey = record.lease if record.lease is not None else (record.wire,)
         self._leaving[key] = leaving
         if record.lease is not None:

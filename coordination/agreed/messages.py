@@ -26,6 +26,7 @@ __all__ = [
     "Cancel",
     "CancelDone",
     "Candidate",
+    "Declined",
     "Drop",
     "Dropped",
     "ExplainAnswer",
@@ -68,6 +69,8 @@ class Reason:
     """A renewal of an identity that has expired or ended here."""
     EPOCH = 7
     """Another roster."""
+    BEHIND = 8
+    """A renewal of an identity that is not known here, without the value in which it was granted."""
 
 
 # --- holder and owner -----------------------------------------------------------------------------------------------
@@ -89,6 +92,12 @@ class Acquire(Message):
     """How long it has been in a queue (ns), 0 for one that was never answered: its place with a new owner."""
     ended: tuple[LeaseId, ...]
     """This holder's unconfirmed releases of this key."""
+    permits: int = 0
+    limit: int = 0
+    together: bool = False
+    """The mode, see `modes.Mode`."""
+    delay: int = 0
+    """ns that the lock stays closed after it has run out unreleased."""
 
 
 @message(61)
@@ -165,6 +174,18 @@ class CancelDone(Message):
     boot: Boot
     request: int
     owner: str
+
+
+@message(69)
+class Declined(Message):
+    """A request that can never be granted as it is: the register has another limit."""
+
+    key: str
+    name: str
+    boot: Boot
+    request: int
+    serial: int
+    limit: int
 
 
 @message(68)

@@ -13,6 +13,7 @@ key one round is under way at a time (`_pump`), and what to do next follows from
   - A live register is completed if an acceptor is behind, and else left alone; it is read again after min(what
     remains, 1 s), for as long as someone waits, no sooner. (An acceptor that keeps to another lease stays behind, and
     the owner completes in a loop.) Conflicting live identities are never merged.
+  - A lease is granted beside others only if it fits to all that may be alive of the value which the accept changes (`modes`).
   - "Released" and "occupied" are answered from what a round showed that began after the question, or from a change that
     the answer is about. (An owner that was overtaken denies a lease that it has never seen, and its holder stops
     repeating the release.)
@@ -47,6 +48,7 @@ from coordination.agreed.messages import (
     Rejected,
     Release,
 )
+from coordination.agreed.modes import Mode, fills
 from coordination.agreed.placement import Placement
 from coordination.agreed.ports import Identity, RosterSource, View
 from coordination.agreed.proposer import Proposer
@@ -54,14 +56,13 @@ from coordination.agreed.replies import Replies
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.round import Answer, Round
 from coordination.agreed.tickets import Ticket
-from coordination.agreed.values import Holding, LeaseId, Value, parse_lease
+from coordination.agreed.usher import TELL_WITHIN, Usher
+from coordination.agreed.values import Holding, LeaseId, parse_lease
 from crdt.clock import HybridClock, Instant
 from mesh.directives import NANOSECONDS, Directive, Directives, Event, Message, Send, Source
 
 __all__ = ["Owner"]
 
-TELL_WITHIN = 60_000_000
-"""Whoever is not served by then is told that it waits: also while one round follows the other without a pause."""
 READ_EVERY = NANOSECONDS
 """An owner with waiters reads a live register at least this often."""
 READ_BLOCKED = NANOSECONDS // 4
@@ -100,6 +101,7 @@ class Owner:
         self._desks = Desks(identity, self._proposer, self._agenda, self._counts)
         self._grants = Grants(clock, self._proposer)
         self._replies = Replies(identity)
+        self._usher = Usher(identity, view, self._replies, self._counts)
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Release: self._on_release,
             Cancel: self._on_cancel,
@@ -185,13 +187,15 @@ class Owner:
         roster = self._roster
         if desk is None or roster is None:
             return
-        if not 0 < ask.ttl <= roster.max_ttl:
+        if not 0 < ask.ttl <= ask.ttl + ask.delay <= roster.max_ttl:
             self._counts["bad_ttl"] += 1
             return
+        mode = Mode(ask.permits, ask.limit, ask.together)
+        if mode.permits < 0 or mode.limit < 0 or (mode.limit and not 0 < mode.permits <= mode.limit):
+            self._counts["bad_mode"] += 1
+            return
         asker = (ask.name, ask.boot, ask.request)
-        made = desk.made
-        own = made is not None and made.holding.lease.asker == asker
-        if not (passed_on or own or desk.wanted()) and (busy := self._at_work(desk, now)):
+        if not (passed_on or asker in desk.made or desk.wanted()) and (busy := self._at_work(desk, now)):
             out.append(Send(busy, replace(ask, age=ask.age or 1)))
             self._counts["passed_on"] += 1
             return
@@ -202,7 +206,8 @@ class Owner:
         if ticket is None:
             if not desk.wanted() and desk.ready is None and ask.age:
                 desk.collect = now.mono + COLLECT
-            ticket = Ticket(asker, ask.serial, ask.ttl, wait=ask.wait, binds=ask.binds, now=now.mono, age=ask.age)
+            flags = {"wait": ask.wait, "binds": ask.binds}
+            ticket = Ticket(asker, ask.serial, ask.ttl, **flags, now=now.mono, age=ask.age, mode=mode, delay=ask.delay)
             if len(desk.queue) >= ASKED_CAP:
                 self._counts["queue_full"] += 1
                 self._replies.waiting(desk, ticket, now.mono, out)
@@ -286,7 +291,7 @@ class Owner:
 
     def _pump(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
         if desk.tell_at and now.mono >= desk.tell_at:
-            self._tell(desk, now, out)
+            self._usher.tell(desk, now, out)
         while True:
             round_ = desk.round
             if round_ is not None:
@@ -327,7 +332,8 @@ class Owner:
         desk.dead = {}
         desk.foreign = {}
         desk.behind = False
-        desk.waits = dict(zip((holding.lease for holding in message.value.holdings), message.waits, strict=True))
+        desk.waits = {}
+        desk.made = {asker: made for asker, made in desk.made.items() if message.value.has(made.holding.lease)}
         desk.live_until = now.mono + max(message.waits, default=0)
         # An acceptor that refuses this value will refuse it again: completing it for that one has to end somewhere.
         desk.known_until = 0 if desk.ready is not None else min(desk.live_until, now.mono + READ_EVERY)
@@ -345,31 +351,15 @@ class Owner:
         asker = holding.lease.asker
         if asker in desk.cancels:
             return
-        desk.made = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=handed)
+        made = desk.made[asker] = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=handed)
         desk.queue.remove(asker)
-        self._replies.grant(desk, desk.made, out)
+        self._replies.grant(desk, made, out)
         self._counts["grants"] += 1
 
     def _lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> None:
         winner = self._proposer.lost(desk, round_, now, out)
         if winner:
-            self._forward(desk, winner, now, out)
-
-    def _forward(self, desk: Desk, winner: str, now: Instant, out: list[Directive]) -> None:
-        """A live register has another owner: one queue is better than two."""
-        if winner == self._identity.name or winner not in desk.group or not self._view.is_alive(winner):
-            return
-        for ticket in desk.queue.all():
-            if not ticket.wait:
-                continue
-            name, boot, request = ticket.asker
-            age = max(1, now.mono - ticket.arrived)
-            acquire = Acquire(desk.key, name, boot, request, ticket.serial, True, ticket.binds, ticket.ttl, age, ())
-            if ticket.fresh(now.mono):
-                out.append(Send(winner, acquire))
-            self._replies.waiting(desk, ticket, now.mono, out, owner=winner)
-            desk.queue.remove(ticket.asker)
-            self._counts["forwarded"] += 1
+            self._usher.forward(desk, winner, now, out)
 
     # --- the next step ------------------------------------------------------------------------------------------------
 
@@ -387,7 +377,7 @@ class Owner:
             if not desk.has_errand() and desk.queue.first_fresh(mono) is None:
                 self._desks.look_again(desk, now, out)
                 return False
-            if mono < desk.known_until and desk.only_waited_for():
+            if mono < desk.known_until and desk.only_waited_for(mono):
                 self._agenda.sooner(desk.key, desk.known_until, out)
                 return False
             self._proposer.prepare(desk, epoch, now, out)
@@ -408,16 +398,24 @@ class Owner:
             else:
                 blocked = True
         change = Change(tuple(ends), tuple(expired))
+        if alive and self._answer_again(desk, alive, blocked, change, now, out):
+            return True
+        mistaken = self._usher.decline(desk, alive, out)
+        if not blocked:
+            ticket = desk.queue.next_for(base, alive, mono)
+            if ticket is not None:
+                if fills(alive, ticket.mode) and alive and desk.learnt_at != mono:
+                    # Whoever has died since would be counted to a round that it takes no part in.
+                    self._proposer.prepare(desk, epoch, now, out)
+                else:
+                    self._grants.first(desk, alive, ticket, change, now, out)
+                return True
         if alive or blocked:
-            return self._while_live(desk, alive, blocked, change, now, out)
-        ticket = desk.queue.first_fresh(mono)
-        if ticket is not None:
-            self._grants.first(desk, ticket, change, now, out)
-            return True
+            return self._while_live(desk, alive, blocked, mistaken, change, now, out)
         if ends or expired or desk.behind:
-            self._proposer.propose(desk, Value((), base.state), change, now, out)
+            self._proposer.propose(desk, base.keeping(()), change, now, out)
             return True
-        if desk.unread():
+        if mistaken or desk.unread():
             self._proposer.prepare(desk, epoch, now, out)
             return True
         self._replies.settle(desk, (), out)
@@ -425,16 +423,19 @@ class Owner:
         self._desks.look_again(desk, now, out)
         return False
 
-    def _while_live(
+    def _answer_again(
         self, desk: Desk, alive: list[Holding], blocked: bool, change: Change, now: Instant, out: list[Directive]
     ) -> bool:
+        """See to those that ask although they have been granted it; True if that began a round."""
         mono, roster = now.mono, self._roster
         assert roster is not None
+        if not len(desk.queue):
+            return False
         for index, holding in enumerate(alive):
             ticket = desk.queue.get(holding.lease.asker)
             if ticket is None or not ticket.fresh(mono):
                 continue
-            made = desk.made
+            made = desk.made.get(holding.lease.asker)
             if made is not None and made.holding.lease == holding.lease and mono - made.at < made.holding.term // 4:
                 # The refresh crossed its grant. The answer names the serial that it is for.
                 self._replies.grant(desk, made, out)
@@ -442,20 +443,28 @@ class Owner:
             elif not blocked and self._grants.may_retry(desk, holding.lease, roster, now):
                 self._grants.again(desk, alive, index, ticket, change, now, out)
                 return True
+        return False
+
+    def _while_live(
+        self,
+        desk: Desk,
+        alive: list[Holding],
+        blocked: bool,
+        mistaken: bool,
+        change: Change,
+        now: Instant,
+        out: list[Directive],
+    ) -> bool:
+        mono, roster = now.mono, self._roster
+        assert roster is not None
         if alive and (desk.behind or change.ends or change.expired) and not blocked:
-            self._proposer.propose(desk, Value(tuple(alive), desk.base.state), change, now, out)
+            self._proposer.propose(desk, desk.base.keeping(tuple(alive)), change, now, out)
             return True
-        read = desk.unread()
+        read = mistaken or desk.unread()
         if not blocked:
             desk.mend = False
             self._replies.settle(desk, alive, out)
-        for ticket in desk.queue.impatient():
-            if ticket.refreshed > desk.as_of:
-                # What is known may have changed before it asked: "busy" has to be true at some moment after that.
-                read = True
-            elif alive and alive[0].lease.asker != ticket.asker:
-                self._replies.occupied(desk, ticket, alive[0].lease.name, out)
-                desk.queue.remove(ticket.asker)
+        read |= self._usher.occupied(desk, alive, out)
         if not desk.wanted():
             return False
         every = READ_BLOCKED if blocked else READ_EVERY
@@ -465,17 +474,6 @@ class Owner:
             return True
         self._agenda.at(desk.key, again, out)
         return False
-
-    def _tell(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
-        """Tell those that they wait who asked a while ago and have not been told."""
-        desk.tell_at = 0
-        for ticket in desk.queue.all():
-            if ticket.told_serial < ticket.serial:
-                due = ticket.refreshed + TELL_WITHIN
-                if due <= now.mono:
-                    self._replies.waiting(desk, ticket, now.mono, out)
-                elif not desk.tell_at or due < desk.tell_at:
-                    desk.tell_at = due
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -497,3 +495,4 @@ class Owner:
         self._roster = self._source.roster
         if self._roster is not None:
             self._desks.placement = Placement(self._roster)
+            self._proposer.longest = self._roster.max_ttl

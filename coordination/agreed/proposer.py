@@ -48,7 +48,7 @@ PATIENCE_TRIPS = 3
 class Proposer:
     """The rounds of all desks of one node."""
 
-    __slots__ = ("_acceptor", "_agenda", "_boots", "_clock", "_identity", "_random", "floor", "trip")
+    __slots__ = ("_acceptor", "_agenda", "_boots", "_clock", "_identity", "_random", "floor", "longest", "trip")
 
     def __init__(
         self,
@@ -67,6 +67,8 @@ class Proposer:
         self._agenda = agenda
         self.floor = 0
         """No ballot counter of a forgotten desk was above it."""
+        self.longest = 0
+        """max_ttl of the roster: beyond it no acceptor waits."""
         self.trip = MS
         """Smoothed ns from a round's start to its quorum."""
 
@@ -83,10 +85,12 @@ class Proposer:
     def propose(self, desk: Desk, value: Value, change: Change, now: Instant, out: list[Directive], granting: int = -1) -> None:
         """Have `value` accepted at the ballot that is ready; `granting` is the index of the holding that is granted."""
         assert desk.ready is not None
-        waits = [
-            holding.term if index == granting else desk.waits.get(holding.lease, 0)
-            for index, holding in enumerate(value.holdings)
-        ]
+        # What a prepare of this very moment showed. What is older may have been renewed since, for all that it is worth.
+        known = desk.waits if desk.read_at == now.mono else {}
+        waits = [min(self.longest, known.get(holding.lease, holding.worth)) for holding in value.holdings]
+        if change.granted is not None:
+            # Nobody has believed in a grant that is handed over yet: no delay follows it.
+            waits[granting] = change.granted.term + (0 if change.handed else change.granted.delay)
         ballot, desk.ready = desk.ready, None
         desk.change = change
         desk.mend = False

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from coordination.agreed.desk import Change, Desk, GrantMade
 from coordination.agreed.events import LeaseOver
-from coordination.agreed.messages import CancelDone, Grant, Occupied, ReleaseDone, Waiting
+from coordination.agreed.messages import CancelDone, Declined, Grant, Occupied, ReleaseDone, Waiting
 from coordination.agreed.ports import Identity
 from coordination.agreed.tickets import Ticket
 from coordination.agreed.values import Holding, LeaseId, lease_text
@@ -62,6 +62,10 @@ class Replies:
     def occupied(self, desk: Desk, ticket: Ticket, holder: str, out: list[Directive]) -> None:
         name, boot, request = ticket.asker
         out.append(Send(name, Occupied(desk.key, name, boot, request, ticket.serial, holder)))
+
+    def declined(self, desk: Desk, ticket: Ticket, out: list[Directive]) -> None:
+        name, boot, request = ticket.asker
+        out.append(Send(name, Declined(desk.key, name, boot, request, ticket.serial, desk.base.limit)))
 
     def release_done(self, desk: Desk, lease: LeaseId, out: list[Directive], *, binds: bool) -> None:
         out.append(Send(lease.name, ReleaseDone(desk.key, lease)))

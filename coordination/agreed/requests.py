@@ -6,6 +6,7 @@ from enum import Enum
 
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.belief import Belief
+from coordination.agreed.modes import EXCLUSIVE, Mode
 from coordination.agreed.placement import Group
 from coordination.agreed.values import FREE, LeaseId, Value
 from crdt.clock import Instant
@@ -30,12 +31,14 @@ class Request:
         "belief",
         "bind_asked",
         "binds",
+        "delay",
         "due",
         "ending_told",
         "group",
         "key",
         "lease",
         "missing",
+        "mode",
         "name",
         "owner",
         "queued_at",
@@ -52,11 +55,26 @@ class Request:
         "wire",
     )
 
-    def __init__(self, name: int, key: str, ttl: int, now: Instant, *, wait: bool, renew: bool, binds: bool) -> None:
+    def __init__(
+        self,
+        name: int,
+        key: str,
+        ttl: int,
+        now: Instant,
+        *,
+        wait: bool,
+        renew: bool,
+        binds: bool,
+        mode: Mode = EXCLUSIVE,
+        delay: int = 0,
+    ) -> None:
         self.name = name
         self.wire = name
         self.key = key
         self.ttl = ttl
+        self.mode = mode
+        self.delay = delay
+        """ns for which acceptors wait beyond the ttl: never believed."""
         self.wait = wait
         self.renew = renew
         self.binds = binds
@@ -82,3 +100,10 @@ class Request:
         self.renew_at = 0
         self.renew_asked = 0
         self.ending_told = False
+
+    def again(self, now: Instant) -> Request:
+        """The same request, to be asked under a new wire number."""
+        flags = {"wait": self.wait, "renew": self.renew, "binds": self.binds}
+        again = Request(self.name, self.key, self.ttl, now, **flags, mode=self.mode, delay=self.delay)
+        again.queued_at = self.queued_at
+        return again

@@ -2,10 +2,17 @@
 
 - Only a fresh waiter is granted: refreshed within 1.5 of its intervals. (A lock handed to the dead, again and again.)
 - A ticket that nobody refreshes is forgotten, so a lost cancel leaves no ghost for long.
-- A ticket that comes from another owner's queue brings its age and takes the place that this gives it."""
+- A ticket that comes from another owner's queue brings its age and takes the place that this gives it.
+- Whoever does not fit beside those that hold keeps back all that came later, also those that would fit. (Readers that come
+  and go starve a writer, and small requests a large one.)"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
+from coordination.agreed.modes import EXCLUSIVE, Mode, differs, fits
+from coordination.agreed.values import Holding, Value
 from mesh.directives import NANOSECONDS, Boot
 
 __all__ = ["Asker", "Queue", "Ticket", "refresh_interval"]
@@ -21,12 +28,39 @@ def refresh_interval(ttl: int) -> int:
 
 
 class Ticket:
-    __slots__ = ("arrived", "asker", "binds", "interval", "refreshed", "serial", "told", "told_serial", "ttl", "wait")
+    __slots__ = (
+        "arrived",
+        "asker",
+        "binds",
+        "delay",
+        "interval",
+        "mode",
+        "refreshed",
+        "serial",
+        "told",
+        "told_serial",
+        "ttl",
+        "wait",
+    )
 
-    def __init__(self, asker: Asker, serial: int, ttl: int, *, wait: bool, binds: bool, now: int, age: int) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        serial: int,
+        ttl: int,
+        *,
+        wait: bool,
+        binds: bool,
+        now: int,
+        age: int,
+        mode: Mode = EXCLUSIVE,
+        delay: int = 0,
+    ) -> None:
         self.asker = asker
         self.serial = serial
         self.ttl = ttl
+        self.mode = mode
+        self.delay = delay
         self.wait = wait
         self.binds = binds
         self.interval = refresh_interval(ttl)
@@ -41,10 +75,12 @@ class Ticket:
 
 
 class Queue:
-    __slots__ = ("_tickets",)
+    __slots__ = ("_limits", "_tickets")
 
     def __init__(self) -> None:
         self._tickets: dict[Asker, Ticket] = {}
+        self._limits: Counter[int] = Counter()
+        """How many tickets name which limit."""
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -56,11 +92,17 @@ class Queue:
         tickets = self._tickets
         last = next(reversed(tickets.values()), None)
         tickets[ticket.asker] = ticket
+        self._limits[ticket.mode.limit] += 1
         if last is not None and ticket.arrived < last.arrived:
             self._tickets = dict(sorted(tickets.items(), key=lambda item: item[1].arrived))
 
     def remove(self, asker: Asker) -> Ticket | None:
-        return self._tickets.pop(asker, None)
+        ticket = self._tickets.pop(asker, None)
+        if ticket is not None:
+            self._limits[ticket.mode.limit] -= 1
+            if not self._limits[ticket.mode.limit]:
+                del self._limits[ticket.mode.limit]
+        return ticket
 
     def first_fresh(self, now: int) -> Ticket | None:
         for ticket in self._tickets.values():
@@ -68,10 +110,30 @@ class Queue:
                 return ticket
         return None
 
+    def next_for(self, value: Value, alive: Sequence[Holding], now: int) -> Ticket | None:
+        """Whose turn it is, beside those of a register's leases that are alive; None if all have to wait."""
+        askers = [holding.lease.asker for holding in alive]
+        for ticket in self._tickets.values():
+            # A request that has its lease already is answered otherwise.
+            if not ticket.fresh(now) or ticket.asker in askers or differs(value, alive, ticket.mode):
+                continue
+            if fits(value, alive, ticket.mode):
+                return ticket
+            if ticket.wait:
+                return None
+        return None
+
+    def mistaken(self, value: Value, alive: Sequence[Holding]) -> list[Ticket]:
+        """Those that name another limit than the register has."""
+        limits = self._limits
+        if not limits or (len(limits) == 1 and value.limit in limits):
+            return []
+        return [ticket for ticket in self._tickets.values() if differs(value, alive, ticket.mode)]
+
     def forget_stale(self, now: int) -> None:
         for asker, ticket in list(self._tickets.items()):
             if now - ticket.refreshed > max(4 * ticket.interval, FORGET_AFTER):
-                del self._tickets[asker]
+                self.remove(asker)
 
     def impatient(self) -> list[Ticket]:
         """Those that would rather be told than wait."""

@@ -43,12 +43,29 @@ class Holding(NamedTuple):
     """ns of the first wait: the ttl, or less for one that was handed over and is not confirmed yet."""
     binds: bool
     """Its end must be written as a replicated cell."""
+    permits: int = 0
+    """What it takes of the register (see `modes`); 0: all of it."""
+    delay: int = 0
+    """ns for which nobody else is granted it after it has run out unreleased."""
+
+    @property
+    def worth(self) -> int:
+        """ns that an acceptor waits after a renewal."""
+        return self.ttl + self.delay
 
 
 class Value(NamedTuple):
     holdings: tuple[Holding, ...]
     state: bytes
     """What an atomic register holds; empty for leases and locks."""
+    limit: int = 0
+    """Permits that there are; 0: no limit."""
+    shut: bool = False
+    """A barrier's: it was full, and nobody comes in until it is empty."""
+
+    def keeping(self, holdings: tuple[Holding, ...]) -> Value:
+        """The same register with these leases left of it."""
+        return Value(holdings, self.state, self.limit, self.shut and bool(holdings))
 
     def has(self, lease: LeaseId) -> bool:
         return any(holding.lease == lease for holding in self.holdings)

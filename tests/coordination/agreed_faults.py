@@ -69,10 +69,10 @@ class ClockToken(Grants):
 
     __slots__ = ()
 
-    def first(self, desk: Desk, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
+    def first(self, desk: Desk, alive: Any, ticket: Ticket, change: Change, now: Instant, out: list[Directive]) -> None:
         desk.highest = 0
         desk.skew = (now.wall << 16) - self._clock.read(now)
-        super().first(desk, ticket, change, now, out)
+        super().first(desk, alive, ticket, change, now, out)
 
 
 class OwnerAlone(Owner):
@@ -95,12 +95,12 @@ class TakesLiveForDead(Owner):
     """Ends an unreleased lease without a prepare that calls it dead."""
 
     def _while_live(self, desk: Desk, alive: list[Holding], *rest: Any) -> bool:
-        change, now, out = rest[1], rest[2], rest[3]
+        change, now, out = rest[2], rest[3], rest[4]
         ticket = desk.queue.first_fresh(now.mono)
         if ticket is None:
             return super()._while_live(desk, alive, *rest)
         change.ends += tuple(holding.lease for holding in alive)
-        self._grants.first(desk, ticket, change, now, out)
+        self._grants.first(desk, (), ticket, change, now, out)
         return True
 
 
