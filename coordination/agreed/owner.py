@@ -31,6 +31,7 @@ from dataclasses import replace
 
 from coordination.agreed.acceptor import Acceptor, Expired
 from coordination.agreed.agenda import Agenda
+from coordination.agreed.ballot import ZERO
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.desk import ASKED_CAP, Change, Desk, GrantMade, Reading
 from coordination.agreed.desks import Desks
@@ -68,8 +69,6 @@ READ_EVERY = NANOSECONDS
 READ_BLOCKED = NANOSECONDS // 4
 """As often if a lease that is not in the value is in the way: a majority that answers next time may not know of it."""
 READ_PAUSE = 5_000_000
-ACTIVE = 200_000_000
-"""Another proposer that this node's acceptor has heard within this time is at work: less than a holder waits for it."""
 COLLECT = 50_000_000
 """A new owner collects the tickets of an older one for this long before it grants."""
 
@@ -101,7 +100,7 @@ class Owner:
         self._desks = Desks(identity, self._proposer, self._agenda, self._counts)
         self._grants = Grants(clock, self._proposer)
         self._replies = Replies(identity)
-        self._usher = Usher(identity, view, self._replies, self._counts)
+        self._usher = Usher(identity, view, acceptor, self._replies, self._counts)
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Release: self._on_release,
             Cancel: self._on_cancel,
@@ -195,7 +194,7 @@ class Owner:
             self._counts["bad_mode"] += 1
             return
         asker = (ask.name, ask.boot, ask.request)
-        if not (passed_on or asker in desk.made or desk.wanted()) and (busy := self._at_work(desk, now)):
+        if not (passed_on or asker in desk.made or desk.wanted()) and (busy := self._usher.at_work(desk, now)):
             out.append(Send(busy, replace(ask, age=ask.age or 1)))
             self._counts["passed_on"] += 1
             return
@@ -226,14 +225,6 @@ class Owner:
                 self._replies.waiting(desk, ticket, now.mono, out)
             elif not desk.tell_at:
                 desk.tell_at = now.mono + TELL_WITHIN
-
-    def _at_work(self, desk: Desk, now: Instant) -> str:
-        """The other proposer that is acting for this register at this moment, or ``."""
-        register = self._acceptor.register(desk.key)
-        if register is None or now.mono - register.proposed > ACTIVE or not register.promised.counter:
-            return ""
-        name = register.promised.name
-        return name if name != self._identity.name and name in desk.group and self._view.is_alive(name) else ""
 
     def _on_release(self, ask: Release, now: Instant, out: list[Directive]) -> None:
         desk = self._desks.open(ask.key, now)
@@ -313,6 +304,11 @@ class Owner:
             reading = Reading(promises, desk.group.quorum, (*desk.ended, *desk.ends))
             if reading.foreign and not round_.resent and round_.silent():
                 return False
+            if reading.ballot == ZERO and round_.overtaken():
+                # These have forgotten the register, and another has not: what is accepted below its ballot is never the highest
+                # value, and nobody would be granted anything beside it.
+                self._lost(desk, round_, now, out)
+                return True
         desk.round = None
         self._proposer.trip += (now.mono - round_.started - self._proposer.trip) // 8
         desk.boots, desk.rests = round_.grounds()

@@ -68,6 +68,11 @@ class Round:
         """Whether anyone that votes has refused: then the next round starts with a prepare."""
         return any(refusal.reason != Reason.ABSTAIN for refusal in self.refusals.values())
 
+    def overtaken(self) -> bool:
+        """Whether someone has promised to a higher ballot."""
+        ballot = self.message.ballot
+        return any(each.reason == Reason.BALLOT and each.promised > ballot for each in self.refusals.values())
+
     def grounds(self) -> tuple[tuple[Boot, ...], int]:
         """The boots that an accept resting on this round names, and which of them it rests on."""
         boots = list(self._named)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.desk import Desk
 from coordination.agreed.messages import Acquire
 from coordination.agreed.ports import Identity, View
@@ -18,15 +19,27 @@ __all__ = ["TELL_WITHIN", "Usher"]
 TELL_WITHIN = 60_000_000
 """Whoever is not served by then is told that it waits: also while one round follows the other without a pause."""
 
+ACTIVE = 200_000_000
+"""Another proposer that this node's acceptor has heard within this time is at work: less than a holder waits for it."""
+
 
 class Usher:
-    __slots__ = ("_counts", "_identity", "_replies", "_view")
+    __slots__ = ("_acceptor", "_counts", "_identity", "_replies", "_view")
 
-    def __init__(self, identity: Identity, view: View, replies: Replies, counts: Counter[str]) -> None:
+    def __init__(self, identity: Identity, view: View, acceptor: Acceptor, replies: Replies, counts: Counter[str]) -> None:
         self._identity = identity
         self._view = view
+        self._acceptor = acceptor
         self._replies = replies
         self._counts = counts
+
+    def at_work(self, desk: Desk, now: Instant) -> str:
+        """The other proposer that is acting for this register at this moment, or ``."""
+        register = self._acceptor.register(desk.key)
+        if register is None or now.mono - register.proposed > ACTIVE or not register.promised.counter:
+            return ""
+        name = register.promised.name
+        return name if name != self._identity.name and name in desk.group and self._view.is_alive(name) else ""
 
     def tell(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
         """Tell those that they wait who asked a while ago and have not been told."""

@@ -12,8 +12,9 @@ Each with what breaks without it:
     sooner. (It restarts, has promised nothing, and votes for another: a decided value is lost.)
   - Whatever is answered later rests on it, too: the repeated accept, the renewal. (The first answer waits for the disk, its
     repetition does not, and is believed.)
-  - Renewals are not written down. So every stored lease that has not been released counts as live for its full ttl from the
-    restart, whenever it began. (It ends here while its holder, renewed a moment before the crash, believes in it.)
+  - Renewals are not written down. So every stored lease that has not been released counts as live for its full ttl (and
+    delay) from the restart, whenever it began. (It ends here while its holder, renewed a moment before the crash, believes
+    in it.)
   - Releases are written down. (After a restart of all, what everyone gave back is closed for a ttl.)
   - Memory counts only if it is complete: if its first process abstained for M in full, or was there when the mesh was born.
     An empty disk is that of a new node, or one that was wiped. (It forgot what it promised, and takes part.)
@@ -139,7 +140,7 @@ class VoterMemory:
             register.promised,
             register.accepted,
             register.value,
-            tuple([leases[holding.lease].binds for holding in register.value.holdings]),
+            tuple([leases[each.lease].binds if each.lease in leases else each.binds for each in register.value.holdings]),
             register.highest,
             tuple(register.ended),
         )
@@ -162,7 +163,7 @@ class VoterMemory:
             register.ended = dict.fromkeys(note.ended)
             register.touched = mono
             for holding, binds in zip(note.value.holdings, note.binds, strict=True):
-                register.leases[holding.lease] = Kept(holding.serial, mono + max(holding.ttl, holding.term), binds)
+                register.leases[holding.lease] = Kept(holding.serial, mono + max(holding.worth, holding.term), binds)
             yield key.decode(), register
 
     # --- birth -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 
+from coordination.agreed.modes import EXCLUSIVE, SHARED, Mode
 from tests.coordination.agreed_world import DAY_MS, MS, Changes, S, Violation, Worker, World
 
 FAULT_KINDS = (
@@ -30,6 +31,16 @@ FAULT_KINDS = (
     "thin",
 )
 HISTORY = 12 * S
+KEYS = (
+    ("lock/a",),
+    ("lock/a", "lock/b"),
+    ("rwlock/a",),
+    ("semaphore/a", "lock/b"),
+    ("barrier/a",),
+    ("rwlock/a", "semaphore/b"),
+)
+LIMIT = 3
+PARTIES = 2
 FOCUS = 16
 TRIPS = 10
 """A hand-over takes up to so many ways through the network, beside the 2 s that anything lost may cost."""
@@ -57,7 +68,7 @@ class Campaign:
         )
         if not self.world.run_until(self.world.founded, 60 * S):
             raise Violation(f"birth: no roster after 60 s, seed {seed}")
-        self.keys = ["lock/a", "lock/b"][: dice.choice([1, 1, 2])]
+        self.keys = dice.choice(KEYS)
         self.names = sorted(self.world.nodes)
         self.members = [name for name in self.names if "@" not in name]
         self.stop = self.world.now + duration
@@ -88,17 +99,34 @@ class Campaign:
         if not world.running(node):
             world.after(300 * MS, lambda: self.work(name))
             return
+        key = dice.choice(self.keys)
+        ttl = dice.choice([S // 2, S, 2 * S, 3 * S])
         worker = world.acquire(
             name,
-            dice.choice(self.keys),
-            ttl=dice.choice([S // 2, S, 2 * S, 3 * S]),
+            key,
+            ttl=ttl,
             wait=dice.random() < 0.8,
             renew=dice.random() < 0.7,
             kind=dice.choice(["lock", "lock", "lease"]),
+            mode=self.mode(key),
+            delay=dice.choice([0, 0, S // 2]) if ttl < 3 * S else 0,
         )
         patience = dice.choice([dice.randrange(1, 60) * MS, dice.randrange(1, 3000) * MS, 20 * S])
         hold = dice.choice([0, dice.randrange(1, 60) * MS, dice.randrange(1, 60) * MS, dice.randrange(1, 4000) * MS])
         self.watch(worker, world.now + patience, hold, -1)
+
+    def mode(self, key: str) -> Mode:
+        """What someone may ask for there."""
+        dice = self.dice
+        match key.partition("/")[0]:
+            case "rwlock":
+                return dice.choice([EXCLUSIVE, SHARED, SHARED])
+            case "semaphore":
+                limit = LIMIT if dice.random() < 0.97 else LIMIT + 2
+                return Mode(dice.choice([1, 1, 2, LIMIT]), limit)
+            case "barrier":
+                return Mode(1, PARTIES, together=True)
+        return EXCLUSIVE
 
     def watch(self, worker: Worker, patience: int, hold: int, until: int) -> None:
         world, dice = self.world, self.dice
@@ -280,20 +308,37 @@ class Campaign:
         world = self.world
         limit = 2 * S + TRIPS * world.latency[1]
         for key in self.keys:
+            limit_of = self.limit_of(key)
             for name in self.names:
-                worker = world.acquire(name, key, ttl=2 * S)
+                worker = world.acquire(name, key, ttl=2 * S, mode=self.whole(key, limit_of))
                 if not world.run_until(lambda worker=worker: worker.state != "asking", limit) or worker.state != "held":  # type: ignore[misc]
                     raise Violation(f"L12: {key} not to be had by {name} after healing: {worker}, seed {self.seed}")
                 world.command(worker, "release")
                 if not world.run_until(lambda worker=worker: worker.state == "released", limit):  # type: ignore[misc]
                     raise Violation(f"L13: {worker} was not released, seed {self.seed}")
-            queue = [world.acquire(name, key, ttl=2 * S) for name in self.names]
+            queue = [world.acquire(name, key, ttl=2 * S, mode=self.whole(key, limit_of)) for name in self.names]
             while queue:
                 if not world.run_until(lambda queue=queue: any(each.state == "held" for each in queue), limit):  # type: ignore[misc]
                     raise Violation(f"L13: nobody of {queue} is served, seed {self.seed}")
                 for each in [each for each in queue if each.state == "held"]:
                     queue.remove(each)
                     world.command(each, "release")
+
+    def limit_of(self, key: str) -> int:
+        """The limit that a register has come to by now."""
+        if key.partition("/")[0] in ("lock", "rwlock"):
+            return 0
+        probe = self.world.acquire(self.names[0], key, ttl=2 * S, mode=Mode(1, 1 << 20), wait=False)
+        if not self.world.run_until(lambda: probe.state != "asking", 2 * S + TRIPS * self.world.latency[1]):
+            raise Violation(f"L13: nobody says which limit {key} has: {probe}, seed {self.seed}")
+        self.world.command(probe, "cancel")
+        self.world.run(S)
+        return probe.limit_told or 1 << 20
+
+    @staticmethod
+    def whole(key: str, limit: int) -> Mode:
+        """The mode that leaves no room for another."""
+        return Mode(limit, limit, together=key.startswith("barrier/"))
 
 
 def stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> World:

@@ -4,9 +4,9 @@ Same seed, same run. True time is kept here; each node reads its own monotonic c
 boot-time clock that goes on while the machine sleeps, and a wall clock (offset, jumps). Voters, members that do not vote,
 and thin clients, which are a holder alone behind a sponsor. The checkers look at true time, which no node can see:
 
-    L1   no two holders believe in one lock at one moment
+    L1   nobody believes in a lock beside anyone that the modes of the two do not allow (`agreed_checks`)
     L2   tokens rise over the grants of a lock
-    L4   a body is told before anyone else is granted
+    L4   a body is told before anyone is granted that it excludes; and a lock stays closed behind its dead for its delay
     L6   one request is granted once
     L9   no quorum is said if there is none, and only if something was wrong in the last seconds
     C19  a lease that is believed is never told to be over"""
@@ -24,11 +24,13 @@ from coordination.agreed import events
 from coordination.agreed.agreed import Agreed, build_agreed
 from coordination.agreed.boots import NO_BOOT
 from coordination.agreed.holder import Holder
+from coordination.agreed.modes import EXCLUSIVE, Mode
 from coordination.agreed.roster import Parameters, RosterValue
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Persist, Send, Source
 from mesh.memory import Memory
 from simulations.disk import Disk
+from tests.coordination.agreed_checks import Closed, Tokens, clash
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -151,6 +153,11 @@ class Worker:
     token: int = 0
     lease: str = ""
     binds: bool = False
+    mode: Mode = EXCLUSIVE
+    delay: int = 0
+    deadline: int = 0
+    """The last that was seen, if it has a delay; boot ns of its node."""
+    limit_told: int = 0
 
 
 def plant(parts: Iterable[Any], changes: Changes) -> None:
@@ -189,7 +196,8 @@ class World:
         self.cuts: dict[tuple[str, str], int] = {}
         self.lies: dict[str, set[str]] = {}
         self.log: list[tuple[int, str, Event]] = []
-        self.tokens: dict[str, int] = {}
+        self.tokens: dict[str, Tokens] = {}
+        self.closed: list[Closed] = []
         self.visible: dict[str, None] = {}
         """Ids of leases that bind something, and whose end nobody has told yet."""
         self.grants = 0
@@ -296,6 +304,8 @@ class World:
     def crash(self, name: str) -> None:
         node = self.nodes[name]
         self.trouble()
+        for worker in node.workers.values():
+            self.unclean(node, worker)
         node.up = False
         node.down_at = self.now
         node.parts = node.holder = node.memory = None
@@ -496,14 +506,25 @@ class World:
     # --- users ----------------------------------------------------------------------------------------------------
 
     def acquire(
-        self, name: str, key: str, *, ttl: int = S, wait: bool = True, renew: bool = True, kind: str = "lock"
+        self,
+        name: str,
+        key: str,
+        *,
+        ttl: int = S,
+        wait: bool = True,
+        renew: bool = True,
+        kind: str = "lock",
+        mode: Mode = EXCLUSIVE,
+        delay: int = 0,
     ) -> Worker:
         node = self.nodes[name]
         holder = node.holder
         assert holder is not None
         worker = Worker(name, holder.next_request(), key, "asking", wait, since=self.now, binds=kind == "lease")
+        worker.mode, worker.delay = mode, delay
         node.workers[worker.request] = worker
-        asked = holder.acquire(worker.request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=self.instant(node))
+        how = {"wait": wait, "renew": renew, "mode": mode, "delay": delay, "now": self.instant(node)}
+        asked = holder.acquire(worker.request, key, kind=kind, ttl=ttl, **how)  # type: ignore[arg-type]
         self.perform(node, holder, asked)
         return worker
 
@@ -550,7 +571,11 @@ class World:
             worker.body = False
         elif isinstance(event, events.Unavailable) and self.calm_for() > 4 * S:
             raise Violation(f"L9: {worker} was told that there is no quorum, seed {self.seed}")
-        elif isinstance(event, events.Busy | events.Unavailable | events.Ended | events.Released):
+        elif isinstance(event, events.Busy | events.OtherLimit | events.Unavailable | events.Ended | events.Released):
+            if isinstance(event, events.Ended):
+                self.unclean(node, worker)
+            elif isinstance(event, events.OtherLimit):
+                worker.limit_told = event.limit
             worker.body = False
             worker.state = type(event).__name__.lower()
             del node.workers[worker.request]
@@ -558,24 +583,37 @@ class World:
     def check_grant(self, node: Node, worker: Worker, event: events.Granted) -> None:
         if worker.state != "asking":
             raise Violation(f"L6: {worker} granted in state {worker.state}, seed {self.seed}")
-        worker.state, worker.body, worker.token = "held", True, event.token
+        worker.state, worker.body, worker.token, worker.deadline = "held", True, event.token, event.deadline
         assert node.holder is not None
         worker.lease = node.holder.lease_id(worker.request)
         if worker.binds:
             self.visible[worker.lease] = None
         self.grants += 1
-        for other in self.all_workers():
-            if other is worker or other.key != worker.key:
-                continue
-            if self.valid(other):
-                raise Violation(f"L1: {worker} and {other} both hold at {self.now}, seed {self.seed}")
-            # A process that is stopped, or a machine that woke less than a tick ago, cannot be told.
-            far = self.nodes[other.node]
-            if other.body and self.running(far) and self.now - far.suspended > 110 * MS:
-                raise Violation(f"L4: {other} was not told before {worker} was granted, seed {self.seed}")
-        if event.token <= self.tokens.get(worker.key, 0):
-            raise Violation(f"L2: {worker}: token not above {self.tokens[worker.key]}, seed {self.seed}")
-        self.tokens[worker.key] = event.token
+        others = [other for other in self.all_workers() if other is not worker and other.key == worker.key]
+        valid = [other for other in others if self.valid(other)]
+        if why := clash([worker, *valid]):
+            raise Violation(f"L1: {worker} and {valid} hold at {self.now}, {why}, seed {self.seed}")
+        untold = [other for other in others if other.body and other not in valid and self.can_be_told(other)]
+        if why := clash([worker, *valid, *untold]):
+            raise Violation(f"L4: {untold} were not told before {worker} was granted, {why}, seed {self.seed}")
+        self.closed = [each for each in self.closed if each.until > self.now]
+        behind = [each for each in self.closed if each.key == worker.key]
+        if why := clash([worker, *valid, *behind]):
+            raise Violation(f"delay: {worker} was granted at {self.now} in spite of {behind}, {why}, seed {self.seed}")
+        if not self.tokens.setdefault(worker.key, Tokens()).granted(event.token, worker.mode):
+            raise Violation(f"L2: {worker}: token not above those before, seed {self.seed}")
+
+    def can_be_told(self, worker: Worker) -> bool:
+        """A process that is stopped, or a machine that woke less than a tick ago, cannot."""
+        node = self.nodes[worker.node]
+        return self.running(node) and self.now - node.suspended > 110 * MS
+
+    def unclean(self, node: Node, worker: Worker) -> None:
+        """Its lease is not given back: it runs out, or has."""
+        if worker.state != "held" or not worker.delay:
+            return
+        true = int((worker.deadline - node.offset) / node.rate)
+        self.closed.append(Closed.after(worker.key, worker.mode, true, worker.delay))
 
     def check_told(self, worker: Worker) -> None:
         """Who is cut off from everyone has to be told, once no abstention can be the reason to wait."""
@@ -589,12 +627,16 @@ class World:
         return [worker for node in self.nodes.values() if node.up for worker in node.workers.values()]
 
     def check_beliefs(self) -> None:
-        held: dict[str, Worker] = {}
+        held: dict[str, list[Worker]] = {}
         for worker in self.all_workers():
             if worker.state in ("held", "leaving") and self.valid(worker):
-                other = held.setdefault(worker.key, worker)
-                if other is not worker:
-                    raise Violation(f"L1: {worker} and {other} both believe at {self.now}, seed {self.seed}")
+                held.setdefault(worker.key, []).append(worker)
+                if worker.delay and worker.state == "held":
+                    holder = self.nodes[worker.node].holder
+                    worker.deadline = (holder.deadline(worker.request) if holder is not None else None) or worker.deadline
+        for believers in held.values():
+            if len(believers) > 1 and (why := clash(believers)):
+                raise Violation(f"L1: {believers} believe at {self.now}, {why}, seed {self.seed}")
 
     def founded(self) -> bool:
         return all(node.parts is None or node.parts.birth.roster is not None for node in self.nodes.values())

@@ -89,9 +89,12 @@ def accept(
     ends: tuple[LeaseId, ...] = (),
     boots: tuple[Boot, ...] = BOOTS,
     rests: int = 0,
+    value: Value | None = None,
+    waits: tuple[int, ...] = (),
 ) -> Accepted | Rejected | None:
-    value = Value((held,), b"") if held is not None else FREE
-    waits = (wait,) if held is not None else ()
+    if value is None:
+        value = Value((held,), b"") if held is not None else FREE
+        waits = (wait,) if held is not None else ()
     message = Accept("lock/x", at_ballot, boots, rests, value, waits, 0 if held and granting else -1, ends)
     return part.accept(message, at(ms), [])
 
@@ -102,8 +105,11 @@ def promise(part: Acceptor, counter: int, ms: int, name: str = "b") -> Promise:
     return answer
 
 
-def renew(part: Acceptor, held: Holding, serial: int, ms: int, at_ballot: Ballot, ttl: int = S) -> int:
-    item = RenewItem("lock/x", held.lease, serial, ttl, False, at_ballot, Value((held,), b""), BOOTS)
+def renew(
+    part: Acceptor, held: Holding, serial: int, ms: int, at_ballot: Ballot, ttl: int = S, value: Value | None = None
+) -> int:
+    quoted = value if value is not None else Value((held,), b"")
+    item = RenewItem("lock/x", held.lease, serial, ttl, False, at_ballot, quoted, BOOTS)
     message = Renew(held.lease.name, held.lease.boot, (item,))
     sends: list[Directive] = list(part.on_message(message, Source(b"", "", None, None, None), at(ms)))
     answer = next(each.message for each in sends if isinstance(each, Send) and isinstance(each.message, RenewAnswer))

@@ -1,7 +1,7 @@
 """Frames that are recorded once and decoded by every later version.
 
     python -m tests.mesh.golden_frames             compares the record with what this version reads
-    python -m tests.mesh.golden_frames --write     records every message anew: before a release only
+    python -m tests.mesh.golden_frames --write     records what is not in there yet: new messages, and new forms of old ones
 
 A recorded frame is `pack` of one message, in hexadecimal, beside the fields that it was made from. Two examples stand for
 each message: one in which everything optional is there, one as small as can be."""
@@ -47,6 +47,15 @@ def make_record() -> Record:
     }
 
 
+def extended(record: Record) -> Record:
+    """The record with what this version writes otherwise; nothing that was recorded goes."""
+    for name, entry in make_record().items():
+        known = record.setdefault(name, {"number": entry["number"], "examples": []})["examples"]
+        frames = [example["frame"] for example in known]
+        known += [example for example in entry["examples"] if example["frame"] not in frames]
+    return dict(sorted(record.items(), key=lambda item: item[1]["number"]))
+
+
 def _recorded(example: Message) -> dict[str, Any]:
     return {"frame": pack((encode(example),), CUT).hex(), "fields": plain(example)}
 
@@ -84,7 +93,7 @@ def _has(decoded: Any, recorded: Any) -> bool:
 def main(arguments: list[str]) -> int:
     if arguments == ["--write"]:
         RECORD.parent.mkdir(exist_ok=True)
-        RECORD.write_text(json.dumps(make_record(), indent=1) + "\n")
+        RECORD.write_text(json.dumps(extended(load_record()), indent=1) + "\n")
         print(f"{len(load_record())} messages recorded in {RECORD}")
         return 0
     if arguments:
