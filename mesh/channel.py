@@ -4,16 +4,20 @@
                key     4 bytes, which secret (the initiator's choice)
                session 16 bytes
                salt    32 bytes, fresh
-    then       frames: length 4 bytes (big-endian), ciphertext and tag
+    then       frames: length 4 bytes (big-endian), its proof 4 bytes, ciphertext and tag
 
 Each direction has a key of its own, derived from the secret, both salts and both sessions, so no key is ever used twice and
 nothing recorded opens again. The nonce is the number of the frame. The first frame each way is empty: it proves that its
-sender holds the secret, and only then is the channel *ready*. The length of a frame is believed up to `MAX_FRAME`, and
-nothing is allocated by it."""
+sender holds the secret, and only then is the channel *ready*. A length is believed once it is proven, under a key of its own
+and the number of its frame: one that was changed on its way would keep this end waiting for bytes that never come, and
+swallow every frame behind it meanwhile. It may be `MAX_FRAME` at most, and nothing is allocated by it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,6 +33,9 @@ GREETING_BYTES = len(MAGIC) + KEY_ID_BYTES + SESSION_BYTES + SALT_BYTES
 MAX_FRAME = 4 << 20
 TAG_BYTES = 16
 LENGTH_BYTES = 4
+PROOF_BYTES = 4
+"""A wrong one ends the stream, and its keys with it: nobody has a second guess."""
+HEADER_BYTES = LENGTH_BYTES + PROOF_BYTES
 
 
 class ChannelError(Exception):
@@ -41,6 +48,18 @@ class ChannelError(Exception):
         self.reason = reason
         self.plaintexts: list[bytes] = []
         """What the same bytes had completed before: how a stream is cut into pieces makes no difference."""
+
+
+class Keys(NamedTuple):
+    """Of one direction."""
+
+    frames: AESGCM
+    lengths: bytes
+
+    def header(self, number: int, length: int) -> bytes:
+        """The length of a frame, and its proof."""
+        encoded = length.to_bytes(LENGTH_BYTES, "big")
+        return encoded + blake2b(number.to_bytes(8, "big") + encoded, key=self.lengths, digest_size=PROOF_BYTES).digest()
 
 
 class Channel:
@@ -80,8 +99,8 @@ class Channel:
         self._salt = b""
         self._buffer = bytearray()
         self._output = bytearray()
-        self._inbound: AESGCM | None = None
-        self._outbound: AESGCM | None = None
+        self._inbound: Keys | None = None
+        self._outbound: Keys | None = None
         self._received = 0
         self._sent = 0
 
@@ -114,21 +133,24 @@ class Channel:
                 raise ChannelError("malformed")
             if len(buffer) < GREETING_BYTES:
                 return []
-            self._greet(bytes(buffer[:GREETING_BYTES]))
+            self._inbound = self._greet(bytes(buffer[:GREETING_BYTES]))
             del buffer[:GREETING_BYTES]
         plaintexts: list[bytes] = []
         start = 0
         try:
-            while len(buffer) - start >= LENGTH_BYTES:
+            while len(buffer) - start >= HEADER_BYTES:
                 length = int.from_bytes(buffer[start : start + LENGTH_BYTES], "big")
+                body = start + HEADER_BYTES
+                if not compare_digest(self._inbound.header(self._received, length), bytes(buffer[start:body])):
+                    raise ChannelError("unauthentic")
                 if not TAG_BYTES <= length <= MAX_FRAME + TAG_BYTES:
                     raise ChannelError("too_large" if self.ready else "malformed")
                 if not self.ready and length != TAG_BYTES:
                     raise ChannelError("unauthentic")
-                end = start + LENGTH_BYTES + length
+                end = body + length
                 if len(buffer) < end:
                     break
-                plaintext = self._open(bytes(buffer[start + LENGTH_BYTES : end]))
+                plaintext = self._open(self._inbound.frames, bytes(buffer[body:end]))
                 start = end
                 if self.ready:
                     plaintexts.append(plaintext)
@@ -141,7 +163,8 @@ class Channel:
             del buffer[:start]
         return plaintexts
 
-    def _greet(self, greeting: bytes) -> None:
+    def _greet(self, greeting: bytes) -> Keys:
+        """The keys of what comes; those of what goes are set."""
         position = len(MAGIC) + KEY_ID_BYTES
         identifier, far = greeting[len(MAGIC) : position], greeting[position : position + SESSION_BYTES]
         salt = greeting[position + SESSION_BYTES :]
@@ -153,22 +176,25 @@ class Channel:
             self._output += self._greeting(identifier)
         mine, theirs = (self._own + self._salt, far + salt)
         ends = mine + theirs if self._initiator else theirs + mine
-        there = AESGCM(self._keyring.derive(identifier, b"stream", b">" + ends))
-        back = AESGCM(self._keyring.derive(identifier, b"stream", b"<" + ends))
-        self._outbound, self._inbound = (there, back) if self._initiator else (back, there)
+        there, back = (self._keys(identifier, way + ends) for way in (b">", b"<"))
+        self._outbound, inbound = (there, back) if self._initiator else (back, there)
         self.session = far
         if self._initiator:
             self._output += self._frame(b"")
+        return inbound
+
+    def _keys(self, identifier: bytes, context: bytes) -> Keys:
+        derive = self._keyring.derive
+        return Keys(AESGCM(derive(identifier, b"stream", context)), derive(identifier, b"length", context))
 
     def _proven(self) -> None:
         self.ready = True
         if not self._initiator:
             self._output += self._frame(b"")
 
-    def _open(self, ciphertext: bytes) -> bytes:
-        assert self._inbound is not None
+    def _open(self, key: AESGCM, ciphertext: bytes) -> bytes:
         try:
-            plaintext = self._inbound.decrypt(self._received.to_bytes(12, "big"), ciphertext, None)
+            plaintext = key.decrypt(self._received.to_bytes(12, "big"), ciphertext, None)
         except InvalidTag:
             raise ChannelError("unauthentic") from None
         self._received += 1
@@ -176,9 +202,10 @@ class Channel:
 
     def _frame(self, plaintext: bytes) -> bytes:
         assert self._outbound is not None
-        ciphertext = self._outbound.encrypt(self._sent.to_bytes(12, "big"), plaintext, None)
+        ciphertext = self._outbound.frames.encrypt(self._sent.to_bytes(12, "big"), plaintext, None)
+        header = self._outbound.header(self._sent, len(ciphertext))
         self._sent += 1
-        return len(ciphertext).to_bytes(LENGTH_BYTES, "big") + ciphertext
+        return header + ciphertext
 
     def seal(self, plaintext: bytes) -> bytes:
         """The bytes of one frame, on a channel that is ready.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.channel import GREETING_BYTES, LENGTH_BYTES, MAX_FRAME, TAG_BYTES, Channel, ChannelError
+from mesh.channel import GREETING_BYTES, HEADER_BYTES, LENGTH_BYTES, MAX_FRAME, TAG_BYTES, Channel, ChannelError
 from tests.mesh.sources import OTHER_SECRET, SECRET, entropy, ring, session
 
 
@@ -35,6 +35,12 @@ def ready() -> tuple[Channel, Channel]:
     one, two = channel("one", initiator=True), channel("two", initiator=False)
     handshake(one, two)
     return one, two
+
+
+def header(end: Channel, length: int, number: int) -> bytes:
+    """What that end would say before a frame of this length."""
+    assert end._outbound is not None
+    return end._outbound.header(number, length)
 
 
 def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
@@ -102,9 +108,27 @@ def test_a_flipped_bit_ends_the_stream_after_what_came_before(cuts: list[int], d
         place -= len(sealed[whole])
         whole += 1
     plaintexts, reason = outcome(two, pieces(bytes(stream), cuts))
-    assert plaintexts == frames[:whole]
-    lengthened = place < LENGTH_BYTES and reason is None  # it waits for bytes that never come
-    assert lengthened or reason in ("unauthentic", "too_large")
+    assert (plaintexts, reason) == (frames[:whole], "unauthentic")
+
+
+def test_a_length_that_was_changed_ends_the_stream_before_a_byte_is_awaited() -> None:
+    """Sweep of noisy streams: a length with one bit more kept the receiver silent, and every later frame was swallowed, until
+    megabytes had come."""
+    for bit in range(8 * HEADER_BYTES):
+        one, two = ready()
+        header = bytearray(one.seal(b"word")[:HEADER_BYTES])
+        header[bit // 8] ^= 1 << bit % 8
+        assert outcome(two, iter([bytes(header)])) == ([], "unauthentic")
+
+
+def test_a_length_is_proven_for_its_own_frame_and_direction() -> None:
+    one, two = ready()
+    first = one.seal(b"1234")
+    second = one.seal(b"5678")
+    assert outcome(two, iter([second[:HEADER_BYTES]])) == ([], "unauthentic")
+    _, two = ready()
+    assert outcome(two, iter([first[:HEADER_BYTES]])) == ([], None)
+    assert outcome(one, iter([first[:HEADER_BYTES]])) == ([], "unauthentic")
 
 
 @given(st.integers(0, 200))
@@ -172,7 +196,7 @@ def test_a_recorded_stream_opens_nothing_again() -> None:
     one, two = channel("one", initiator=True), channel("two", initiator=False)
     forth, back = handshake(one, two)
     forth, back = forth + one.seal(b"order"), back + two.seal(b"answer")
-    assert len(forth) > GREETING_BYTES + LENGTH_BYTES + TAG_BYTES
+    assert len(forth) > GREETING_BYTES + HEADER_BYTES + TAG_BYTES
     again = channel("two", initiator=False, seed="later")
     assert outcome(again, iter([forth])) == ([], "unauthentic")
     assert not again.ready
@@ -183,15 +207,16 @@ def test_a_recorded_stream_opens_nothing_again() -> None:
 
 
 def test_before_the_proof_only_a_proof_is_awaited() -> None:
-    """A stranger cannot make this end wait for, or hold, a large frame."""
-    for length in (TAG_BYTES + 1, 1 << 16, MAX_FRAME):
+    """A stranger cannot make this end wait for, or hold, a large frame; nor can one with the secret, by its first."""
+    for length in (0, TAG_BYTES - 1, TAG_BYTES, TAG_BYTES + 1, 1 << 16, MAX_FRAME, MAX_FRAME + TAG_BYTES + 1, (1 << 32) - 1):
         one, two = channel("one", initiator=True), channel("two", initiator=False)
         two.receive(one.opening())
-        assert outcome(two, iter([length.to_bytes(LENGTH_BYTES, "big")])) == ([], "unauthentic")
-    for length in (0, TAG_BYTES - 1, MAX_FRAME + TAG_BYTES + 1, (1 << 32) - 1):
+        assert outcome(two, iter([length.to_bytes(LENGTH_BYTES, "big") + bytes(4)])) == ([], "unauthentic")
+    for length, reason in [(TAG_BYTES + 1, "unauthentic"), (0, "malformed"), (MAX_FRAME + TAG_BYTES + 1, "malformed")]:
         one, two = channel("one", initiator=True), channel("two", initiator=False)
         two.receive(one.opening())
-        assert outcome(two, iter([length.to_bytes(LENGTH_BYTES, "big")])) == ([], "malformed")
+        one.receive(two.take())
+        assert outcome(two, iter([header(one, length, 0)])) == ([], reason)
 
 
 def test_an_oversized_frame_is_refused_by_its_length_on_both_sides() -> None:
@@ -200,9 +225,9 @@ def test_an_oversized_frame_is_refused_by_its_length_on_both_sides() -> None:
         one.seal(bytes(MAX_FRAME + 1))
     assert outcome(two, iter([one.seal(bytes(MAX_FRAME))])) == ([bytes(MAX_FRAME)], None)
     for length in (MAX_FRAME + TAG_BYTES + 1, (1 << 32) - 1, TAG_BYTES - 1, 0):
-        _, end = ready()
-        assert outcome(end, iter([length.to_bytes(LENGTH_BYTES, "big")])) == ([], "too_large")
-        assert len(end._buffer) == LENGTH_BYTES
+        far, end = ready()
+        assert outcome(end, iter([header(far, length, 1)])) == ([], "too_large")
+        assert len(end._buffer) == HEADER_BYTES
 
 
 def test_salts_make_every_stream_new() -> None:

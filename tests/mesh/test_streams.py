@@ -70,9 +70,9 @@ def test_a_first_message_in_the_last_bytes_of_the_handshake_comes_after_the_news
     assert up is not None and up.up is not None
     data = pair.two.seal(pair.accepted, b"at once")
     assert data is not None
-    received = pair.one.received(pair.dialled, up.reply + data + b"\0\0\0\0")
+    received = pair.one.received(pair.dialled, up.reply + data + bytes(8))
     assert received is not None and received.up is not None
-    assert received.plaintexts == [b"at once"] and received.error == "too_large"
+    assert received.plaintexts == [b"at once"] and received.error == "unauthentic"
 
 
 ENDINGS = ["closed", "reset", "bye", "idle", "silent", "unanswered", "too_large", "another"]
