@@ -1,8 +1,10 @@
-"""Datagrams between machines: delayed, lost, duplicated, held back, cut, refused, or dropped by a full socket."""
+"""Datagrams between machines: delayed, lost, duplicated, held back, cut, corrupted, refused, or dropped by a queue or a socket
+that is full."""
 
 from __future__ import annotations
 
 from mesh.directives import Address
+from simulations.corruption import spoilt
 from simulations.dice import mix
 from simulations.machine import Machine
 from simulations.network import Link, Network
@@ -14,6 +16,8 @@ __all__ = ["DATAGRAM_COST", "Datagrams"]
 
 DATAGRAM_COST = 768
 """Bytes that the kernel counts for a datagram beside its own."""
+HEADERS = 28
+"""Bytes of IP and UDP, which a limited link carries too."""
 
 
 class Datagrams:
@@ -54,10 +58,32 @@ class Datagrams:
         if draw & 0xFFFF < link.loss:
             self._trace.add(schedule.now, process.machine, "lost", machine.name, data)
             return
+        if link.hampered:
+            self._hampered(process, link, machine, data, draw)
+            return
         self._trace.add(schedule.now, process.machine, "send", machine.name, data)
         schedule.after(link.delay(draw), self._arrive, process, link, machine, data)
         if draw >> 16 & 0xFFFF < link.duplicate:
             schedule.after(link.delay(mix(~draw)), self._arrive, process, link, machine, data)
+
+    def _hampered(self, process: Process, link: Link, machine: Machine, data: bytes, draw: int) -> None:
+        """Over a link that is limited or noisy. A second copy is made behind the queue, of what was sent."""
+        schedule = self._schedule
+        waits = link.enter(len(data) + HEADERS, schedule.now)
+        if waits is None:
+            process.counts["link_full"] += 1
+            self._trace.add(schedule.now, process.machine, "full", machine.name, data)
+            return
+        self._trace.add(schedule.now, process.machine, "send", machine.name, data)
+        arriving = data
+        change = link.corrupts(draw)
+        if change:
+            arriving = spoilt(data, change)
+            process.counts["corrupted"] += 1
+            self._trace.add(schedule.now, process.machine, "corrupt", machine.name, arriving)
+        schedule.after(waits + link.delay(draw), self._arrive, process, link, machine, arriving)
+        if draw >> 16 & 0xFFFF < link.duplicate:
+            schedule.after(waits + link.delay(mix(~draw)), self._arrive, process, link, machine, data)
 
     def _arrive(self, sender: Process, link: Link, machine: Machine, data: bytes) -> None:
         if link.version != self._network.version:
@@ -78,8 +104,8 @@ class Datagrams:
 
     def deliver(self, process: Process, data: bytes, address: Address) -> None:
         """Into the socket of a process that lives."""
-        if process.paused or process.datagrams.items:
-            if not process.datagrams.add(len(data) + DATAGRAM_COST, self._read, process, data, address):
+        if process.holds or process.datagrams.items:
+            if not process.hold(process.datagrams, len(data) + DATAGRAM_COST, self._read, process, data, address):
                 process.counts["udp_full"] += 1
                 self._trace.add(self._schedule.now, process.machine, "full", address, data)
             return

@@ -9,6 +9,7 @@ from mesh.driver import NodeLike
 from simulations.clocks import MachineClocks
 from simulations.disk import Disk
 from simulations.process import Process
+from simulations.slowness import Service
 
 __all__ = ["Machine", "Program"]
 
@@ -21,7 +22,9 @@ class Machine:
     ----------
     socket_bytes: what the kernel holds of datagrams for a process that does not read; each costs its size and 768 bytes."""
 
-    __slots__ = ("address", "boots", "clocks", "disk", "host", "kind", "name", "process", "program", "socket_bytes", "up")
+    __slots__ = (
+        "address", "boots", "clocks", "disk", "host", "kind", "name", "process", "program", "service", "socket_bytes", "up",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,5 +47,7 @@ class Machine:
         self.disk = disk
         self.process: Process | None = None
         self.boots = 0
+        self.service: Service | None = None
+        """What each input costs its process; None: nothing."""
         self.up = True
         """Whether it has power; without a process, a machine that is up refuses."""

@@ -1,8 +1,9 @@
 """Plans as JSON, and what a plan must be to be possible.
 
 A plan is a list of objects, one a fault: `kind` is the name of a class of `simulations.faults`, the other members are its
-fields. Times (`at`, `lasts`, `latency`, `held`) are whole ns, so that what is saved is what runs, to the last one. A field that
-has its default is left out. The text is canonical: equal plans have equal texts.
+fields. Times (`at`, `lasts`, `latency`, `held`, `step`, `stall`) are whole ns, so that what is saved is what runs, to the last
+one. A shape of latency that is no pair is an object with a `kind` too. A field that has its default is left out. The text is
+canonical: equal plans have equal texts.
 
     [
       {"kind": "Partition", "at": 1000000000, "lasts": 3000000000, "side": ["n0", "n3"]},
@@ -11,24 +12,28 @@ has its default is left out. The text is canonical: equal plans have equal texts
 
 No two faults exclude each other: they overlap freely, and a fault whose victim is in no state for it does nothing. What is
 refused, with its place, is a fault that cannot be: unknown nodes, a time before the plan, an empty side, a node cut off from
-itself, a chance above 1, a clock that stands still or runs back."""
+itself, a chance above 1, a link that carries nothing, a clock that stands still or runs back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
-from simulations.faults import Cut, Fault, Partition, Rate
+from simulations.faults import Cut, Fault, Partition, Rate, Ring, Throttle
+from simulations.latency import Latency, LogNormal, Pareto, Shape
 from simulations.network import Conditions
 
 __all__ = ["KIND_NAMES", "PlanError", "check_plan", "dump_plan", "load_plan", "plan_from", "plan_to"]
 
 KIND_NAMES: dict[str, type[Fault]] = {kind.__name__: kind for kind in get_args(Fault)}
+SHAPES: dict[str, type[Shape]] = {shape.__name__: shape for shape in get_args(Shape)}
 SIGNED = ("ppm", "ms")
 STANDSTILL = -1_000_000
 """ppm: a clock that loses so much stands still."""
+LARGEST_SIGMA = 5_000
+SMALLEST_ALPHA = 100
 
 
 class PlanError(ValueError):
@@ -55,12 +60,23 @@ def dump_plan(plan: Sequence[Fault], indent: str = "") -> str:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    row = {}
-    for field in fields(value):
-        held = getattr(value, field.name)
-        if held != field.default:
-            row[field.name] = _object(held) if isinstance(held, Conditions) else list(held) if isinstance(held, tuple) else held
-    return row
+    return {
+        field.name: _written(getattr(value, field.name))
+        for field in fields(value)
+        if getattr(value, field.name) != field.default
+    }
+
+
+def _written(held: Any) -> Any:
+    match held:
+        case tuple():
+            return list(held)
+        case Conditions():
+            return _object(held)
+        case LogNormal() | Pareto():
+            return {"kind": type(held).__name__, **_object(held)}
+        case _:
+            return held
 
 
 # --- reading --------------------------------------------------------------------------------------------------------------
@@ -103,12 +119,7 @@ def check_plan(plan: Sequence[Fault], names: Collection[str]) -> None:
 def _fault(value: object, names: Collection[str] | None, place: str) -> Fault:
     if not isinstance(value, dict):
         raise PlanError(place, f"a fault is an object, not {_shown(value)}")
-    name = value.get("kind")
-    kind = KIND_NAMES.get(name) if isinstance(name, str) else None
-    if kind is None:
-        what = "missing" if "kind" not in value else f"unknown kind {_shown(name)}"
-        raise PlanError(f"{place}.kind", f"{what}; the kinds are {', '.join(KIND_NAMES)}")
-    fault: Fault = _build(kind, {key: each for key, each in value.items() if key != "kind"}, names, place)
+    fault: Fault = _of_kind(KIND_NAMES, value, names, place)
     match fault:
         case Cut(one=one, other=other) if one == other:
             raise PlanError(f"{place}.other", f"{one!r} cannot be cut off from itself")
@@ -116,7 +127,22 @@ def _fault(value: object, names: Collection[str] | None, place: str) -> Fault:
             raise PlanError(f"{place}.side", "names every node: nobody is on the other side")
         case Rate(ppm=ppm) if ppm <= STANDSTILL:
             raise PlanError(f"{place}.ppm", f"{ppm} would stop the clock or turn it back; it must be above {STANDSTILL}")
+        case Ring(order=order) if len(set(order)) < len(order):
+            twice = next(number for number, name in enumerate(order) if name in order[:number])
+            raise PlanError(f"{place}.order[{twice}]", f"{order[twice]!r} stands in the ring already")
+        case Throttle(bytes_per_s=0):
+            raise PlanError(f"{place}.bytes_per_s", "0 lets nothing pass; to cut links there is OneWay")
     return fault
+
+
+def _of_kind(kinds: dict[str, type[Any]], value: Mapping[str, object], names: Collection[str] | None, place: str) -> Any:
+    """One object whose class is named by its `kind`."""
+    name = value.get("kind")
+    kind = kinds.get(name) if isinstance(name, str) else None
+    if kind is None:
+        what = "missing" if "kind" not in value else f"unknown kind {_shown(name)}"
+        raise PlanError(f"{place}.kind", f"{what}; the kinds are {', '.join(kinds)}")
+    return _build(kind, {key: each for key, each in value.items() if key != "kind"}, names, place)
 
 
 def _build(kind: type[Any], value: dict[str, object], names: Collection[str] | None, place: str) -> Any:
@@ -182,13 +208,23 @@ def _names(key: str, value: object, names: Collection[str] | None, place: str) -
     return tuple([_name(key, each, names, f"{place}[{number}]") for number, each in enumerate(value)])
 
 
-def _bounds(key: str, value: object, names: Collection[str] | None, place: str) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise PlanError(place, f"lowest and highest ns are wanted, not {_shown(value)}")
-    low, high = (_int(key, each, names, f"{place}[{number}]") for number, each in enumerate(value))
-    if low > high:
-        raise PlanError(place, f"the lowest, {low}, is above the highest, {high}")
-    return low, high
+def _latency(key: str, value: object, names: Collection[str] | None, place: str) -> Latency:
+    match value:
+        case {}:
+            shape: Shape = _of_kind(SHAPES, value, names, place)
+            match shape:
+                case LogNormal(sigma=sigma) if sigma > LARGEST_SIGMA:
+                    raise PlanError(f"{place}.sigma", f"must not be above {LARGEST_SIGMA}, and is {sigma}")
+                case Pareto(alpha=alpha) if alpha < SMALLEST_ALPHA:
+                    raise PlanError(f"{place}.alpha", f"must not be below {SMALLEST_ALPHA}, and is {alpha}")
+            return shape
+        case [lowest, highest]:
+            low, high = _int(key, lowest, names, f"{place}[0]"), _int(key, highest, names, f"{place}[1]")
+            if low > high:
+                raise PlanError(place, f"the lowest, {low}, is above the highest, {high}")
+            return low, high
+        case _:
+            raise PlanError(place, f"lowest and highest ns, or a shape, are wanted, not {_shown(value)}")
 
 
 def _conditions(key: str, value: object, names: Collection[str] | None, place: str) -> Any:
@@ -203,7 +239,7 @@ _READERS: dict[Any, Callable[[str, object, Collection[str] | None, str], Any]] =
     float: _chance,
     str: _name,
     tuple[str, ...]: _names,
-    tuple[int, int]: _bounds,
+    Latency: _latency,
     Conditions: _conditions,
 }
 

@@ -8,6 +8,7 @@ from random import Random
 
 from simulations.dice import seed_of
 from simulations.faults import (
+    Corruption,
     Crash,
     Cut,
     Fault,
@@ -15,12 +16,17 @@ from simulations.faults import (
     OneWay,
     Partition,
     Pause,
+    RandomCuts,
     Rate,
+    Ring,
+    Slow,
     Suspend,
+    Throttle,
     WallDrift,
     WallStep,
     Weather,
 )
+from simulations.latency import Latency, LogNormal, Pareto
 from simulations.network import Conditions
 
 __all__ = ["KINDS", "random_plan"]
@@ -46,6 +52,10 @@ class _Draw:
     def rate(self) -> int:
         return self.dice.randint(-self.rate_ppm, self.rate_ppm)
 
+    def sources(self) -> tuple[str, ...] | None:
+        """Of what befalls some links: often all."""
+        return None if self.dice.random() < 0.3 else self.some
+
 
 def _one_way(draw: _Draw) -> Fault:
     targets = (draw.other,) if draw.dice.random() < 0.5 else draw.names
@@ -55,10 +65,36 @@ def _one_way(draw: _Draw) -> Fault:
 def _weather(draw: _Draw) -> Fault:
     dice = draw.dice
     low = dice.choice((MS // 5, 5 * MS, 50 * MS))
-    conditions = Conditions(
-        (low, low * dice.choice((2, 5))), dice.choice((0.0, 0.1, 0.3)), dice.choice((0.0, 0.1)), dice.choice((0.0, 0.2))
+    latency: Latency = dice.choice(
+        ((low, 2 * low), (low, 5 * low), LogNormal(low, 1_000, 2 * SECOND), Pareto(low, 1_000, 2 * SECOND))
     )
-    return Weather(draw.at, draw.lasts, conditions, None if dice.random() < 0.3 else draw.some)
+    conditions = Conditions(latency, dice.choice((0.0, 0.1, 0.3)), dice.choice((0.0, 0.1)), dice.choice((0.0, 0.2)))
+    return Weather(draw.at, draw.lasts, conditions, draw.sources(), draw.sources() if dice.random() < 0.3 else None)
+
+
+def _throttle(draw: _Draw) -> Fault:
+    dice = draw.dice
+    per_second, queue = dice.choice((20_000, 100_000, 1_000_000)), dice.choice((4 << 10, 64 << 10))
+    return Throttle(draw.at, draw.lasts, per_second, queue, draw.sources())
+
+
+def _corruption(draw: _Draw) -> Fault:
+    dice = draw.dice
+    return Corruption(draw.at, draw.lasts, dice.choice((0.01, 0.1, 0.5)), dice.choice((0.0, 0.001, 0.02)), draw.sources())
+
+
+def _ring(draw: _Draw) -> Fault:
+    return Ring(draw.at, draw.lasts, tuple(draw.dice.sample(draw.names, len(draw.names))))
+
+
+def _random_cuts(draw: _Draw) -> Fault:
+    return RandomCuts(draw.at, draw.lasts, draw.dice.choice((0.1, 0.3, 0.5)), draw.dice.getrandbits(32))
+
+
+def _slow(draw: _Draw) -> Fault:
+    dice = draw.dice
+    step = dice.choice((MS, 5 * MS, 20 * MS))
+    return Slow(draw.at, draw.lasts, draw.whom, step, dice.choice((0, 300 * MS)), dice.choice((0.0, 0.05)))
 
 
 def _crash(draw: _Draw) -> Fault:
@@ -74,10 +110,15 @@ _DRAWN: dict[type[Fault], Callable[[_Draw], Fault]] = {
     Isolate: lambda draw: Isolate(draw.at, draw.lasts, draw.whom),
     OneWay: _one_way,
     Cut: lambda draw: Cut(draw.at, draw.lasts, draw.whom, draw.other),
+    Ring: _ring,
+    RandomCuts: _random_cuts,
     Weather: _weather,
+    Throttle: _throttle,
+    Corruption: _corruption,
     Crash: _crash,
     Pause: lambda draw: Pause(draw.at, draw.lasts, draw.whom),
     Suspend: lambda draw: Suspend(draw.at, draw.lasts, draw.whom),
+    Slow: _slow,
     Rate: lambda draw: Rate(draw.at, draw.lasts, draw.whom, draw.rate()),
     WallStep: _wall_step,
     WallDrift: lambda draw: WallDrift(draw.at, draw.lasts, draw.whom, draw.rate()),

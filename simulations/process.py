@@ -5,7 +5,7 @@ with a fresh `Instant`, and its outputs are performed before anything else is fe
 
 While it is paused (SIGSTOP) nothing is fed to it: what arrives waits in the buffers of its sockets, bounded as the kernel's,
 and timers are late. When it goes on, its timers, its datagrams and each of its streams come in an order of chance, as tasks
-do."""
+do. While it is slow (`simulations.slowness`) they wait there too, and come one at a time."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from simulations.clocks import MachineClocks
 from simulations.dice import seed_of
 from simulations.disk import Disk
 from simulations.schedule import Schedule
+from simulations.slowness import Service, Turns
 from simulations.trace import Trace
 
 __all__ = ["HELD_EVENTS", "Inbox", "PausedError", "Process", "Sources", "Wire"]
@@ -62,6 +63,12 @@ class Inbox:
         self.items.append((size, action, args))
         return True
 
+    def take(self) -> None:
+        """Do what has waited longest."""
+        size, action, args = self.items.popleft()
+        self.held -= size
+        action(*args)
+
 
 class Wire(Protocol):
     """What the world does for a process."""
@@ -91,6 +98,9 @@ class Process:
         self.started = schedule.now
         self.alive = True
         self.paused = False
+        self.slow = False
+        self.holds = False
+        """It is paused or slow: what arrives waits."""
         self.waking = False
         """It is going on after a pause, and has not yet seen everything that had waited."""
         self.woken: int | None = None
@@ -118,6 +128,7 @@ class Process:
         self._due: int | None = None
         self._wake_at: int | None = None
         self._resumes = 0
+        self._turns: Turns | None = None
 
     def __repr__(self) -> str:
         return f"<{self.machine}#{self.boot}{'' if self.alive else ' dead'}{' paused' if self.paused else ''}>"
@@ -201,11 +212,33 @@ class Process:
         self._wake_at = None
 
     def pause(self) -> None:
-        self.paused = True
+        self.paused = self.holds = True
 
     def resume(self) -> None:
         """Go on: timers, datagrams and streams that waited, in an order of chance."""
         self.paused = False
+        self.holds = self.slow
+        if not self.slow:
+            self._catch_up()
+        elif self._turns is not None:
+            self.rearm()
+            self._turns.ask()
+
+    def slow_down(self, service: Service | None) -> None:
+        """From now on each input costs so much; None: nothing any more, and what has waited comes."""
+        if service is None:
+            self.slow, self.holds = False, self.paused
+            if not self.holds:
+                self._catch_up()
+        elif self._turns is None:
+            self.slow = self.holds = True
+            key = seed_of(self._seed, "slow", self.machine, self.boot)
+            self._turns = Turns(service, key, self._schedule, self._ready)
+        else:
+            self.slow = self.holds = True
+            self._turns.service = service
+
+    def _catch_up(self) -> None:
         self.waking = True
         self._resumes += 1
         tasks = self._waited()
@@ -223,11 +256,33 @@ class Process:
     def _drainer(self, inbox: Inbox) -> Callable[[], None]:
         def drain() -> None:
             while inbox.items and self.alive:
-                size, action, args = inbox.items.popleft()
-                inbox.held -= size
-                action(*args)
+                inbox.take()
 
         return drain
+
+    # --- while it is slow ------------------------------------------------------------------------------------------------
+
+    def hold(self, inbox: Inbox, size: int, action: Callable[..., None], *args: Any) -> bool:
+        """Keep it until it can be fed to the node; False if the inbox is full."""
+        kept = inbox.add(size, action, *args)
+        if self.slow and self._turns is not None:
+            self._turns.ask()
+        return kept
+
+    @property
+    def overdue(self) -> bool:
+        """It is slow, and has not come to a timer that is due."""
+        due = self.node.due() if self.slow and not self.deaf else None
+        return due is not None and due <= self.instant().mono
+
+    def _ready(self) -> list[Callable[[], None]]:
+        """What could have the next turn."""
+        if not self.slow or self.paused or self.deaf:
+            return []
+        for key in [key for key, inbox in self.streams.items() if not inbox.items]:
+            del self.streams[key]
+        inboxes = [inbox.take for inbox in (self.datagrams, self.accepts, *self.streams.values()) if inbox.items]
+        return [self._late, *inboxes] if self.overdue else inboxes
 
     # --- inputs --------------------------------------------------------------------------------------------------------
 
@@ -236,13 +291,15 @@ class Process:
         self.perform()
 
     def on_refused(self, address: Address) -> None:
-        if self.deaf:
-            return
-        if self.paused:
-            self.datagrams.add(0, self.on_refused, address)
-            return
-        self.node.on_refused(address, self.instant())
-        self.perform()
+        if self.holds and not self.deaf:
+            self.hold(self.datagrams, 0, self._refused, address)
+        else:
+            self._refused(address)
+
+    def _refused(self, address: Address) -> None:
+        if not self.deaf:
+            self.node.on_refused(address, self.instant())
+            self.perform()
 
     def on_commit(self, number: int, error: str) -> None:
         """The disk is done with a batch."""
@@ -263,7 +320,7 @@ class Process:
         return not self.alive or self._closed or self.failed is not None
 
     def _late(self) -> None:
-        """The timers that came due during a pause."""
+        """The timers that came due while nothing was fed to it."""
         self._wake_at = self._due = None
         if not self.deaf:
             now = self.instant()
@@ -278,12 +335,14 @@ class Process:
         self._wake_at = None
         node, now = self.node, self.instant()
         due = node.due()
-        if due is not None and due <= now.mono:
-            node.on_due(now)
-            self.perform()
-        else:
+        if due is None or due > now.mono:
             self._due = None
             self._rearm()
+        elif self.slow and self._turns is not None:
+            self._turns.ask()
+        else:
+            node.on_due(now)
+            self.perform()
 
     def rearm(self) -> None:
         """Its timers are due at other true times than before: the clock was changed, or it was paused."""

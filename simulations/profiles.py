@@ -2,8 +2,9 @@
 alone.
 
     calm      clocks that are a little off, nothing else
-    flaky     a network that is bad at times: weather, short cuts of a link, a direction or a node
-    hostile   everything: partitions, crashes with and without memory, pauses, suspended machines, clocks at their bounds
+    flaky     a network that is bad at times: weather, narrow and noisy links, short cuts of a link, a direction or a node
+    hostile   everything: partitions of every shape, crashes with and without memory, pauses, suspended and slow machines,
+              clocks at their bounds
     swarm     of each seed its own kinds, each in or out by chance, and its own number of them (swarm testing; Groce and others,
               2012): what one kind hides from another shows where it is left out"""
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 
 from simulations.dice import seed_of
-from simulations.faults import Cut, Fault, Isolate, OneWay, Rate, WallDrift, WallStep, Weather
+from simulations.faults import Corruption, Cut, Fault, Isolate, OneWay, Rate, Throttle, WallDrift, WallStep, Weather
 from simulations.plans import KINDS, random_plan
 
 __all__ = ["PROFILES", "Profile", "profile_of"]
@@ -54,7 +55,9 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("calm", "clocks a little off", 10, CLOCKS, rate_ppm=200, wall_ms=20),
-        Profile("flaky", "a bad network at times", 30, (Weather, OneWay, Cut, Isolate), longest=3 * SECOND),
+        Profile(
+            "flaky", "a bad network at times", 30, (Weather, Throttle, Corruption, OneWay, Cut, Isolate), longest=3 * SECOND
+        ),
         Profile("hostile", "every kind of fault", 50),
         Profile("swarm", "a random subset of kinds per seed", 50, chosen=True),
     )

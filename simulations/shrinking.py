@@ -2,7 +2,7 @@
 
 1. *Fewer faults*, by delta debugging: in the end no fault can be left out (ddmin; Zeller and Hildebrandt, 2002).
 2. *Fewer nodes*, down to what the scenario needs; the faults keep to those that are left.
-3. *Simpler faults*: shorter, earlier, of fewer nodes, weaker, in round numbers.
+3. *Simpler faults*: of a plainer kind, shorter, earlier, of fewer nodes, weaker, in round numbers.
 
 Again from 1, until nothing helps. The same way means that the same property is broken: a plan that breaks another is
 another bug. It works because a plan's faults are independent: leaving one out shifts no other's draws (`simulations.dice`)."""
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
-from simulations.faults import Fault
+from simulations.faults import Fault, Isolate, Pause, RandomCuts, Ring, Suspend
+from simulations.latency import LogNormal, Pareto
 from simulations.network import Conditions
 from simulations.plan_json import PlanError
 from simulations.running import Result, Scenario
@@ -145,9 +146,22 @@ class _Search:
         number = 0
         while number < len(self.best.plan):
             plan = self.best.plan
-            simpler = ([*plan[:number], fault, *plan[number + 1 :]] for fault in _simpler(plan[number]))
+            others = [name for fault in plan[:number] + plan[number + 1 :] for name in _names(fault)]
+            victims = sorted(self._scenario.names(self.best.nodes), key=others.count, reverse=True)
+            instead = (*_plainer(plan[number], victims), *_simpler(plan[number]))
+            simpler = ([*plan[:number], fault, *plan[number + 1 :]] for fault in instead)
             if not any(self.fails(each, self.best.nodes) for each in simpler):
                 number += 1
+
+
+def _plainer(fault: Fault, victims: Sequence[str]) -> Iterator[Fault]:
+    """Another kind in its place that says more: one node is cut off, and not a pattern of links. First comes who has the most
+    of the other faults."""
+    match fault:
+        case Ring(at=at, lasts=lasts) | RandomCuts(at=at, lasts=lasts):
+            yield from (Isolate(at, lasts, name) for name in victims)
+        case Suspend(at=at, lasts=lasts, whom=whom):
+            yield Pause(at, lasts, whom)
 
 
 def _simpler(value: Any) -> Iterator[Any]:
@@ -166,7 +180,7 @@ def _less(name: str, held: Any) -> Iterator[Any]:
             yield 0
             yield held // 2 // MS * MS
             yield from (held - held % step for step in ROUND if held % step)
-        case int() if name in ("ppm", "ms") and held:
+        case int() if name in ("ppm", "ms", "step", "stall") and held:
             yield int(held / 2)
         case float() if held:
             yield 0.0
@@ -174,6 +188,10 @@ def _less(name: str, held: Any) -> Iterator[Any]:
             yield from (held[:number] + held[number + 1 :] for number in range(len(held)))
         case Conditions():
             yield from _simpler(held)
+        case LogNormal():
+            yield held.median, held.median
+        case Pareto():
+            yield held.lowest, held.lowest
 
 
 def _names(fault: Fault) -> Iterator[str]:
@@ -189,7 +207,10 @@ def _renamed(plan: Sequence[Fault], names: dict[str, str]) -> list[Fault]:
     def new(held: Any) -> Any:
         if isinstance(held, str):
             return names.get(held, held)
-        return tuple(sorted([names.get(name, name) for name in held])) if isinstance(held, tuple) else held
+        if not isinstance(held, tuple):
+            return held
+        some = [names.get(name, name) for name in held]
+        return tuple(sorted(some) if list(held) == sorted(held) else some)  # the order of a ring matters
 
     return [replace(fault, **{field.name: new(getattr(fault, field.name)) for field in fields(fault)}) for fault in plan]
 

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from simulations.faults import (
+    Corruption,
     Crash,
     Cut,
     Fault,
@@ -16,12 +17,17 @@ from simulations.faults import (
     OneWay,
     Partition,
     Pause,
+    RandomCuts,
     Rate,
+    Ring,
+    Slow,
     Suspend,
+    Throttle,
     WallDrift,
     WallStep,
     Weather,
 )
+from simulations.latency import LogNormal, Pareto
 from simulations.network import Conditions
 
 __all__ = ["faults", "plans"]
@@ -36,18 +42,30 @@ def faults(names: Sequence[str], *, duration: int = 30 * SECOND, longest: int = 
     side = st.lists(whom, min_size=1, max_size=len(names) - 1, unique=True).map(lambda drawn: tuple(sorted(drawn)))
     pair = st.lists(whom, min_size=2, max_size=2, unique=True)
     chance = st.floats(0, 1)
-    latency = st.lists(st.integers(0, SECOND), min_size=2, max_size=2).map(lambda drawn: (min(drawn), max(drawn)))
-    conditions: st.SearchStrategy[Any] = st.builds(Conditions, latency, chance, chance, chance, st.integers(0, SECOND))
+    ns = st.integers(0, SECOND)
+    latency: st.SearchStrategy[Any] = st.one_of(
+        st.lists(ns, min_size=2, max_size=2).map(lambda drawn: (min(drawn), max(drawn))),
+        st.builds(LogNormal, ns, st.integers(0, 3_000), ns),
+        st.builds(Pareto, ns, st.integers(500, 5_000), ns),
+    )
+    conditions: st.SearchStrategy[Any] = st.builds(Conditions, latency, chance, chance, chance, ns)
     ppm, ms = st.integers(-10_000, 10_000), st.integers(-100, 100)
     return st.one_of(
         st.builds(Partition, at, lasts, side),
         st.builds(Isolate, at, lasts, whom),
         st.builds(OneWay, at, lasts, some, some),
         st.builds(lambda at, lasts, two: Cut(at, lasts, *two), at, lasts, pair),
+        st.builds(Ring, at, lasts, st.permutations(list(names)).map(tuple)),
+        st.builds(RandomCuts, at, lasts, chance, st.integers(0, (1 << 32) - 1)),
+        st.builds(
+            Throttle, at, lasts, st.integers(1_000, 10_000_000), st.integers(0, 1 << 20), st.none() | some, st.none() | some
+        ),
+        st.builds(Corruption, at, lasts, chance, chance, st.none() | some, st.none() | some),
         st.builds(Weather, at, lasts, conditions, st.none() | some, st.none() | some),
         st.builds(Crash, at, lasts, whom, st.booleans(), st.booleans()),
         st.builds(Pause, at, lasts, whom),
         st.builds(Suspend, at, lasts, whom),
+        st.builds(Slow, at, lasts, whom, st.integers(0, 100_000_000), ns, chance),
         st.builds(Rate, at, lasts, whom, ppm),
         st.builds(WallStep, at, lasts, whom, ms),
         st.builds(WallDrift, at, lasts, whom, ppm),

@@ -2,6 +2,8 @@
 
 - A dial is tried at 0, 1 and 3 s and given up as `silent` after 5; a machine without the process refuses it.
 - A lost segment delays what is behind it (200 ms, doubling); nothing is ever lost of a stream that lives.
+- A limited link carries a stream in pieces, as there is room; the rest waits at its sender. TCP's checksum lets some errors
+  pass: noise changes bits of what is written.
 - A cut holds the bytes back. Healed, they go on after a time of up to as long again as they waited: retransmissions back off.
   A stream that has been cut for `KEEPALIVE` is reset at both ends.
 - A process that dies closes its streams: what it wrote arrives, then the end. If it left anything unread it is a reset. A
@@ -15,7 +17,9 @@ from collections import deque
 from collections.abc import Callable
 
 from mesh.directives import Address
+from simulations.corruption import flipped
 from simulations.dice import mix
+from simulations.lines import HEADERS, Lines
 from simulations.machine import Machine
 from simulations.network import Link, Network
 from simulations.process import Inbox, Process
@@ -103,6 +107,7 @@ class Streams:
         self._dials: dict[tuple[Process, int], Dial] = {}
         self._ends: dict[tuple[Process, int], End] = {}
         self._connections: dict[int, Connection] = {}
+        self._lines = Lines(schedule, network, self._launch)
         self._number = 0
 
     def __len__(self) -> int:
@@ -123,8 +128,9 @@ class Streams:
         if machine is not None:
             link = self._network.link(dial.process.machine, machine.name)
             draw = link.draw()
-            if not link.cut and draw & 0xFFFF >= link.loss:
-                self._schedule.after(delay(link, draw), self._asked, dial, machine)
+            waits = None if link.cut or draw & 0xFFFF < link.loss else link.enter(HEADERS, self._schedule.now)
+            if waits is not None:
+                self._schedule.after(waits + link.latency(draw), self._asked, dial, machine)
         if attempt < len(ATTEMPTS):
             self._schedule.after(ATTEMPTS[attempt], self._attempt, dial, attempt + 1)
 
@@ -133,16 +139,16 @@ class Streams:
         back = self._network.link(machine.name, dial.process.machine)
         if dial.over or not machine.up or link.cut or back.cut:
             return
-        wait = delay(back, back.draw())
+        wait = back.latency(back.draw())
         far = machine.process
         if far is None or far.deaf or not far.bound:
             self._schedule.after(wait, self._fail, dial, "refused")
             return
         near_end, far_end = End(dial.process, dial.stream), End(far, None)
-        if not far.paused:
+        if not far.holds:
             self._establish(near_end, far_end, link, back)
             self._accept(far_end)
-        elif far.accepts.add(1, self._accept, far_end):
+        elif far.hold(far.accepts, 1, self._accept, far_end):
             self._establish(near_end, far_end, link, back)
         else:
             return
@@ -169,13 +175,16 @@ class Streams:
         self._drain(end)
 
     def _connected(self, dial: Dial, end: End) -> None:
+        if dial.process.holds and not dial.process.deaf:
+            self._hold(end, 0, self._begin, dial, end)
+        else:
+            self._begin(dial, end)
+
+    def _begin(self, dial: Dial, end: End) -> None:
         process = dial.process
         if self._dials.get((process, dial.stream)) is not dial or process.deaf:
             end.open = False
             self._push(end.outgoing, "closed")
-            return
-        if process.paused:
-            self._hold(end, 0, self._connected, dial, end)
             return
         del self._dials[process, dial.stream]
         self._ends[process, dial.stream] = end
@@ -188,9 +197,8 @@ class Streams:
         if dial.over or self._dials.get((process, dial.stream)) is not dial:
             return
         dial.over = True
-        if process.paused and process.alive:
-            inbox = process.streams.setdefault(-dial.stream, Inbox(STREAM_BYTES))
-            inbox.add(0, self._failed, dial, reason)
+        if process.holds and process.alive:
+            process.hold(process.streams.setdefault(-dial.stream, Inbox(STREAM_BYTES)), 0, self._failed, dial, reason)
         else:
             self._failed(dial, reason)
 
@@ -220,7 +228,8 @@ class Streams:
             machine = self._places.get(far.process.address)
             if machine is not None and machine.up and not pipe.link.cut:
                 back = self._network.link(machine.name, process.machine)
-                self._schedule.after(delay(pipe.link, pipe.link.draw()) + delay(back, back.draw()), self._end, end, "reset")
+                there = pipe.link.latency(pipe.link.draw())
+                self._schedule.after(there + back.latency(back.draw()), self._end, end, "reset")
             return
         pipe.bytes += len(data)
         self._push(pipe, data)
@@ -243,7 +252,19 @@ class Streams:
         if link.version != self._network.version:
             self._network.refresh(link)
         draw = link.draw()
-        at = self._schedule.now + delay(link, draw)
+        if self._lines.waits(link, pipe):
+            self._lines.add(link, pipe, item, draw)
+        else:
+            self._launch(pipe, item, draw, 0)
+
+    def _launch(self, pipe: Pipe, item: bytes | str, draw: int, waits: int) -> None:
+        """On its way, once it has waited in the link's queue for so many ns."""
+        link, now = pipe.link, self._schedule.now
+        change = link.corrupts(draw, stream=True) if link.hampered and isinstance(item, bytes) else 0
+        if change and isinstance(item, bytes):
+            item = flipped(item, change, 1 + (change & 3))
+            self._trace.add(now, link.source, "corrupt", link.target, item)
+        at = now + waits + link.latency(draw)
         back_off = FIRST_RETRANSMISSION
         while draw & 0xFFFF < link.loss and back_off < LONGEST_BACKOFF:
             at += back_off
@@ -274,22 +295,23 @@ class Streams:
     def _arrive(self, end: End, data: bytes) -> None:
         if not end.open or end.process.deaf:
             return
-        if end.process.paused or end.inbox.items or end.number is None:
+        if end.process.holds or end.inbox.items or end.number is None:
             self._hold(end, len(data), self._read, end, data)
         else:
             self._read(end, data)
 
     def _hold(self, end: End, size: int, action: Callable[..., None], *args: object) -> None:
-        end.inbox.add(size, action, *args)
         if end.number is not None:
             end.process.streams[end.connection.number] = end.inbox
+        end.process.hold(end.inbox, size, action, *args)
 
     def _drain(self, end: End) -> None:
         """What came while it waited to be accepted."""
-        while end.inbox.items and not end.process.deaf and not end.process.paused:
-            size, action, args = end.inbox.items.popleft()
-            end.inbox.held -= size
-            action(*args)
+        process = end.process
+        if process.holds and end.inbox.items:
+            process.streams[end.connection.number] = end.inbox
+        while end.inbox.items and not process.deaf and not process.holds:
+            end.inbox.take()
 
     def _read(self, end: End, data: bytes) -> None:
         process = end.process
@@ -304,7 +326,7 @@ class Streams:
     def _end(self, end: End, reason: str) -> None:
         """The far end has closed, or the connection broke."""
         process = end.process
-        if process.alive and end.open and (process.paused or end.inbox.items or end.number is None):
+        if process.alive and end.open and (process.holds or end.inbox.items or end.number is None):
             self._hold(end, 0, self._ended, end, reason)
         else:
             self._ended(end, reason)
@@ -334,6 +356,7 @@ class Streams:
                     self._ends.pop((process, end.number), None)
                 if power:
                     connection.orphaned = True
+                    self._lines.forget(end.outgoing.link, end.outgoing)
                     self._schedule.after(KEEPALIVE, self._end, end.outgoing.target, "reset")
                 else:
                     self._push(end.outgoing, "reset" if end.inbox.items or end.number is None else "closed")
@@ -341,6 +364,7 @@ class Streams:
     def network_changed(self) -> None:
         """Rules came or went: let go on what was held back, and watch what is cut."""
         now = self._schedule.now
+        self._lines.network_changed()
         for connection in list(self._connections.values()):
             cut = False
             for pipe in connection.pipes:
@@ -350,7 +374,7 @@ class Streams:
                 elif pipe.stalled is not None:
                     draw = pipe.link.draw()
                     waited = min(now - pipe.stalled, LONGEST_BACKOFF)
-                    pipe.release = now + delay(pipe.link, draw) + (mix(draw) >> 32) * waited // (1 << 32)
+                    pipe.release = now + pipe.link.latency(draw) + (mix(draw) >> 32) * waited // (1 << 32)
                     pipe.last = max(pipe.last, pipe.release)
                     pipe.stalled = None
                     self._schedule.at(pipe.release, self._pump, pipe)
@@ -364,9 +388,5 @@ class Streams:
         if connection.cut_since == since and connection.number in self._connections:
             for end in connection.ends:
                 end.outgoing.items.clear()
+                self._lines.forget(end.outgoing.link, end.outgoing)
                 self._end(end, "reset")
-
-
-def delay(link: Link, draw: int) -> int:
-    """One way, of a segment: TCP puts in order what the network does not."""
-    return link.low + ((draw >> 32) * link.spread >> 32)

@@ -3,7 +3,7 @@
 A line is (true time ns, machine, kind, text, bytes). Two runs with equal digests were the same, to the last sealed byte; two
 runs that should be and are not differ first where their whole traces (`follow`) do.
 
-The kinds: boot stop crash halt pause resume fault / send recv lost cut full refused / dial accept connected write read
+The kinds: boot stop crash halt pause resume fault / send recv lost cut full corrupt refused / dial accept connected write read
 close end / event command."""
 
 from __future__ import annotations

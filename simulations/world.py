@@ -19,6 +19,7 @@ from simulations.network import Conditions, Network
 from simulations.observer import Observer
 from simulations.process import Process
 from simulations.schedule import Schedule
+from simulations.slowness import Service
 from simulations.streams import Streams
 from simulations.trace import Trace
 
@@ -114,6 +115,8 @@ class World:
             self.schedule, self.trace, self, machine.socket_bytes,
         )  # fmt: skip
         machine.process = process
+        if machine.service is not None:
+            process.slow_down(machine.service)
         self.trace.add(self.now, name, "boot", str(machine.boots))
         node = machine.program(process)
         for saw in self._observers["booted"]:
@@ -171,6 +174,13 @@ class World:
         machine.clocks.set_rate(ppm, self.now)
         if machine.process is not None and not machine.process.paused:
             machine.process.rearm()
+
+    def set_service(self, name: str, service: Service | None) -> None:
+        """Each input costs the machine's processes so much from now on; None: nothing."""
+        machine = self.machines[name]
+        machine.service = service
+        if machine.process is not None:
+            machine.process.slow_down(service)
 
     # --- observers -----------------------------------------------------------------------------------------------------
 

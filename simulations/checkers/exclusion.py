@@ -3,7 +3,8 @@
 L1  at no moment do two processes believe in one lock, each by its own clock, paused ones included;
 L2  the tokens of one lock rise with every grant;
 L4  whoever runs under a lock has been told to stop before it is granted again. A paused process runs nothing; one whose
-    machine was suspended is told at the holder's next tick, for its timers stood still: `TICK` after it woke at the latest."""
+    machine was suspended is told at the holder's next tick, for its timers stood still: `TICK` after it woke at the latest.
+    A slow one is told when its timers have their turn: what is done under the lock has no more of the processor."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ class Exclusion(Checker):
 
     def _runs(self, process: Process) -> bool:
         woken = process.woken is not None and self.world.now - process.woken <= TICK
-        return process.running and not process.waking and not woken
+        return process.running and not process.waking and not woken and not process.overdue
 
     def stepped(self, process: Process) -> None:
         claims = self._locks.of(process)

@@ -6,11 +6,23 @@ fault keeps it down, a link is cut while any rule cuts it, the latest rate count
 
 from simulations.faults.clocks import ClockFault, Rate, WallDrift, WallStep
 from simulations.faults.injector import Fault, Faults
-from simulations.faults.links import Cut, Isolate, LinkFault, OneWay, Partition, Weather
-from simulations.faults.nodes import Crash, NodeFault, Pause, Suspend
+from simulations.faults.links import (
+    Corruption,
+    Cut,
+    Isolate,
+    LinkFault,
+    OneWay,
+    Partition,
+    RandomCuts,
+    Ring,
+    Throttle,
+    Weather,
+)
+from simulations.faults.nodes import Crash, NodeFault, Pause, Slow, Suspend
 
 __all__ = [
     "ClockFault",
+    "Corruption",
     "Crash",
     "Cut",
     "Fault",
@@ -21,8 +33,12 @@ __all__ = [
     "OneWay",
     "Partition",
     "Pause",
+    "RandomCuts",
     "Rate",
+    "Ring",
+    "Slow",
     "Suspend",
+    "Throttle",
     "WallDrift",
     "WallStep",
     "Weather",

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from simulations.faults.clocks import ClockFault, Rate, WallDrift, WallStep
 from simulations.faults.links import LinkFault
-from simulations.faults.nodes import Crash, NodeFault, Pause, Suspend
-from simulations.network import Rule
+from simulations.faults.nodes import Crash, NodeFault, Pause, Slow, Suspend
+from simulations.network import Pairs, Rule
 from simulations.process import Process
+from simulations.slowness import Service
 from simulations.world import World
 
 __all__ = ["Fault", "Faults"]
@@ -25,10 +26,12 @@ class Faults:
         self.begun: Counter[str] = Counter()
         """How many of each kind have begun."""
         self._down: Counter[str] = Counter()
-        self._rules: dict[int, tuple[Rule, ...]] = {}
+        self._rules: dict[int, tuple[Rule | Pairs, ...]] = {}
         self._paused: dict[int, tuple[Process, int]] = {}
         self._paces: dict[tuple[type, str], dict[int, int]] = {}
         """The rates and drifts in force, by fault."""
+        self._slow: dict[str, dict[int, Service]] = {}
+        """By machine, of the faults in force."""
         self._numbers = 0
         self._running: dict[int, Fault] = {}
 
@@ -63,9 +66,12 @@ class Faults:
                 self._pace(fault)
             case WallStep():
                 world.machines[fault.whom].clocks.step_wall(fault.ms)
+            case Slow():
+                self._slow.setdefault(fault.whom, {})[number] = fault.service
+                world.set_service(fault.whom, fault.service)
             case _:
-                rules = self._rules[number] = fault.rules(world.machines)
-                world.network.add(*rules)
+                self._rules[number] = fault.rules(world.machines)
+                world.network.add(*self._rules[number])
         world.after(fault.lasts, self._end, number, fault)
 
     def _end(self, number: int, fault: Fault) -> None:
@@ -87,6 +93,9 @@ class Faults:
                 self._pace(fault)
             case WallStep():
                 world.machines[fault.whom].clocks.step_wall(-fault.ms)
+            case Slow():
+                del self._slow[fault.whom][number]
+                world.set_service(fault.whom, ([None, *self._slow[fault.whom].values()])[-1])
             case _:
                 world.network.remove(*self._rules.pop(number))
 

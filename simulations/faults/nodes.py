@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Crash", "NodeFault", "Pause", "Suspend"]
+from simulations.slowness import Service
+
+__all__ = ["Crash", "NodeFault", "Pause", "Slow", "Suspend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +41,21 @@ class Suspend:
     whom: str
 
 
-NodeFault = Crash | Pause | Suspend
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """Each input costs the machine's process `step` ns of its processor, and some of them, with the chance `stalls`, `stall` ns
+    more: the others wait in the buffers of its sockets, and its timers are late. The latest one counts."""
+
+    at: int
+    lasts: int
+    whom: str
+    step: int
+    stall: int = 0
+    stalls: float = 0.0
+
+    @property
+    def service(self) -> Service:
+        return Service(self.step, self.stall, self.stalls)
+
+
+NodeFault = Crash | Pause | Suspend | Slow

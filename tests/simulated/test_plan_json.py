@@ -6,10 +6,11 @@ import json
 from typing import get_args
 
 import pytest
-from hypothesis import find, given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from simulations.faults import Crash, Fault, Partition, Weather
+from simulations.faults import Corruption, Crash, Fault, Partition, Ring, Slow, Throttle, Weather
+from simulations.latency import Pareto
 from simulations.network import Conditions
 from simulations.plan_json import PlanError, check_plan, dump_plan, load_plan
 from simulations.plans import random_plan
@@ -37,7 +38,8 @@ def test_random_plans_come_back_as_they_were(seed: int, nodes: int, count: int) 
 
 @pytest.mark.parametrize("kind", get_args(Fault))
 def test_the_strategy_draws_every_kind(kind: type[Fault]) -> None:
-    assert isinstance(find(faults(NAMES), lambda fault: isinstance(fault, kind)), kind)
+    once = settings(phases=[Phase.generate], max_examples=500)
+    assert isinstance(find(faults(NAMES), lambda fault: isinstance(fault, kind), settings=once), kind)
 
 
 def test_the_text_is_what_the_docs_say() -> None:
@@ -45,12 +47,23 @@ def test_the_text_is_what_the_docs_say() -> None:
         Partition(SECOND, 3 * SECOND, ("n0", "n3")),
         Crash(2 * SECOND, 0, "n1", wipe=True),
         Weather(0, 5, Conditions((1, 2), loss=0.5), None, ("n2",)),
+        Weather(0, 5, Conditions(Pareto(200_000, 1_500)), ("n1",)),
+        Ring(0, 5, ("n2", "n0", "n1", "n3")),
+        Throttle(0, 5, 20_000, targets=("n0",)),
+        Corruption(0, 5, 0.01, 0.001),
+        Slow(0, 5, "n1", 1_000_000),
     ]
     assert dump_plan(plan) == (
         "[\n"
         '  {"kind": "Partition", "at": 1000000000, "lasts": 3000000000, "side": ["n0", "n3"]},\n'
         '  {"kind": "Crash", "at": 2000000000, "lasts": 0, "whom": "n1", "wipe": true},\n'
-        '  {"kind": "Weather", "at": 0, "lasts": 5, "conditions": {"latency": [1, 2], "loss": 0.5}, "targets": ["n2"]}\n'
+        '  {"kind": "Weather", "at": 0, "lasts": 5, "conditions": {"latency": [1, 2], "loss": 0.5}, "targets": ["n2"]},\n'
+        '  {"kind": "Weather", "at": 0, "lasts": 5, '
+        '"conditions": {"latency": {"kind": "Pareto", "lowest": 200000, "alpha": 1500}}, "sources": ["n1"]},\n'
+        '  {"kind": "Ring", "at": 0, "lasts": 5, "order": ["n2", "n0", "n1", "n3"]},\n'
+        '  {"kind": "Throttle", "at": 0, "lasts": 5, "bytes_per_s": 20000, "targets": ["n0"]},\n'
+        '  {"kind": "Corruption", "at": 0, "lasts": 5, "datagrams": 0.01, "streams": 0.001},\n'
+        '  {"kind": "Slow", "at": 0, "lasts": 5, "whom": "n1", "step": 1000000}\n'
         "]"
     )
     assert dump_plan([]) == "[]"
@@ -102,6 +115,70 @@ def test_the_text_is_what_the_docs_say() -> None:
             "plan[0].conditions.latency: the lowest, 5, is above the highest, 1",
         ),
         ('[{"kind": "Weather", "at": 0, "lasts": 1, "conditions": 3}]', "plan[0].conditions: an object is wanted, not 3"),
+        (
+            '[{"kind": "Weather", "at": 0, "lasts": 1, "conditions": {"latency": 7}}]',
+            "plan[0].conditions.latency: lowest and highest ns, or a shape, are wanted, not 7",
+        ),
+        (
+            '[{"kind": "Weather", "at": 0, "lasts": 1, "conditions": {"latency": [1, 2, 3]}}]',
+            "plan[0].conditions.latency: lowest and highest ns, or a shape, are wanted, not [1, 2, 3]",
+        ),
+        (
+            '[{"kind": "Weather", "at": 0, "lasts": 1, "conditions": {"latency": [1, -2]}}]',
+            "plan[0].conditions.latency[1]: must not be negative, and is -2",
+        ),
+        (
+            '[{"kind": "Weather", "at": 0, "lasts": 1, "conditions": {"latency": {"kind": "Gauss"}}}]',
+            'plan[0].conditions.latency.kind: unknown kind "Gauss"; the kinds are LogNormal, Pareto',
+        ),
+        (
+            '[{"kind": "Weather", "at": 0, "lasts": 1, "conditions": {"latency": {"kind": "LogNormal", "median": 5}}}]',
+            "plan[0].conditions.latency.sigma: missing; LogNormal needs it",
+        ),
+        (
+            '[{"kind": "Weather", "at": 0, "lasts": 1, '
+            '"conditions": {"latency": {"kind": "LogNormal", "median": 5, "sigma": 5001}}}]',
+            "plan[0].conditions.latency.sigma: must not be above 5000, and is 5001",
+        ),
+        (
+            '[{"kind": "Weather", "at": 0, "lasts": 1, '
+            '"conditions": {"latency": {"kind": "Pareto", "lowest": 5, "alpha": 99}}}]',
+            "plan[0].conditions.latency.alpha: must not be below 100, and is 99",
+        ),
+        (
+            '[{"kind": "Ring", "at": 0, "lasts": 1, "order": ["n0", "n1", "n0"]}]',
+            "plan[0].order[2]: 'n0' stands in the ring already",
+        ),
+        ('[{"kind": "Ring", "at": 0, "lasts": 1, "order": ["n0", "n7"]}]', 'plan[0].order[1]: unknown node "n7"'),
+        (
+            '[{"kind": "RandomCuts", "at": 0, "lasts": 1, "chance": 2, "draw": 1}]',
+            "plan[0].chance: a number from 0 to 1 is wanted, not 2",
+        ),
+        (
+            '[{"kind": "RandomCuts", "at": 0, "lasts": 1, "chance": 0.5}]',
+            "plan[0].draw: missing; RandomCuts needs it",
+        ),
+        (
+            '[{"kind": "Throttle", "at": 0, "lasts": 1, "bytes_per_s": 0}]',
+            "plan[0].bytes_per_s: 0 lets nothing pass; to cut links there is OneWay",
+        ),
+        (
+            '[{"kind": "Throttle", "at": 0, "lasts": 1, "bytes_per_s": 9, "queue_bytes": -1}]',
+            "plan[0].queue_bytes: must not be negative, and is -1",
+        ),
+        (
+            '[{"kind": "Corruption", "at": 0, "lasts": 1, "datagrams": 0.1, "streams": "often"}]',
+            'plan[0].streams: a number from 0 to 1 is wanted, not "often"',
+        ),
+        (
+            '[{"kind": "Corruption", "at": 0, "lasts": 1, "datagrams": 0.1, "targets": ["n9"]}]',
+            'plan[0].targets[0]: unknown node "n9"',
+        ),
+        (
+            '[{"kind": "Slow", "at": 0, "lasts": 1, "whom": "n0", "step": 5, "stalls": 1.5}]',
+            "plan[0].stalls: a number from 0 to 1 is wanted, not 1.5",
+        ),
+        ('[{"kind": "Slow", "at": 0, "lasts": 1, "whom": "n0"}]', "plan[0].step: missing; Slow needs it"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_with_its_place(text: str, says: str) -> None:

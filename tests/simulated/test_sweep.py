@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from simulations.cases import Case
 from simulations.checkers import Violation
 from simulations.command import command
-from simulations.faults import Crash, Fault, Pause
+from simulations.faults import Crash, Fault, Pause, Suspend
 from simulations.plans import KINDS, random_plan
 from simulations.profiles import CLOCKS, PROFILES
 from simulations.registry import SCENARIOS, Scenario
@@ -40,11 +40,11 @@ class Inline(Executor):
 
 
 def sevens(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]) -> Mapping[str, int]:
-    """Breaks X7 for every seventh seed with a pause in its plan, raises for seed 20, reaches "five" with seed 5 alone."""
+    """Breaks X7 for every seventh seed with a pause or a sleep in its plan, raises for seed 20, reaches "five" with seed 5."""
     world = World(seed)
     seen(world)
     world.trace.add(seed, "n0", "command", repr(plan))
-    if seed % 7 == 3 and any(isinstance(fault, Pause) for fault in plan):
+    if seed % 7 == 3 and any(isinstance(fault, Pause | Suspend) for fault in plan):
         raise Violation(f"X7: a pause (seed {seed})")
     if seed == 20:
         raise KeyError("a node raised")
@@ -199,7 +199,7 @@ def test_a_failure_is_saved_shrunk_and_replayed(tmp_path: Path) -> None:
     assert shrunk.exit_code == 1
     assert "from 25 faults to 1 in" in shrunk.stdout
     (pause,) = Case.load(small.read_text()).plan
-    assert isinstance(pause, Pause)
+    assert isinstance(pause, Pause | Suspend)
     assert (pause.at, pause.lasts) == (0, 0)
     replayed = mesh_simulate("replay", str(small), "--json")
     assert replayed.exit_code == 1
