@@ -10,6 +10,7 @@ from typing import Any
 
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.assembly import Assembly, Settings, build
+from crdt.clock import Instant
 from crdt.store import Store
 from mesh.directives import Address, Directives
 from mesh.driver import NodeLike
@@ -44,41 +45,51 @@ class SimPeer:
     def perform(self, part: Any, directives: Directives) -> None:
         self.process.command(part, directives)
 
-    def put(self, key: str, value: Any, *, ttl_ms: int = 0, bound: str | None = None) -> int:
-        """The stamp of the write."""
+    def _now(self) -> Instant:
+        """The moment of a command. Raises, before anything is changed, if none of its code can run now."""
+        self.process.check()
+        return self.process.instant()
+
+    def put(self, key: str, value: Any, *, ttl_ms: int = 0, bound: str | None = None, fence: int = 0) -> int:
+        """The stamp of the write. Raises `StoreFencedError` if the key carries a higher fence here."""
         replication = self.assembly.replication
         stamp, directives = replication.put(
-            key, encode_value(value), self.process.instant(), ttl_ms=ttl_ms, bound=bound
+            key, encode_value(value), self._now(), ttl_ms=ttl_ms, bound=bound, fence=fence
         )  # fmt: skip
         self.perform(replication, directives)
         return stamp
 
     def delete(self, key: str) -> int:
         replication = self.assembly.replication
-        stamp, directives = replication.put(key, None, self.process.instant())
+        stamp, directives = replication.put(key, None, self._now())
         self.perform(replication, directives)
         return stamp
 
     def add(self, counter: str, n: int) -> None:
         replication = self.assembly.replication
-        self.perform(replication, replication.add(counter, n, self.process.instant()))
+        self.perform(replication, replication.add(counter, n, self._now()))
 
     def ask(
         self, request: int, key: str, *, ttl: int = SECOND, wait: bool = True, renew: bool = True, kind: str = "lock"
     ) -> None:
         """Acquire a lease under a number of `holder.next_request`; what comes of it is published."""
         holder = self.assembly.agreed.holder
-        now = self.process.instant()
+        now = self._now()
         self.perform(holder, holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=now))
 
     def tell_holder(self, what: str, request: int) -> None:
         """`release`, `cancel`, `renew` or `bind`."""
         holder = self.assembly.agreed.holder
-        self.perform(holder, getattr(holder, what)(request, self.process.instant()))
+        self.perform(holder, getattr(holder, what)(request, self._now()))
 
     def holds(self, request: int) -> bool:
-        """Whether it believes in that lease now, by its own clock: also while it is paused, as its clock runs on."""
-        return self.process.alive and self.assembly.agreed.holder.valid(request, self.process.instant())
+        """Whether it believes in that lease now, by its own clock: also while it is paused, as its clock runs on.
+
+        A look changes nothing: a holder that is asked after its deadline would remember that it is over, and so be kept from
+        believing in it again by being watched."""
+        holder, now = self.assembly.agreed.holder, self.process.instant()
+        deadline = holder.deadline(request) if self.process.alive else None
+        return deadline is not None and now.boot < deadline and holder.valid(request, now)
 
 
 class Cluster:

@@ -81,7 +81,7 @@ def list_(json_output: bool) -> None:
         say(json.dumps({"scenarios": rows, "profiles": {each.name: each.about for each in PROFILES.values()}}))
         return
     for scenario in SCENARIOS.values():
-        say(f"{scenario.name:12} {scenario.nodes:3} nodes  {scenario.checks}")
+        say(f"{scenario.name:18} {scenario.nodes:3} nodes  {scenario.checks}")
     say("profiles:")
     for profile in PROFILES.values():
         say(f"  {profile.name:10} {profile.per_minute:3} faults a minute: {profile.about}")

@@ -10,6 +10,7 @@ from importlib import import_module
 
 from simulations import scenarios
 from simulations.faults import Fault
+from simulations.field import FIELD
 from simulations.running import Go, Result, Scenario
 from simulations.world import SECOND, World
 
@@ -45,6 +46,7 @@ SCENARIOS = {
             "C2 sums, C5 claims, C13 watchers, C15 equal stores, M1, M8, M19, W6 nonces; under 20 % loss",
             _spreading, nodes=8, fewest=3, duration=7 * SECOND, sometimes=("changes", "deleted"),
         ),
+        *FIELD,
     )
 }  # fmt: skip
 

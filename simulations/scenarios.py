@@ -21,7 +21,7 @@ from simulations.phases import Phases
 from simulations.plans import random_plan
 from simulations.world import MS, SECOND, World
 
-__all__ = ["Locking", "Spreading", "run_locking", "run_spreading"]
+__all__ = ["SHORT_TERMS", "Locking", "Spreading", "network_of", "run_locking", "run_spreading"]
 
 SHORT_TERMS = Parameters(max_ttl=3 * SECOND)
 """Leases of 3 s at most: a voter that restarts abstains for so long."""
@@ -57,7 +57,7 @@ def run_locking(
     ------
     Violation
     """
-    world = World(seed, conditions=_network(seed))
+    world = World(seed, conditions=network_of(seed))
     if seen is not None:
         seen(world)
     cluster = Cluster(world, nodes, expect=voters, parameters=parameters, make=make)
@@ -124,7 +124,7 @@ def run_spreading(
     ------
     Violation
     """
-    world = World(seed, conditions=_network(seed))
+    world = World(seed, conditions=network_of(seed))
     if seen is not None:
         seen(world)
     cluster = Cluster(world, nodes, make=make)
@@ -164,6 +164,7 @@ def _write(cluster: Cluster, sums: Sums, dice: Random) -> None:
         sums.add(peer, f"counter/{value % 3}", value - 300)
 
 
-def _network(seed: int) -> Conditions:
+def network_of(seed: int) -> Conditions:
+    """A good network of this seed: near, or wide."""
     dice = Random(seed_of(seed, "network"))
     return Conditions(dice.choice(((MS // 5, MS), (MS // 5, 2 * MS), (MS, 20 * MS))))

@@ -54,7 +54,7 @@ class Exclusion(Checker):
         now = process.instant()
         for claim in claims.values():
             holder = claim.peer.assembly.agreed.holder
-            if holder.valid(claim.request, now):
+            if claim.believed:
                 if now.boot >= self._until.get(claim, 0):
                     self._begins(claim)
                 self._until[claim] = holder.deadline(claim.request) or 0

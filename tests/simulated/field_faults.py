@@ -1,0 +1,191 @@
+"""The failures of the field, brought back: for each scenario of `simulations.field` builders and patches that break the rule
+which protects this mesh. A `Plant` patches what it must and answers with the builder of the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from coordination.agreed.events import LeaseOver
+from coordination.agreed.owner import Owner
+from coordination.assembly import Assembly, Settings, build
+from crdt.cell import KEY, Cell
+from crdt.cell import above as honest
+from crdt.clock import HybridClock, Instant
+from crdt.store import Store
+from mesh.directives import Directives, Emit
+from mesh.replication import Replication
+from simulations.clocks import MachineClocks
+from simulations.cluster import Build
+from simulations.field.holders import Resource
+from tests.coordination.agreed_faults import FAULTS
+from tests.simulated.planted import NeverWarns, with_parts, with_planted
+
+__all__ = ["Plant", "Row", "FAULTS_OF_THE_FIELD"]
+
+Plant = Callable[[pytest.MonkeyPatch], Build]
+Row = tuple[str, Plant, tuple[str, ...]]
+"""The scenario, the fault, and the laws of which it breaks one."""
+
+
+# --- replicated state ---------------------------------------------------------------------------------------------------
+
+
+def actor_is_the_name(patch: pytest.MonkeyPatch) -> Build:
+    """A counter's slot belongs to the node, not to one life of it."""
+
+    def make(settings: Settings, **sources: Any) -> Assembly:
+        assembly = build(settings, **sources)
+        assembly.store.actor = settings.name.encode().ljust(16)
+        return assembly
+
+    return make
+
+
+GRACE_MS = 4_000
+
+
+class GcGrace(Replication):
+    """Drops a tombstone once it is four seconds old."""
+
+    def on_timer(self, timer: Any, now: Instant) -> Directives:
+        out = super().on_timer(timer, now)
+        if timer == "digest":
+            old = self._clock.read(now) - (GRACE_MS << 16)
+            for cell in list(self.store.cells()):
+                if cell.kind == KEY and cell.body is None and not cell.hash and cell.n and int(cell.order[1]) < old:
+                    self._drop(cell)
+        return out
+
+    def _drop(self, cell: Cell) -> None:
+        store = self.store
+        store._order[KEY]._settle()
+        store._order[KEY]._sorted.remove(cell.key)
+        del store._keys[cell.key]
+        del store._by_actor[cell.actor][cell.n]
+
+
+def gc_grace(patch: pytest.MonkeyPatch) -> Build:
+    return with_parts(GcGrace)
+
+
+def the_first_to_come_stays(patch: pytest.MonkeyPatch) -> Build:
+    """At equal stamps a replica keeps what it has."""
+
+    def above(cell: Cell, other: Cell) -> bool:
+        return honest(cell, other) and (
+            cell.kind != KEY or cell.order[:2] > other.order[:2] or cell.order[:3] == other.order[:3]
+        )
+
+    patch.setattr("crdt.store.above", above)
+    return build
+
+
+def a_delete_beats_a_put_where_it_was_made(patch: pytest.MonkeyPatch) -> Build:
+    """At equal stamps a tombstone is never replaced, but replaces nothing elsewhere."""
+
+    def above(cell: Cell, other: Cell) -> bool:
+        return honest(cell, other) and not (cell.kind == KEY and cell.order[1] == other.order[1] and other.body is None)
+
+    patch.setattr("crdt.store.above", above)
+    return build
+
+
+def stamps_of_any_clock_count(patch: pytest.MonkeyPatch) -> Build:
+    """Last writer wins by the writers' own clocks, whatever these say."""
+    patch.setattr(HybridClock, "merge", lambda self, stamp, now: True)
+    return build
+
+
+def clocks_follow_any_stamp(patch: pytest.MonkeyPatch) -> Build:
+    """One bad clock drags the mesh with it."""
+
+    def merge(self: HybridClock, stamp: int, now: Instant) -> bool:
+        self.raise_floor(stamp)
+        return True
+
+    patch.setattr(HybridClock, "merge", merge)
+    return build
+
+
+# --- locks and leases ---------------------------------------------------------------------------------------------------
+
+
+def owner_by_view(patch: pytest.MonkeyPatch) -> Build:
+    """Who believes to be the owner grants and asks nobody, and who is granted believes it and asks nobody. (With either rule in
+    force nobody holds the lock beside another: a handed-over grant is confirmed by q acceptors.)"""
+    changes = FAULTS["the owner takes one answer for a quorum"].changes
+    return with_planted((*changes, *FAULTS["hands over without confirming"].changes))
+
+
+def tokens_by_the_clock(patch: pytest.MonkeyPatch) -> Build:
+    return with_planted(FAULTS["token from the clock alone"].changes)
+
+
+def resource_without_a_fence(patch: pytest.MonkeyPatch) -> Build:
+    patch.setattr(Resource, "takes", lambda self, token: True)
+    return build
+
+
+def keys_without_fences(patch: pytest.MonkeyPatch) -> Build:
+    """The last write counts, whoever it is of."""
+    honest = Store.put
+
+    def put(self: Store, key: str, body: Any, stamp: int, expiry: int = 0, bound: Any = None, fence: int = 0) -> Cell:
+        return honest(self, key, body, stamp, expiry, bound, 0)
+
+    patch.setattr(Store, "put", put)
+    return build
+
+
+def bodies_are_not_told(patch: pytest.MonkeyPatch) -> Build:
+    return with_parts(NeverWarns)
+
+
+def deadlines_by_a_clock_that_sleeps(patch: pytest.MonkeyPatch) -> Build:
+    """The holder reads the monotonic clock, which stands still while its machine sleeps."""
+    honest = MachineClocks.read
+
+    def read(self: MachineClocks, true: int) -> Instant:
+        now = honest(self, true)
+        return now._replace(boot=now.mono)
+
+    patch.setattr(MachineClocks, "read", read)
+    return build
+
+
+def nobody_says_that_it_is_over(patch: pytest.MonkeyPatch) -> Build:
+    return with_planted(FAULTS["tells no ends"].changes)
+
+
+def ends_are_said_once(patch: pytest.MonkeyPatch) -> Build:
+    """Nobody asks again about leases that something is bound to: who had to say that they are over may have died."""
+    patch.setattr(Owner, "recheck", lambda self, ids, now: ())
+    return build
+
+
+def ends_what_is_alive(patch: pytest.MonkeyPatch) -> Build:
+    """Takes every lease that is asked about for over."""
+    patch.setattr(Owner, "recheck", lambda self, ids, now: tuple([Emit(LeaseOver(lease)) for lease in ids]))
+    return build
+
+
+FAULTS_OF_THE_FIELD: list[Row] = [
+    ("lost-increment", actor_is_the_name, ("C2", "C5", "C15")),
+    ("resurrected-delete", gc_grace, ("C5", "C7", "C15")),
+    ("equal-stamps", the_first_to_come_stays, ("C5", "C9", "C15")),
+    ("equal-stamps", a_delete_beats_a_put_where_it_was_made, ("C5", "C9", "C15")),
+    ("skewed-clock", stamps_of_any_clock_count, ("C5", "C10", "C13", "C15")),
+    ("skewed-clock", clocks_follow_any_stamp, ("C10",)),
+    ("double-grant", owner_by_view, ("L1", "L2")),
+    ("stale-token", tokens_by_the_clock, ("L2",)),
+    ("stale-token", resource_without_a_fence, ("L5",)),
+    ("stale-token", keys_without_fences, ("L7",)),
+    ("paused-holder", bodies_are_not_told, ("L4",)),
+    ("paused-holder", deadlines_by_a_clock_that_sleeps, ("L1", "L7")),
+    ("zombie-lease", nobody_says_that_it_is_over, ("C19",)),
+    ("zombie-lease", ends_are_said_once, ("C19",)),
+    ("zombie-lease", ends_what_is_alive, ("C19",)),
+]
