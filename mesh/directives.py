@@ -14,10 +14,10 @@ Two rules:
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from crdt.clock import Instant
+from mesh.frozen import frozen
 
 __all__ = [
     "Act",
@@ -95,7 +95,7 @@ class Source(NamedTuple):
 # --- what parts answer ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Send:
     """A message to a member by name (its newest boot), by session, or both.
 
@@ -110,7 +110,7 @@ class Send:
     stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arm:
     """Wake the part with `timer` at `at` (monotonic ns). Arming an armed timer moves it; a stale one never fires."""
 
@@ -118,19 +118,19 @@ class Arm:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disarm:
     timer: Hashable
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Emit:
     """Tell every other part (`Part.on_event`) and the API. Delivered after the current step, in order."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dial:
     """Open a stream to an address. Answered by a `ChannelUp` or `ChannelDown` event with the same tag, to every part."""
 
@@ -138,7 +138,7 @@ class Dial:
     tag: Hashable
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Write:
     """A message on one open channel, in order. Dropped and counted if the channel has gone."""
 
@@ -146,21 +146,21 @@ class Write:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Close:
     """Close a channel once what was written has been flushed."""
 
     channel: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Greet:
     """Send a padded `hello` datagram to an address whose session is not known (a seed, a dead member's address)."""
 
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Know:
     """From membership only: this session belongs to this member at this address; datagrams may pass both ways."""
 
@@ -169,21 +169,21 @@ class Know:
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Forget:
     """From membership only: the session is no member's any more. Its replay window is remembered, bounded."""
 
     session: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """The node must not go on (its name is taken by a newer boot, its pid has changed). The driver raises the reason."""
 
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Act:
     """What a command of another part answered, performed as that part's own (its timers stay its)."""
 
@@ -195,7 +195,7 @@ Record = tuple[str, bytes, bytes | None]
 """Table, key and value of what a node remembers; the value None deletes the key."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Persist:
     """Remember these records, all or none of them. What the part answers behind this, in the same list, is performed once
     they are durable, and so are all records before them; only its timers are set at once, for they tell nobody anything.
@@ -212,7 +212,7 @@ Directives = Sequence["Directive"]
 # --- events that the node itself emits -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelUp(Event):
     """A stream finished its handshake: the far end holds the secret and its session is proven."""
 
@@ -223,7 +223,7 @@ class ChannelUp(Event):
     """The tag of the `Dial`; None for an accepted stream."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelDown(Event):
     """A stream ended, or never came up (`session` is None then)."""
 
@@ -235,14 +235,14 @@ class ChannelDown(Event):
     """`refused`, `silent`, `unanswered` (no valid handshake: the secret?), `itself`, `closed`, `reset`, `bye`, `idle`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused(Event):
     """The operating system refused a datagram to this address: evidence that its process has died, never a verdict."""
 
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Greeted(Event):
     """A `Greet` was answered: a process that holds the secret lives at that address, under that session."""
 
@@ -250,19 +250,19 @@ class Greeted(Event):
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreFailing(Event):
     """The store does not take what is to be remembered: whatever has to be durable before it is answered is not answered."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreRestored(Event):
     """The store has taken everything again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bye(Event):
     """The node is stopping gracefully: parts answer with the last directives that they want performed."""
 

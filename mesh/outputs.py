@@ -5,14 +5,13 @@ returns as an input of its own (`on_connected`, `on_stream`, `on_stream_end`, `o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesh.directives import Address, Event, Record
+from mesh.frozen import frozen
 
 __all__ = ["Commit", "Connect", "Halt", "Output", "Publish", "StreamClose", "StreamWrite", "Transmit"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transmit:
     """One datagram, sealed. May be lost in silence, as datagrams are."""
 
@@ -20,7 +19,7 @@ class Transmit:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Connect:
     """Open a stream; answered by `on_connected` or `on_stream_end`."""
 
@@ -28,7 +27,7 @@ class Connect:
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamWrite:
     """Bytes for a stream, in order."""
 
@@ -36,14 +35,14 @@ class StreamWrite:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamClose:
     """Close a stream after what was written has left, within a bound. The node wants no more input from it."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """Make these records durable, all of them or none. Answered by `on_committed` or `on_commit_failed` with its number; the
     next one comes after that."""
@@ -52,14 +51,14 @@ class Commit:
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Publish:
     """An event for whoever embeds the node."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Halt:
     """The node must not go on; the driver raises the reason to whoever embeds it."""
 

@@ -3,10 +3,10 @@
     message     [number, field, …]
     frame       [PROTOCOL, cut, [message, …]], elements behind are ignored
 
-A class annotated with `@message(number)` becomes a frozen, slotted dataclass whose field types say how it travels: `int`,
-`bool`, `float`, `str`, `bytes`, `T | None`, `tuple[T, ...]`, `tuple[A, B]`, named tuples and `@record` classes as arrays,
-each optionally bounded by `Annotated[…, Bounds(…)]` or `Annotated[…, Length(…)]`. A later version may append
-fields that have a default; every version reads the messages of every other.
+A class annotated with `@message(number)` becomes a frozen, slotted dataclass (`mesh.frozen`) whose field types say how it
+travels: `int`, `bool`, `float`, `str`, `bytes`, `T | None`, `tuple[T, ...]`, `tuple[A, B]`, named tuples and `@record` classes
+as arrays, each optionally bounded by `Annotated[…, Bounds(…)]` or `Annotated[…, Length(…)]`. A later version may append fields
+that have a default; every version reads the messages of every other.
 
 Decoding trusts nothing: cbor2 would by default take semantic tags (dates, regular expressions, shared references), 400
 levels and trailing bytes. All of it is off; then each field is checked against its type. A message of an unknown number is
@@ -15,7 +15,6 @@ counted and skipped (a newer version may send it), and so is one whose fields ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -23,6 +22,7 @@ import cbor2
 
 from crdt.cbor import write_bytes, write_head
 from mesh.directives import Message
+from mesh.frozen import frozen
 from mesh.schema import Bounds, Length, SchemaError, compile_class
 
 __all__ = [
@@ -111,7 +111,7 @@ def message(number: int) -> Callable[[type[M]], type[M]]:
     def declare(cls: type[M]) -> type[M]:
         if number in _numbers:
             raise ValueError(f"message number {number} is taken by {_numbers[number].__name__}")
-        made = dataclass(frozen=True, slots=True)(cls)
+        made = frozen(cls)
         _numbers[number] = made
 
         def first_encode(value: Any) -> bytes:
@@ -132,7 +132,7 @@ def message(number: int) -> Callable[[type[M]], type[M]]:
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T]) -> type[T]:
     """Declare a value that travels inside messages, as an array of its fields."""
-    return dataclass(frozen=True, slots=True)(cls)
+    return frozen(cls)
 
 
 def _compile(number: int, cls: type[Message]) -> None:

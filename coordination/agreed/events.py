@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from coordination.agreed.roster import RosterValue
 from mesh.directives import Event
+from mesh.frozen import frozen
 
 __all__ = [
     "Busy",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Granted(Event):
     """The request holds its lease; a handed-over one has been confirmed by q acceptors."""
 
@@ -35,7 +36,7 @@ class Granted(Event):
     """Boot-time ns at which the belief ends, unless renewed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Busy(Event):
     """A request that would not wait found another holder."""
 
@@ -43,7 +44,7 @@ class Busy(Event):
     holder_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OtherLimit(Event):
     """The register has another limit than the request named. The request is over."""
 
@@ -52,7 +53,7 @@ class OtherLimit(Event):
     """The register's."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unavailable(Event):
     """No quorum of the register's group was reached for 2 s, and none is abstaining. The request is over."""
 
@@ -61,14 +62,14 @@ class Unavailable(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ending(Event):
     """The lease is about to end: whatever runs under it must be cancelled now."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended(Event):
     """The lease is over and is never believed again."""
 
@@ -76,31 +77,31 @@ class Ended(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Renewed(Event):
     request: int
     deadline: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RenewFailed(Event):
     request: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Released(Event):
     """The release is confirmed, or what was released has run out."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RosterDecided(Event):
     roster: RosterValue
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RosterConflict(Event):
     """A member of another mesh was met: its roster is not this one, and neither can be a change of the other."""
 
@@ -109,7 +110,7 @@ class RosterConflict(Event):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeaseOver(Event):
     """A lease that binds something has ended, decided by q: its end cell may be written, by anyone, repeatedly."""
 
@@ -135,7 +136,7 @@ class Explanation:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Explained(Event):
     query: int
     explanation: Explanation

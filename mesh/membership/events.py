@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesh.directives import Address, Event
+from mesh.frozen import frozen
 from mesh.membership.member import Member
 
 __all__ = ["JoinFailed", "Joined", "MemberChanged", "MemberForgotten"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemberChanged(Event):
     """A member appeared, or its state, boot, address or tags changed. This node itself is a member from its start.
 
@@ -20,14 +19,14 @@ class MemberChanged(Event):
     previous: Member | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemberForgotten(Event):
     """A member that has long been dead or left is no longer listed."""
 
     member: Member
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Joined(Event):
     """This node has been admitted, or founds: its boot is final from now on. Emitted once."""
 
@@ -35,7 +34,7 @@ class Joined(Event):
     """The member that answered; None for a founder."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JoinFailed(Event):
     """One attempt to join reached no sponsor; the next follows by itself, for ever."""
 

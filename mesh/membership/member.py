@@ -12,10 +12,10 @@ even two forged entries that differ in nothing else have one winner everywhere."
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from mesh.directives import Address, Boot
+from mesh.frozen import frozen
 from mesh.membership.identity import Tags
 
 __all__ = ["RANK", "STATES", "Member", "State", "join", "supersedes"]
@@ -34,7 +34,7 @@ STATES = (State.ALIVE, State.SUSPECT, State.DEAD, State.LEFT)
 RANK = {state: rank for rank, state in enumerate(STATES)}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     name: str
     boot: Boot

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crdt.change import Change
 from mesh.directives import Event
+from mesh.frozen import frozen
 
 __all__ = ["Changed", "Synced"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Changed(Event):
     """What one local write, one merge or one expiry changed of what readers see, in order."""
 
@@ -19,7 +18,7 @@ class Changed(Event):
     """Counters of which a slot changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Synced(Event):
     """A `begin_sync` is fulfilled."""
 
