@@ -71,6 +71,8 @@ LOOPBACK_DATAGRAM_BYTES = 1_400
 GREETS = 4_096
 """Addresses that were greeted and have not answered yet; the oldest is forgotten first."""
 
+NOTHING: tuple[Message | None, bytes] = (None, b"")
+
 NODE = -1
 """The owner of the node's own timers."""
 
@@ -129,7 +131,8 @@ class Node:
         self._listeners: dict[type[Event], list[tuple[int, Part]]] = {}
         self._now = Instant(0, 0, 0)
         self._queue: deque[tuple[int, Event] | Message] = deque()
-        self._encoded: dict[int, tuple[Message, bytes]] = {}
+        self._encoded = NOTHING
+        """The last message that was sent in this step, and its bytes: what goes to many is encoded once."""
         self._outputs: list[Output] = []
         self._counts: Counter[str] = Counter()
 
@@ -282,11 +285,10 @@ class Node:
     def _finish(self) -> None:
         if self._queue:
             self._settle()
-        if self._packer:
+        if self._packer.outgoing:
             for contact, batch in self._packer.take():
                 self._transmit(contact, batch)
-        if self._encoded:
-            self._encoded.clear()
+        self._encoded = NOTHING
         if self._memory is not None and (commit := self._memory.begin(self._now.mono)) is not None:
             self._outputs.append(commit)
 
@@ -398,15 +400,6 @@ class Node:
 
     # --- sending ---------------------------------------------------------------------------------------------------
 
-    def _encode(self, message: Message) -> bytes:
-        """A message's bytes; one that goes to many is encoded once a step. (`id` is safe: the entry keeps it alive.)"""
-        known = self._encoded.get(id(message))
-        if known is not None:
-            return known[1]
-        encoded = encode(message)
-        self._encoded[id(message)] = (message, encoded)
-        return encoded
-
     def _send(self, directive: Send) -> None:
         to, message = directive.to, directive.message
         if isinstance(to, str):
@@ -422,7 +415,10 @@ class Node:
         if contact is None:
             self._send_astray(directive)
             return
-        encoded = self._encode(message)
+        last, encoded = self._encoded
+        if message is not last:
+            encoded = encode(message)
+            self._encoded = (message, encoded)
         if directive.stream or not self._packer.fits(encoded):
             self._carry(contact, encoded)
         else:

@@ -30,32 +30,30 @@ class Packer:
     gossips: the parts that gossip, in their order.
     """
 
-    __slots__ = ("_budget", "_outgoing", "_turns")
+    __slots__ = ("_budget", "_turns", "outgoing")
 
     def __init__(self, budget: int, gossips: Sequence[Gossip]) -> None:
         self._budget = budget
         self._turns = [(part, 2 if turn == 0 else 1) for turn, part in enumerate((*gossips, *gossips[:1]))]
         """Who fills, and by what the room is divided for it."""
-        self._outgoing: dict[bytes, tuple[Contact, list[bytes]]] = {}
+        self.outgoing: dict[bytes, tuple[Contact, list[bytes]]] = {}
+        """What waits for `take`, by session."""
 
     def fits(self, encoded: bytes) -> bool:
         return len(encoded) <= self._budget
 
     def add(self, contact: Contact, encoded: bytes) -> None:
         """One message that fits."""
-        outgoing = self._outgoing.get(contact.session)
+        outgoing = self.outgoing.get(contact.session)
         if outgoing is None:
-            self._outgoing[contact.session] = (contact, [encoded])
+            self.outgoing[contact.session] = (contact, [encoded])
         else:
             outgoing[1].append(encoded)
-
-    def __bool__(self) -> bool:
-        return bool(self._outgoing)
 
     def take(self) -> list[tuple[Contact, list[bytes]]]:
         """What each datagram holds, for whom."""
         packed = []
-        for contact, messages in self._outgoing.values():
+        for contact, messages in self.outgoing.values():
             batch: list[bytes] = []
             room = self._budget
             for encoded in messages:
@@ -69,5 +67,5 @@ class Packer:
                     batch.append(encoded)
                     room -= len(encoded)
             packed.append((contact, batch))
-        self._outgoing = {}
+        self.outgoing = {}
         return packed

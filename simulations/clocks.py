@@ -24,7 +24,7 @@ class MachineClocks:
     ----------
     uptime: what the monotonic clock reads at true time 0, ns."""
 
-    __slots__ = ("_at", "_mono", "_rate", "_slept", "_wall_at", "_wall_drift", "_wall_ms")
+    __slots__ = ("_at", "_last", "_last_true", "_mono", "_rate", "_slept", "_wall_at", "_wall_drift", "_wall_ms")
 
     def __init__(self, uptime: int = 0) -> None:
         self._at = 0
@@ -34,15 +34,22 @@ class MachineClocks:
         self._wall_at = 0
         self._wall_ms = 0
         self._wall_drift = 0
+        self._last = Instant(0, 0, 0)
+        self._last_true = -1
+        """When it was read last, unless it was changed since: what is shown to a process is looked at by checkers too."""
 
     def read(self, true: int) -> Instant:
         """What a process on this machine reads at a true time."""
+        if true == self._last_true:
+            return self._last
         elapsed = true - self._at
         mono = self._mono + (elapsed if self._rate == MILLION else elapsed * self._rate // MILLION)
         wall = EPOCH_MS + self._wall_ms + true // NS_PER_MS
         if self._wall_drift:
             wall += (true - self._wall_at) * self._wall_drift // (MILLION * NS_PER_MS)
-        return Instant(mono, mono + self._slept, wall)
+        self._last_true = true
+        self._last = instant = Instant(mono, mono + self._slept, wall)
+        return instant
 
     def when(self, mono: int) -> int:
         """The first true time at which the monotonic clock reads at least this."""
@@ -53,18 +60,22 @@ class MachineClocks:
         """From now on the monotonic clock gains so many parts per million (loses, if negative)."""
         self._mono, self._at = self.read(true).mono, true
         self._rate = MILLION + ppm
+        self._last_true = -1
 
     def slept(self, nanoseconds: int, true: int) -> None:
         """The machine has been suspended for so long, until now."""
         mono = self.read(true).mono
         self._mono, self._at = mono - nanoseconds, true
         self._slept += nanoseconds
+        self._last_true = -1
 
     def step_wall(self, ms: int) -> None:
         """The wall clock is set forward by so many ms (back, if negative)."""
         self._wall_ms += ms
+        self._last_true = -1
 
     def drift_wall(self, ppm: int, true: int) -> None:
         """From now on the wall clock gains so many parts per million."""
         self._wall_ms = self.read(true).wall - EPOCH_MS - true // NS_PER_MS
         self._wall_at, self._wall_drift = true, ppm
+        self._last_true = -1

@@ -109,6 +109,8 @@ class Process:
         """Why the node has halted."""
         self.bound = True
         """Whether its port is open."""
+        self.deaf = False
+        """Whether it takes no input any more."""
         self.datagrams = Inbox(socket_bytes)
         self.accepts = Inbox(ACCEPT_BACKLOG)
         self.commits = Inbox(1)
@@ -201,7 +203,7 @@ class Process:
         """Let the node say its last, and exit."""
         if self._closed or not self.alive:
             return
-        self._closed = True
+        self._closed = self.deaf = True
         self.node.stop(self.instant())
         self.perform()
         self._wire.exited(self)
@@ -209,6 +211,7 @@ class Process:
     def end(self) -> None:
         """Nothing of it runs any more."""
         self.alive = False
+        self.deaf = True
         self._wake_at = None
 
     def pause(self) -> None:
@@ -314,11 +317,6 @@ class Process:
             self.node.on_committed(number, self.instant())
         self.perform()
 
-    @property
-    def deaf(self) -> bool:
-        """Whether it takes no input any more."""
-        return not self.alive or self._closed or self.failed is not None
-
     def _late(self) -> None:
         """The timers that came due while nothing was fed to it."""
         self._wake_at = self._due = None
@@ -333,7 +331,7 @@ class Process:
         if at != self._wake_at or self.paused or self.deaf:
             return
         self._wake_at = None
-        node, now = self.node, self.instant()
+        node, now = self.node, self._clocks.read(self._schedule.now)
         due = node.due()
         if due is None or due > now.mono:
             self._due = None
@@ -412,6 +410,7 @@ class Process:
         """The node must not go on: it says its last, and the process exits. The first reason counts."""
         if self.failed is None:
             self.failed = error
+            self.deaf = True
             self._trace.add(self._schedule.now, self.machine, "halt", type(error).__name__)
             self._schedule.after(0, self.stop)
 

@@ -41,6 +41,10 @@ class Line(NamedTuple):
         return f"{self.at / 1e9:14.9f}  {self.machine:8} {self.kind:9} {self.text:28} {data}".rstrip()
 
 
+_new = tuple.__new__
+"""Makes a `Line` in half the time of calling its class, whose arguments go through a function of Python."""
+
+
 class Trace:
     """Parameters
     ----------
@@ -60,7 +64,7 @@ class Trace:
         self._sinks = (*self._sinks, sink)
 
     def add(self, at: int, machine: str, kind: str, text: str = "", data: bytes | Event = b"") -> None:
-        line = Line(at, machine, kind, text, data)
+        line = _new(Line, (at, machine, kind, text, data))
         pending = self._pending
         pending.append(line)
         if len(pending) >= BATCH:

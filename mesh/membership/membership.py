@@ -254,9 +254,8 @@ class Membership:
         datagram, with no input in between; nothing rides on it twice."""
         more, self._filled = self._filled == to, to
         told: list[bytes] = []
-        member = self._table.get(to)
-        accused = member is not None and member.state in (State.SUSPECT, State.DEAD)
-        if member is not None and accused and not more and not self._hearing.gone:
+        member = None if more else self._table.get(to)
+        if member is not None and member.state is not State.ALIVE and member.state is not State.LEFT and not self._hearing.gone:
             accusation = encode(News(entry_of(member), None))
             if len(accusation) <= budget:
                 budget -= len(accusation)

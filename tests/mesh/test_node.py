@@ -317,7 +317,7 @@ def test_nothing_encoded_is_kept_after_its_step() -> None:
     a, _ = met(net, "a", "b")
     for number in range(3):
         a.send("b", Note(number, bytes(10_000)), stream=True)
-    assert a.node._encoded == {} and not a.node._packer
+    assert a.node._encoded == (None, b"") and not a.node._packer.outgoing
 
 
 # --- streams -------------------------------------------------------------------------------------------------------
