@@ -57,6 +57,7 @@ def command() -> None:
       mesh simulate sweep locking --seeds 200
       mesh simulate shrink locking --seed 17 --save case.json
       mesh simulate replay case.json
+      mesh simulate trace case.json --kind event
 
     A SCENARIO is a name of the list, or a `simulations.Scenario` of yours as package.module:NAME.
     """
@@ -106,7 +107,10 @@ def run(
     result = told(lambda: _run(scenario, seed, plan, nodes, profile))
     if save is not None:
         write_case(result, save)
-    finish(result, json_output)
+    given = [
+        f"--{name} {value}" for name, value in (("plan", plan), ("nodes", nodes), ("profile", profile)) if value is not None
+    ]
+    finish(result, json_output, " ".join([f"{scenario} --seed {seed}", *given]))
 
 
 @command.command("sweep")
@@ -184,7 +188,70 @@ def replay(file: Path, json_output: bool) -> None:
     """
     from simulations.cases import replay as run_again
 
-    finish(told(lambda: run_again(file)), json_output)
+    finish(told(lambda: run_again(file)), json_output, str(file))
+
+
+@command.command("trace")
+@click.argument("what")
+@seed_option
+@plan_option
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="Only this: send, recv, timer, event, fault, ...; again for more."
+)
+@click.option("--node", "only", multiple=True, metavar="NAME", help="Only what happened there; again for more.")
+@click.option("--since", type=float, metavar="SECONDS", help="Of true time.")
+@click.option("--until", type=float, metavar="SECONDS", help="Of true time.")
+@click.option("--causes", type=int, metavar="N", help="Only event N and all that led to it, the first cause first.")
+@click.option("--last", type=click.IntRange(1), help="Only so many of what is chosen.")
+@click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write what is chosen to this file, as JSON lines."
+)
+@options
+def trace(
+    what: str,
+    seed: int,
+    plan: Path | None,
+    kinds: tuple[str, ...],
+    only: tuple[str, ...],
+    since: float | None,
+    until: float | None,
+    causes: int | None,
+    last: int | None,
+    save: Path | None,
+    nodes: int | None,
+    profile: str | None,
+    json_output: bool,
+) -> None:
+    """Show all that happened in a run, numbered, and what each thing came of.
+
+    WHAT is a scenario, a saved case (.json), which are run again for it, or a saved trace (.jsonl). --json prints JSON lines:
+    n, at (ns of true time), node, kind, what, detail, bytes, cause (the n of what led to it, or null).
+
+    \b
+    Examples:
+      mesh simulate trace locking --seed 7 --kind fault --kind event --node n3
+      mesh simulate trace case.json --save case.jsonl --last 40
+      mesh simulate trace case.jsonl --causes 5091 --last 20
+    """
+    from simulations.tracing import HEAD, Choice, column, dump
+    from simulations.tracing import causes as led_to
+
+    def work() -> Any:
+        happenings, result = read_trace(what, seed, plan, nodes, profile)
+        chosen = happenings if causes is None else led_to(happenings, causes)
+        end = None if until is None else round(until * 1e9)
+        return Choice(kinds, only, round((since or 0) * 1e9), end).of(chosen), result
+
+    chosen, result = told(work)
+    chosen = chosen[-last:] if last else chosen
+    if save is not None:
+        write_text(save, "".join([dump(each) + "\n" for each in chosen]))
+    for line in map(dump, chosen) if json_output else [HEAD, *map(column, chosen)]:
+        say(line)
+    if result is not None and result.violation is not None:
+        if not json_output:
+            say(f"broken: {result.violation}")
+        raise SystemExit(BROKEN)
 
 
 @command.command("shrink")
@@ -270,17 +337,56 @@ def _run(scenario: str, seed: int, plan: Path | None, nodes: int | None, profile
     return found.run(seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile)
 
 
+def read_trace(what: str, seed: int, plan: Path | None, nodes: int | None, profile: str | None) -> Any:
+    """The happenings of WHAT, and the result of the run; None for a trace that was saved."""
+    from simulations.cases import Case
+    from simulations.causal import record
+    from simulations.registry import find
+    from simulations.tracing import load
+
+    if what.endswith(".jsonl"):
+        return list(load(Path(what).read_text().splitlines())), None
+    if what.endswith(".json"):
+        case = Case.load(Path(what).read_text())
+        result, happenings = record(find(case.scenario), case.seed, case.plan, nodes=case.nodes)
+    else:
+        found = find(what)
+        result, happenings = record(found, seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile)
+    return happenings, result
+
+
 def write_case(result: Result, file: Path) -> None:
     from simulations.cases import Case
 
+    write_text(file, Case.of(result).dump())
+
+
+def write_text(file: Path, text: str) -> None:
     try:
-        file.write_text(Case.of(result).dump())
+        file.write_text(text)
     except OSError as problem:
         fail(f"{str(file)!r} cannot be written: {problem.strerror}", USAGE)
 
 
-def finish(result: Result, json_output: bool) -> None:
-    """Show a run, and exit."""
+def show_trace(result: Result, again: str) -> None:
+    """The last that befell the nodes that were concerned, of the same run once more, with its recording on."""
+    from simulations.causal import record
+    from simulations.registry import find
+    from simulations.tracing import HEAD, around, column
+
+    recorded = record(find(result.scenario), result.seed, result.plan, nodes=result.nodes)
+    if recorded.result.digest != result.digest:
+        say(f"{result.trace}\nrun again it was another run (digest {recorded.result.digest}): try sweep --verify")
+        return
+    shown = around(recorded)
+    for line in (HEAD, *map(column, shown)):
+        say(line)
+    if shown:
+        say(f"more: mesh simulate trace {again} --causes {shown[-1].n} --last 40")
+
+
+def finish(result: Result, json_output: bool, again: str) -> None:
+    """Show a run, and exit. `again` is what the command `trace` is given to show it in full."""
     if json_output:
         from simulations.plan_json import plan_to
 
@@ -292,7 +398,7 @@ def finish(result: Result, json_output: bool) -> None:
         say(json.dumps(row))
     else:
         if result.violation is not None:
-            say(result.trace)
+            show_trace(result, again)
         say(f"broken: {result.violation}" if result.violation is not None else "nothing broken")
         run = f"{result.scenario}, seed {result.seed}, {result.nodes} nodes, {len(result.plan)} faults"
         say(f"{run}; {result.virtual / 1e9:.1f} virtual seconds; digest {result.digest}")

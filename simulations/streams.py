@@ -113,6 +113,10 @@ class Streams:
     def __len__(self) -> int:
         return len(self._connections)
 
+    def end(self, process: Process, stream: int) -> End | None:
+        """This end of a connection, once its process knows that it stands."""
+        return self._ends.get((process, stream))
+
     # --- dialling ------------------------------------------------------------------------------------------------------
 
     def connect(self, process: Process, stream: int, address: Address) -> None:

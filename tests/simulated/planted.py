@@ -17,6 +17,7 @@ from tests.coordination.agreed_world import Changes, plant
 
 __all__ = [
     "ForgetsPromises",
+    "ForwardsAnothersDot",
     "NeverCompares",
     "NeverWarns",
     "RaisesEarly",
@@ -97,3 +98,15 @@ def same_actor(settings: Settings, **sources: Any) -> Assembly:
 def zero_salts(settings: Settings, **sources: Any) -> Assembly:
     """The operating system's entropy has failed."""
     return build(settings, **{**sources, "entropy": bytes})
+
+
+class ForwardsAnothersDot(Replication):
+    """A cell that replaced one which was to be passed on goes out with the previous dot of that one's writer: the bug that
+    `run_spreading` found with seed 188, planted back."""
+
+    def _flush(self, now: Instant, out: list[Directive]) -> None:
+        for place, (origin, _, previous) in self._forward.items():
+            cell = self.store.cell(*place)
+            if cell is not None:
+                self._forward[place] = origin, (cell.actor, cell.n), previous
+        super()._flush(now, out)

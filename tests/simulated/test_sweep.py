@@ -240,7 +240,7 @@ def test_wrong_usage_is_one_clear_line(tmp_path: Path) -> None:
     assert mesh_simulate("run", "locking", "--nodes", "many").exit_code == 2
 
 
-@pytest.mark.parametrize("name", ["list", "run", "sweep", "replay", "shrink"])
+@pytest.mark.parametrize("name", ["list", "run", "sweep", "replay", "trace", "shrink"])
 def test_each_has_help_with_an_example(name: str) -> None:
     shown = mesh_simulate(name, "--help")
     assert shown.exit_code == 0
