@@ -284,8 +284,9 @@ class Process:
             return []
         for key in [key for key, inbox in self.streams.items() if not inbox.items]:
             del self.streams[key]
-        inboxes = [inbox.take for inbox in (self.datagrams, self.accepts, *self.streams.values()) if inbox.items]
-        return [self._late, *inboxes] if self.overdue else inboxes
+        inboxes = (self.datagrams, self.accepts, self.commits, *self.streams.values())
+        waiting = [inbox.take for inbox in inboxes if inbox.items]
+        return [self._late, *waiting] if self.overdue else waiting
 
     # --- inputs --------------------------------------------------------------------------------------------------------
 
@@ -306,10 +307,13 @@ class Process:
 
     def on_commit(self, number: int, error: str) -> None:
         """The disk is done with a batch."""
+        if self.holds and not self.deaf:
+            self.hold(self.commits, 0, self._committed, number, error)
+        else:
+            self._committed(number, error)
+
+    def _committed(self, number: int, error: str) -> None:
         if self.deaf:
-            return
-        if self.paused:
-            self.commits.add(0, self.on_commit, number, error)
             return
         if error:
             self.node.on_commit_failed(number, error, self.instant())

@@ -110,6 +110,11 @@ class HostProcess(Process):
         tasks = super()._waited()
         return tasks if self.tenant is None else [*tasks, self.tenant.go_on]
 
+    def resume(self) -> None:
+        super().resume()
+        if self.slow and self.tenant is not None:  # the node's inputs have their turns one by one; its own code costs nothing
+            self.tenant.go_on()
+
     def rearm(self) -> None:
         super().rearm()
         if self.tenant is not None:

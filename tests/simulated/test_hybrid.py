@@ -13,7 +13,7 @@ import trio
 
 from coordination import BadConfig, BindFailed, LeaseLost, MeshConfig, NameTaken, Peer, connect, open_peer
 from simulations import SECOND, World
-from simulations.faults import Crash, Faults, Partition, Pause, Rate, Suspend, WallStep
+from simulations.faults import Crash, Fault, Faults, Partition, Pause, Rate, Slow, Suspend, WallStep
 from simulations.hybrid import Host, Hosts, OneNodeError
 from simulations.hybrid.driver import WrongTaskError
 from tests.simulated.hybrid_service import SECRET, locking, peer_of
@@ -200,7 +200,8 @@ async def ticking(host: Host, log: Log, every: float = 0.5) -> None:
         log.append((host.world.now, host.name, "tick"))
 
 
-def test_a_paused_service_stands_still() -> None:
+@pytest.mark.parametrize("also", [[], [Slow(0, 60 * SECOND, "n0", 1_000_000)]])
+def test_a_paused_service_stands_still(also: list[Fault]) -> None:
     world, log = World(1), Log()
 
     async def service(host: Host) -> None:
@@ -209,7 +210,7 @@ def test_a_paused_service_stands_still() -> None:
     with Hosts(world) as hosts:
         hosts.add("n0", service)
         hosts.start()
-        Faults(world).set([Pause(2 * SECOND, 3 * SECOND, "n0")])
+        Faults(world).set([Pause(2 * SECOND, 3 * SECOND, "n0"), *also])
         world.run(7 * SECOND)
     times = [at for at, _, _ in log]
     assert not [at for at in times if 2 * SECOND <= at < 5 * SECOND]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mesh.outputs import Commit
 from simulations.faults import Crash, Fault, Faults, Pause, Slow
 from simulations.network import Conditions
 from simulations.world import MS, SECOND, World
@@ -200,3 +201,16 @@ def test_whose_turn_it_is_is_a_matter_of_chance(step: int) -> None:
         return next(kind for kind, _, _ in b.seen if kind != "start")
 
     assert {first(seed) for seed in range(20)} == {"datagram", "due"}
+
+
+def test_what_a_disk_has_done_waits_its_turn_too() -> None:
+    world, a, b = world_of(Slow(0, 2 * SECOND, "b", 100 * MS))
+    for _ in range(30):
+        a.send(b.process.address, b"x")
+    b._outputs.append(Commit(1, ()))
+    b.process.perform()
+    world.run(50 * MS)
+    assert not b.of("committed")
+    world.run(3 * SECOND)
+    assert len(b.of("committed")) == 1
+    assert len(b.of("datagram")) == 30
