@@ -15,7 +15,7 @@ from simulations.faults import Corruption, Fault, Faults, Slow, Throttle
 from simulations.recording import snapshot
 from simulations.scenarios import run_locking, run_spreading
 from simulations.world import MS, SECOND, World
-from tests.simulated.planted import NeverWarns, with_parts
+from tests.simulated.planted import NeverCompares, NeverWarns, with_parts
 
 NAMES = ["n0", "n1", "n2", "n3"]
 
@@ -115,9 +115,16 @@ def test_without_the_seal_noise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_mesh_on_narrow_links_drops_datagrams_and_agrees_in_the_end() -> None:
     plan = [Throttle(0, 7 * SECOND, 1_000, 1_500)]
-    done = run_spreading(1, plan, nodes=4, writes=150)
+    done = run_spreading(1, plan, nodes=4, loss=0.0, writes=150)
     assert sum([peer.process.counts["link_full"] for peer in done.cluster.living()]) > 20
     assert agree(done.cluster.living())
+
+
+def test_what_a_narrow_link_drops_is_missed_by_who_never_compares() -> None:
+    make = with_parts(NeverCompares)
+    run_spreading(1, [], nodes=4, loss=0.0, writes=150, make=make)
+    with pytest.raises(Violation, match=r"^C15"):
+        run_spreading(1, [Throttle(0, 7 * SECOND, 1_000, 1_500)], nodes=4, loss=0.0, writes=150, make=make)
 
 
 def test_a_slow_node_is_behind_is_not_buried_and_recovers() -> None:
