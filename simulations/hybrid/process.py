@@ -42,7 +42,7 @@ class HostProcess(Process):
         self.tenant: Tenant | None = None
         self.openings = 0
         self.opened = self.bound = False
-        self._closed = True
+        self._closed = self.deaf = True
 
     def sources(self) -> Sources:
         """For the node that is opened now: each has a session of its own."""
@@ -62,7 +62,8 @@ class HostProcess(Process):
         self.openings += 1
         node = build(self.sources())
         self.failed = None
-        self.opened, self.bound, self._closed = True, bound, False
+        self.opened, self.bound = True, bound
+        self._closed = self.deaf = False
         self._subscribers = ()
         self._held = deque()
         self._due = self._wake_at = None
@@ -72,7 +73,7 @@ class HostProcess(Process):
         """Let the node say its last, and close its port."""
         if self.opened and self.alive:
             self.opened = self.bound = False
-            self._closed = True
+            self._closed = self.deaf = True
             self.node.stop(self.instant())
             self.perform()
             self._wire.closed(self)
@@ -84,6 +85,7 @@ class HostProcess(Process):
     def _halt(self, error: Exception) -> None:
         if self.failed is None:
             self.failed = error
+            self.deaf = True
             self._trace.add(self._schedule.now, self.machine, "halt", type(error).__name__)
             if self.tenant is not None:
                 self.tenant.halted(error)
