@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coordination.errors import BindFailed as BindFailed
     from coordination.errors import ClockDrift as ClockDrift
     from coordination.errors import Closed as Closed
+    from coordination.errors import DifferentMesh as DifferentMesh
     from coordination.errors import Disconnected as Disconnected
     from coordination.errors import Fenced as Fenced
     from coordination.errors import Forked as Forked
@@ -53,9 +54,9 @@ _HOMES = {
     "coordination.config": ("MeshConfig",),
     "coordination.counters": ("Counter",),
     "coordination.errors": (
-        "AddressRefused", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed", "Disconnected",
-        "Fenced", "Forked", "JoinFailed", "LeaseLost", "MeshError", "NameTaken", "NoQuorum", "NotHolding", "OutcomeUnknown",
-        "TooLarge", "Unreachable",
+        "AddressRefused", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
+        "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "MeshError", "NameTaken", "NoQuorum",
+        "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
     ),
     "coordination.keys": ("KV", "Entry"),
     "coordination.leases": ("Lease",),

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 from coordination.assembly import Settings
 from coordination.config import MeshConfig
+from coordination.driver_seam import State
 from coordination.errors import BadConfig
-from coordination.state_dir import StateDir
 from mesh.keyring import Keyring
 from mesh.membership import LOCAL, PROFILES
 from mesh.membership.identity import valid_name, valid_tags
@@ -29,7 +29,7 @@ def checked_settings(
     secret: Secrets,
     expect: int,
     voter: bool,
-    store: StateDir | None,
+    state: State | None,
     fresh: bool,
     profile: str,
     tags: Mapping[str, str] | None,
@@ -53,7 +53,7 @@ def checked_settings(
     pairs = tuple(sorted((tags or {}).items()))
     if not valid_tags(pairs):
         raise BadConfig("the tags are too large: at most 512 bytes of keys and values together, no empty key")
-    named = name if name is not None else store.name() if store is not None else None
+    named = name if name is not None else state.name() if state is not None else None
     founder = expect > 1 or not seeds
     if networked and founder:
         if named is None:
@@ -64,8 +64,14 @@ def checked_settings(
             raise BadConfig(f"expect={expect} needs the seeds of all founders; the same list may be given to each")
     if bind is not None and not keys and not is_loopback(bind):
         raise BadConfig(f"bind={bind!r} is no loopback address: give a secret (`mesh keygen` makes one)")
-    if store is not None and named is not None:
-        store.keep(named)
+    if state is not None:
+        if named is not None:
+            state.keep(named)
+        if fresh and state.store.tables.get("roster"):
+            raise BadConfig(
+                f"fresh=True says that no lock of this mesh is alive, and {str(state.path)!r} remembers a mesh: leave it out, "
+                "or empty that directory"
+            )
     return Settings(
         name=named or invented_name(),
         address="",

@@ -18,14 +18,15 @@ from coordination.arguments import Secrets, checked_settings
 from coordination.assembly import Assembly, build
 from coordination.config import MeshConfig
 from coordination.core import Core
-from coordination.driver_seam import DRIVER
+from coordination.driver_seam import DRIVER, STATE
 from coordination.errors import JoinFailed
 from coordination.locks import let_go
 from coordination.peer import Peer
-from coordination.state_dir import StateDir
 from crdt.clock import Instant
+from mesh.directives import StoreFailing, StoreRestored
 from mesh.membership import Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
+from mesh.memory import Memory
 
 __all__ = ["JOIN_SECONDS", "open_peer"]
 
@@ -67,8 +68,10 @@ async def open_peer(
     secret: of at least 32 bytes, the same on every node; several are a keyring, the first one seals.
     expect: how many voters found the mesh together; with 1 and seeds this node joins one that exists.
     voter: whether this peer votes on locks and leases.
-    state_dir: a directory that keeps the name. (Promises are not durable yet: a voter that restarts abstains for max_ttl.)
-    fresh: the operator's word that no lock of this mesh is alive: the founders vote at once.
+    state_dir: a directory of this node's own that keeps its name, and whatever it promises as a voter: with it a restarted
+        voter votes at once, without it not for max_ttl. A directory that was restored from a backup must be emptied.
+    fresh: the operator's word that no lock of this mesh is alive: the founders vote at once. Refused with a `state_dir` that
+        remembers a mesh.
     profile: `local`, `lan` or `wan`: how fast silence is noticed.
     tags: short texts that the members see.
     config: what the founders agree on.
@@ -77,37 +80,43 @@ async def open_peer(
     ------
     BadConfig: arguments that cannot work together. BindFailed: the address is taken, or not of this machine.
     JoinFailed: no seed admitted this node within 10 s (`expect=1` with seeds). NameTaken: now or later, another process
-    runs under this name.
+    runs under this name. DifferentMesh: later, if `state_dir` is of another mesh than the one that was joined.
     """
-    store = StateDir(Path(state_dir)) if state_dir is not None else None
+    state = await STATE.get()(Path(state_dir)) if state_dir is not None else None
     try:
-        settings = checked_settings(name, bind, seeds, secret, expect, voter, store, fresh, profile, tags, config)
+        settings = checked_settings(name, bind, seeds, secret, expect, voter, state, fresh, profile, tags, config)
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
-            return build(replace(settings, address=address), session=session, entropy=entropy, random=random, now=now)
+            return build(
+                replace(settings, address=address), session=session, entropy=entropy, random=random, now=now, memory=memory
+            )
 
+        store = state.store if state is not None else None
+        memory = Memory(store.tables) if store is not None else None
         # A founder of a network without seeds and address is reached by nobody but this machine.
         towards = (settings.seeds or (LOOPBACK,)) if settings.networked and bind is None else ()
-        async with DRIVER.get()(make, bind=bind, advertise=advertise, towards=towards) as (driver, assembly):
+        async with DRIVER.get()(make, bind=bind, advertise=advertise, towards=towards, store=store) as (driver, assembly):
             core = Core(assembly, driver)
             joining = Joining(core)
             peer = Peer(core)
             assembly.gateway.operations.stats = peer.stats
             core.dispatch.handle(MemberChanged, _log_member)
+            core.dispatch.handle(StoreFailing, _log_failing)
+            core.dispatch.handle(StoreRestored, _log_restored)
             driver.subscribe(core.dispatch)
             if settings.networked and expect == 1 and settings.seeds:
                 await joining.wait()
             else:
                 await trio.lowlevel.checkpoint()
-            if settings.networked and settings.voter:
+            if settings.networked and settings.voter and state is None:
                 logger.warning("%s keeps no promises on disk: after a restart it does not vote for max_ttl", settings.name)
             try:
                 yield peer
             finally:
                 await let_go(core)
     finally:
-        if store is not None:
-            store.close()
+        if state is not None:
+            await state.aclose()
 
 
 class Joining:
@@ -130,6 +139,14 @@ class Joining:
             await self._joined.wait()
         if not self._joined.is_set():
             raise JoinFailed(tuple(sorted(self._reasons.items())), JOIN_SECONDS)
+
+
+def _log_failing(event: StoreFailing) -> None:
+    logger.error("the state directory takes nothing more (%s): this node does not vote until it does", event.error)
+
+
+def _log_restored(event: StoreRestored) -> None:
+    logger.warning("the state directory takes what is promised again: this node votes")
 
 
 def _log_member(event: MemberChanged) -> None:

@@ -13,7 +13,7 @@ from coordination.errors import BadConfig
 from crdt.clock import Instant
 from mesh.directives import Address
 from mesh.node import Node
-from mesh.shell import TrioDriver, open_driver, read_instant
+from mesh.shell import Store, TrioDriver, open_driver, read_instant
 from mesh.shell.resolve import local_host_towards, resolve
 
 __all__ = ["Build", "Built", "open_trio_driver"]
@@ -46,7 +46,12 @@ class Build(Protocol[B_co]):
 
 @asynccontextmanager
 async def open_trio_driver(
-    build: Build[B], *, bind: str | None, advertise: str | None, towards: Sequence[str] = ()
+    build: Build[B],
+    *,
+    bind: str | None,
+    advertise: str | None,
+    towards: Sequence[str] = (),
+    store: Store | None = None,
 ) -> AsyncIterator[tuple[TrioDriver[Node], B]]:
     """Build a node for the address that is bound, and drive it. See `mesh.shell.open_driver` for what it raises.
 
@@ -71,7 +76,7 @@ async def open_trio_driver(
         built.append(made)
         return made.node
 
-    async with open_driver(make, bind=bind, advertise=advertise) as driver:
+    async with open_driver(make, bind=bind, advertise=advertise, store=store) as driver:
         yield driver, built[0]
 
 

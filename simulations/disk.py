@@ -44,12 +44,16 @@ class Disk:
 
     def __init__(self, schedule: Timeline, seed: int) -> None:
         self.kept: dict[str, Any] = {}
-        """What a program keeps beside its memory: its name."""
+        """What a program keeps beside its memory."""
+        self.files: dict[str, str] = {}
+        """Of its state directory: its name."""
         self.full = 0
         """How many faults let it be full."""
         self.slower: dict[int, int] = {}
         """ns that each fault adds to a commit."""
         self.damaged = False
+        self.tables: Tables = {}
+        """What the newest process found."""
         self.commits = 0
         self.set_aside = 0
         """Damaged memories that a process found."""
@@ -65,9 +69,10 @@ class Disk:
             self.damaged = False
             self.set_aside += 1
             self._tables = {}
-        return self.snapshot()
+        self.tables = self.snapshot()
+        return self.tables
 
-    def commit(self, commit: Commit, done: Callable[[int, str], None]) -> None:
+    def take(self, commit: Commit, done: Callable[[int, str], None]) -> None:
         """Take a batch; `done(number, error)` is called once it is durable, or is not."""
         self._writes += 1
         self._write = _Write(self._writes, commit, done)
@@ -84,6 +89,15 @@ class Disk:
         else:
             self._apply(write.commit.records)
             write.done(write.commit.number, "")
+
+    def commit(self, commit: Commit) -> None:
+        """`mesh.shell.Store`, for whom a thread waits for the disk: there are none in a world."""
+        raise NotImplementedError("a world's process takes its commits to the disk by itself")
+
+    def finish(self) -> None:
+        """The process closes its memory: it waits for what is under way."""
+        if self._write is not None:
+            self._finish(self._write.number)
 
     def torn(self) -> None:
         """The process has ended: what was under way is there whole, or not at all."""
@@ -111,6 +125,7 @@ class Disk:
     def wipe(self) -> None:
         """Nothing is left of it."""
         self.kept.clear()
+        self.files.clear()
         self._tables = {}
         self._write = None
         self.damaged = False

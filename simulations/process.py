@@ -131,6 +131,7 @@ class Process:
         self._wake_at: int | None = None
         self._resumes = 0
         self._turns: Turns | None = None
+        self._flushing = False
 
     def __repr__(self) -> str:
         return f"<{self.machine}#{self.boot}{'' if self.alive else ' dead'}{' paused' if self.paused else ''}>"
@@ -206,7 +207,15 @@ class Process:
         self._closed = self.deaf = True
         self.node.stop(self.instant())
         self.perform()
+        self.flush()
         self._wire.exited(self)
+
+    def flush(self) -> None:
+        """Wait for the disk, as the shell does: what rests on the last commits is said, too."""
+        self._flushing = True
+        for _ in range(LAST_COMMITS):
+            self.disk.finish()
+        self._flushing = False
 
     def end(self) -> None:
         """Nothing of it runs any more."""
@@ -313,7 +322,7 @@ class Process:
             self._committed(number, error)
 
     def _committed(self, number: int, error: str) -> None:
-        if self.deaf:
+        if self.deaf and not self._flushing:
             return
         if error:
             self.node.on_commit_failed(number, error, self.instant())
@@ -389,7 +398,7 @@ class Process:
                     elif isinstance(output, StreamClose):
                         wire.close(self, output.stream)
                     elif isinstance(output, Commit):
-                        self.disk.commit(output, self.on_commit)
+                        self.disk.take(output, self.on_commit)
                     elif isinstance(output, Halt):
                         self._halt(output.error)
                     else:
@@ -421,3 +430,6 @@ class Process:
 
 ACCEPT_BACKLOG = 128
 """Connections that the kernel holds for a process that does not accept them."""
+
+LAST_COMMITS = 2
+"""The one under way when a node is stopped, and the one of what it says at last."""

@@ -26,7 +26,13 @@ __all__ = ["command"]
 @click.option("--seed", "seeds", metavar="HOST:PORT", multiple=True, help="A member, or a founder; repeat it.")
 @click.option("--expect", type=int, default=1, show_default=True, help="How many voters found the mesh together.")
 @secret_option
-@click.option("--state-dir", type=click.Path(path_type=Path), help="Where it keeps its name.  [default: by name, per user]")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="Where it keeps its name and its promises: with them it votes at once after a restart.  "
+    "[default: $XDG_STATE_HOME/trio-mesh/NAME, or ~/.local/state/trio-mesh/NAME]",
+)
+@click.option("--no-state-dir", is_flag=True, help="Keep nothing: after a restart it does not vote for the longest ttl.")
 @click.option("--fresh", is_flag=True, help="Your word that no lock of this mesh is alive: the founders vote at once.")
 @click.option("--no-vote", is_flag=True, help="Hold state, but do not vote on locks.")
 @click.option("--profile", type=click.Choice(["local", "lan", "wan"]), default="lan", show_default=True)
@@ -41,6 +47,7 @@ def command(
     expect: int,
     secret_file: Path | None,
     state_dir: Path | None,
+    no_state_dir: bool,
     fresh: bool,
     no_vote: bool,
     profile: str,
@@ -58,6 +65,8 @@ def command(
           --seed 10.0.0.5:7946 --seed 10.0.0.6:7946 --seed 10.0.0.7:7946
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="mesh: %(message)s")
+    if state_dir is not None and no_state_dir:
+        fail("--state-dir and --no-state-dir exclude each other", 2)
     pairs = {}
     for tag in tags:
         key, mark, value = tag.partition("=")
@@ -71,7 +80,7 @@ def command(
         "seeds": seeds,
         "expect": expect,
         "secret": read_secret(secret_file),
-        "state_dir": state_dir or default_state_dir(name),
+        "state_dir": None if no_state_dir else state_dir or default_state_dir(name),
         "fresh": fresh,
         "voter": not no_vote,
         "profile": profile,

@@ -10,14 +10,16 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from coordination.driver_seam import DRIVER, Build, Built
+from coordination.driver_seam import DRIVER, STATE, Build, Built
 from coordination.errors import MeshError
+from mesh.shell import Store
 from mesh.shell.outcomes import leaves
 from simulations.dice import seed_of
 from simulations.hybrid import guards
 from simulations.hybrid.driver import HostDriver, check_bind, opening
 from simulations.hybrid.loop import Loop
 from simulations.hybrid.process import HostProcess
+from simulations.hybrid.state import open_on
 from simulations.process import Process
 from simulations.world import SECOND, World
 
@@ -136,6 +138,7 @@ class Host:
     async def main(self, life: Life) -> None:
         """What the Trio run of one life runs."""
         DRIVER.set(life.open)  # type: ignore[arg-type]
+        STATE.set(open_on(self._machine.disk, self.name))
         try:
             with guards.entropy(life.entropy):
                 async with trio.open_nursery() as nursery:
@@ -242,7 +245,13 @@ class Life:
 
     @asynccontextmanager
     async def open(
-        self, build: Build[B], *, bind: str | None, advertise: str | None, towards: tuple[str, ...] = ()
+        self,
+        build: Build[B],
+        *,
+        bind: str | None,
+        advertise: str | None,
+        towards: tuple[str, ...] = (),
+        store: Store | None = None,
     ) -> AsyncIterator[tuple[HostDriver, B]]:
         """The `DriverFactory` of this process."""
         if self._opening:

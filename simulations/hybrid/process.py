@@ -76,6 +76,7 @@ class HostProcess(Process):
             self._closed = self.deaf = True
             self.node.stop(self.instant())
             self.perform()
+            self.flush()
             self._wire.closed(self)
 
     def fail(self, error: Exception) -> None:

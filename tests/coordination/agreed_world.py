@@ -410,7 +410,7 @@ class World:
         def done(number: int, error: str) -> None:
             self.step(node, boot, lambda: self.written(node, number, error))
 
-        disk.commit(commit, done)
+        disk.take(commit, done)
 
     def written(self, node: Node, number: int, error: str) -> None:
         memory, parts, boot = node.memory, node.parts, node.boot

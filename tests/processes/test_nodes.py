@@ -74,10 +74,12 @@ async def test_the_minority_is_told_and_works_again() -> None:
                 pass
 
 
-async def test_a_killed_node_comes_back_and_abstains() -> None:
+async def test_a_killed_node_that_lost_its_memory_comes_back_and_abstains() -> None:
     async with mesh_of_processes() as nodes:
         async with nodes.client("n0") as client:
             await nodes.nodes["n2"].kill()
+            for file in (nodes.programs.directory / "n2").glob("memory.db*"):
+                file.unlink()
             await client.kv.put("missed", [1, 2])
             async with client.lock("l") as held:
                 before = held.token
