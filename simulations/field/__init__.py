@@ -5,14 +5,19 @@ Who failed, and how, stands in `Scenario.checks`; `mesh simulate list` shows it.
 
 from simulations.field.counters import LOST_INCREMENT
 from simulations.field.deletes import RESURRECTED_DELETE
+from simulations.field.expiry import CLOCK_JUMP
 from simulations.field.holders import PAUSED_HOLDER, STALE_TOKEN
 from simulations.field.leases import ZOMBIE_LEASE
+from simulations.field.members import OLD_INCARNATION, ONE_WAY_FLAP, POISON
 from simulations.field.owners import DOUBLE_GRANT
+from simulations.field.queues import GHOST_WAITER, LATE_GRANT
+from simulations.field.restarts import VOTERS_RESTART
 from simulations.field.stamps import EQUAL_STAMPS, SKEWED_CLOCK
 
 __all__ = ["FIELD"]
 
 FIELD = (
-    LOST_INCREMENT, RESURRECTED_DELETE, EQUAL_STAMPS, SKEWED_CLOCK,
-    DOUBLE_GRANT, STALE_TOKEN, PAUSED_HOLDER, ZOMBIE_LEASE,
+    LOST_INCREMENT, RESURRECTED_DELETE, EQUAL_STAMPS, SKEWED_CLOCK, CLOCK_JUMP,
+    DOUBLE_GRANT, STALE_TOKEN, PAUSED_HOLDER, LATE_GRANT, GHOST_WAITER, VOTERS_RESTART, ZOMBIE_LEASE,
+    ONE_WAY_FLAP, OLD_INCARNATION, POISON,
 )  # fmt: skip

@@ -133,7 +133,7 @@ def paused_holder(
 
 PAUSED_HOLDER = Scenario(
     "paused-holder",
-    "Curator, etcd clients: a process that slept past its lease went on working beside the next holder; L1, L4, L7",
+    "ZooKeeper recipes: a process that was stopped past its session went on working beside the next holder; L1, L4, L7",
     paused_holder, nodes=4, fewest=3, duration=DURATION, profile="calm",
     sometimes=("slept_past_its_deadline", "stopped_past_its_deadline", "woke_while_another_held"),
 )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from coordination.agreed.placement import Placement
 from simulations.cluster import Build
 from simulations.faults import Fault
 from simulations.field.stage import GONE, Stage, build
@@ -59,7 +58,7 @@ def zombie_lease(
 def _end(stage: Stage, how: str, lease: str, holder: str) -> None:
     stage.world.kill(holder, wipe=True)
     if how == "holder_and_owner":
-        owner = next((name for name in _group(stage, lease) if stage.world.machines[name].process is not None), None)
+        owner = next((name for name in stage.group(lease) if stage.world.machines[name].process is not None), None)
         if owner is not None:
             stage.world.kill(owner, wipe=True)
     elif how == "holder_and_all_voters":
@@ -67,15 +66,9 @@ def _end(stage: Stage, how: str, lease: str, holder: str) -> None:
             stage.restart(name)
 
 
-def _group(stage: Stage, key: str) -> Sequence[str]:
-    """The voters of a key, the owner first."""
-    roster = next(peer.assembly.agreed.birth.roster for peer in stage.cluster.living())
-    return () if roster is None else tuple(Placement(roster).group(key))
-
-
 ZOMBIE_LEASE = Scenario(
     "zombie-lease",
-    "Consul, Eureka: keys of dead instances stayed, as who had to end their session died too, or forgot it; C19",
+    "etcd before lease checkpoints: each change of leader gave the leases of the dead their whole life again; C19",
     zombie_lease, nodes=5, fewest=4, duration=DURATION, profile="calm",
     sometimes=("outlived_holder", "outlived_holder_and_owner", "outlived_holder_and_all_voters"),
 )  # fmt: skip

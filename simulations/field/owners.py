@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from coordination.agreed.placement import Placement
 from simulations.checkers import Exclusion, RecordedLocks
 from simulations.cluster import Build, SimPeer
 from simulations.faults import Fault, Partition
-from simulations.field.stage import Missed, Stage, build
+from simulations.field.stage import Stage, build
 from simulations.locking import Claim, Locks
 from simulations.running import Scenario
 from simulations.world import MS, SECOND, World
@@ -42,7 +41,8 @@ def double_grant(
         while stage.world.now < end:
             for name in (minority[0], majority[0]):
                 _ask(stage, locks, claims, name, key)
-            stage.reached["two_owners"] += _two_owners(stage.peer(minority[0]), stage.peer(majority[0]), key)
+            owners = [_owner(stage, stage.peer(name), key) for name in (minority[0], majority[0])]
+            stage.reached["two_owners"] += owners[0] != owners[1]
             stage.world.run(250 * MS)
             stage.reached["told_no_quorum"] += claims[minority[0]].state == "unavailable"
             stage.reached["granted_by_majority"] += claims[majority[0]].state == "held"
@@ -71,16 +71,9 @@ def _ask(stage: Stage, locks: Locks, claims: dict[str, Claim], name: str, key: s
         locks.release(claim)
 
 
-def _two_owners(one: SimPeer, other: SimPeer, key: str) -> bool:
-    """Whether the two see different owners, each the first of the group that it takes to be alive."""
-    return _owner(one, key) != _owner(other, key)
-
-
-def _owner(peer: SimPeer, key: str) -> str | None:
-    roster = peer.assembly.agreed.birth.roster
-    if roster is None:
-        raise Missed(peer.name)
-    return next((name for name in Placement(roster).group(key) if peer.assembly.membership.is_alive(name)), None)
+def _owner(stage: Stage, peer: SimPeer, key: str) -> str | None:
+    """Whom this node takes for the owner: the first of the group that it sees alive."""
+    return next((name for name in stage.group(key) if peer.assembly.membership.is_alive(name)), None)
 
 
 def _is_held(claim: Claim) -> Callable[[], bool]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import NoReturn
 
+from coordination.agreed.placement import Placement
 from coordination.agreed.roster import Parameters
 from coordination.assembly import build
 from mesh.errors import ClosedError
@@ -117,6 +118,14 @@ class Stage(Phases):
         super().heal()
         for process in self._stopped:
             self.world.resume(process)
+
+    def group(self, key: str) -> tuple[str, ...]:
+        """The voters of a lock or lease, the best ranked first. Raises `Missed` if no node that runs knows the roster."""
+        rosters = [peer.assembly.agreed.birth.roster for peer in self.cluster.living()]
+        roster = next((each for each in rosters if each is not None), None)
+        if roster is None:
+            raise Missed(key)
+        return tuple(Placement(roster).group(key))
 
     def boot_all(self) -> None:
         """Start whatever the moment has left dead."""

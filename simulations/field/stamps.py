@@ -68,7 +68,7 @@ def _reads(peer: SimPeer) -> int:
 
 EQUAL_STAMPS = Scenario(
     "equal-stamps",
-    "Cassandra, Riak: two writes at one stamp, and replicas chose differently, or a put beat a delete here only; C9, C15",
+    "Cassandra (Jepsen, 2013): of two writes at one stamp a mixture stayed; here one wins, the same everywhere; C9, C15",
     equal_stamps, nodes=4, fewest=3, duration=DURATION, profile="calm", sometimes=("puts_tied", "delete_tied"),
 )  # fmt: skip
 
@@ -101,6 +101,9 @@ def skewed_clock(
                 stage.reached["writes_refused"] += 1
         stage.until(lambda: _others_show(stage, wrong, last), 3 * SECOND)
         stage.reached["later_write_counts"] += 1
+        served = ahead.assembly.replication.stats().get("cells_served", 0)
+        if stage.quiet and ahead.process.alive and served >= nodes:
+            stage.fail("C11", f"{ahead} has served {served} cells, of one that the others refuse until it is due")
     stage.heal()
     if later:
         others = f"the write of n0 at {stamp_ms(later)} ms shows at all whose clocks are right"

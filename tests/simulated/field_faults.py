@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from coordination.agreed.events import LeaseOver
+from coordination.agreed.holder import Holder
 from coordination.agreed.owner import Owner
 from coordination.assembly import Assembly, Settings, build
 from crdt.cell import KEY, Cell
@@ -16,12 +17,17 @@ from crdt.cell import above as honest
 from crdt.clock import HybridClock, Instant
 from crdt.store import Store
 from mesh.directives import Directives, Emit
+from mesh.membership import Member
+from mesh.membership.hearing import Hearing
+from mesh.membership.member import RANK
+from mesh.membership.probe import Prober
 from mesh.replication import Replication
+from mesh.replication.masks import Masks
 from simulations.clocks import MachineClocks
 from simulations.cluster import Build
 from simulations.field.holders import Resource
-from tests.coordination.agreed_faults import FAULTS
-from tests.simulated.planted import NeverWarns, with_parts, with_planted
+from tests.coordination.agreed_faults import FAULTS, FromTheReply, KeepsGhosts, with_belief
+from tests.simulated.planted import ForgetsPromises, NeverWarns, with_parts, with_planted
 
 __all__ = ["Plant", "Row", "FAULTS_OF_THE_FIELD"]
 
@@ -110,6 +116,12 @@ def clocks_follow_any_stamp(patch: pytest.MonkeyPatch) -> Build:
     return build
 
 
+def forgets_whom_it_refuses(patch: pytest.MonkeyPatch) -> Build:
+    """What was refused as of the future is asked for again at every difference."""
+    patch.setattr(Masks, "active", lambda self, stamp: [])
+    return build
+
+
 # --- locks and leases ---------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +184,71 @@ def ends_what_is_alive(patch: pytest.MonkeyPatch) -> Build:
     return build
 
 
+def grants_are_believed_as_they_come(patch: pytest.MonkeyPatch) -> Build:
+    """A waiter that is told that it holds the lock believes it from then on, and asks nobody."""
+    return with_planted(((Holder, with_belief(FromTheReply)), *FAULTS["hands over without confirming"].changes))
+
+
+class LeavesItsPlace(KeepsGhosts):
+    """Who gives up forgets that it has asked, and says so to nobody."""
+
+    def cancel(self, request: int, now: Instant) -> Directives:
+        record = self._requests.get(request)
+        if record is not None:
+            record.belief.end()
+            self._forget(record)
+        return ()
+
+
+def cancels_are_not_told(patch: pytest.MonkeyPatch) -> Build:
+    return with_planted(((Holder, LeavesItsPlace),))
+
+
+def votes_at_once(patch: pytest.MonkeyPatch) -> Build:
+    return with_parts(ForgetsPromises)
+
+
+def abstains_once(patch: pytest.MonkeyPatch) -> Build:
+    """A voter that has forgotten abstains, unless it has already begun to do so in the life before."""
+    births: dict[str, int] = {}
+
+    def make(settings: Settings, **sources: Any) -> Assembly:
+        births[settings.name] = births.get(settings.name, 0) + 1
+        assembly = build(settings, **sources)
+        if births[settings.name] > 2:
+            assembly.agreed.acceptor.__class__ = ForgetsPromises
+        return assembly
+
+    return make
+
+
+# --- members and clocks -------------------------------------------------------------------------------------------------
+
+
+def asks_no_others(patch: pytest.MonkeyPatch) -> Build:
+    """Who does not answer a ping is suspected; nobody else is asked, and no stream is tried."""
+    patch.setattr(Prober, "_ask_otherwise", lambda self, probe: None)
+    return build
+
+
+def incarnation_before_boot(patch: pytest.MonkeyPatch) -> Build:
+    """News is ordered by incarnation first, whichever process of the name it is about."""
+    order = property(lambda self: (self.incarnation, RANK[self.state], self.boot, self.address, self.tags))
+    patch.setattr(Member, "order", order)
+    return build
+
+
+def believes_any_rumour(patch: pytest.MonkeyPatch) -> Build:
+    patch.setattr(Hearing, "_plausible", lambda self, news, now: True)
+    patch.setattr(Hearing, "_plausible_boot", lambda self, boot, now: True)
+    return build
+
+
+def time_is_the_wall_clock(patch: pytest.MonkeyPatch) -> Build:
+    patch.setattr(HybridClock, "_physical", lambda self, now: now.wall)
+    return build
+
+
 FAULTS_OF_THE_FIELD: list[Row] = [
     ("lost-increment", actor_is_the_name, ("C2", "C5", "C15")),
     ("resurrected-delete", gc_grace, ("C5", "C7", "C15")),
@@ -179,6 +256,7 @@ FAULTS_OF_THE_FIELD: list[Row] = [
     ("equal-stamps", a_delete_beats_a_put_where_it_was_made, ("C5", "C9", "C15")),
     ("skewed-clock", stamps_of_any_clock_count, ("C5", "C10", "C13", "C15")),
     ("skewed-clock", clocks_follow_any_stamp, ("C10",)),
+    ("skewed-clock", forgets_whom_it_refuses, ("C11",)),
     ("double-grant", owner_by_view, ("L1", "L2")),
     ("stale-token", tokens_by_the_clock, ("L2",)),
     ("stale-token", resource_without_a_fence, ("L5",)),
@@ -188,4 +266,12 @@ FAULTS_OF_THE_FIELD: list[Row] = [
     ("zombie-lease", nobody_says_that_it_is_over, ("C19",)),
     ("zombie-lease", ends_are_said_once, ("C19",)),
     ("zombie-lease", ends_what_is_alive, ("C19",)),
+    ("late-grant", grants_are_believed_as_they_come, ("L1", "L2")),
+    ("ghost-waiter", cancels_are_not_told, ("L13",)),
+    ("voters-restart", votes_at_once, ("L1",)),
+    ("voters-restart", abstains_once, ("L1",)),
+    ("one-way-flap", asks_no_others, ("M9",)),
+    ("old-incarnation", incarnation_before_boot, ("M1", "M3", "M8")),
+    ("poison", believes_any_rumour, ("M4",)),
+    ("clock-jump", time_is_the_wall_clock, ("C12", "M12")),
 ]
