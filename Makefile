@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 JOBS ?= 2
+# Further Pythons, on which the same seed must give the same run.
+PYTHONS ?= $(sort $(wildcard $(addsuffix /python3.1[1-9],/usr/bin /usr/local/bin $(HOME)/.pyenv/versions/*/bin)))
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench soak pythons clean
 .NOTPARALLEL:
 
 $(READY): pyproject.toml
@@ -31,5 +33,12 @@ bench: $(READY)
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak tests
 
+pythons:
+	for python in $(PYTHONS); do \
+		place=.venv-$$(basename $$python); \
+		test -x $$place/bin/python || $$python -m venv $$place && \
+		$$place/bin/python -m pip install --quiet --disable-pip-version-check --editable . || exit 1; \
+	done
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -118,7 +118,7 @@ def run(
 @click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @click.option("--seed", "first", type=int, default=0, show_default=True, help="The first of them.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; else one a core.")
-@click.option("--verify", is_flag=True, help="Run each seed twice, and tell where two runs part.")
+@click.option("--verify", is_flag=True, help="Run each seed in two processes, and tell where they part.")
 @click.option("--stop-after", type=click.IntRange(1), help="So many failures are enough.")
 @save_option
 @options
@@ -312,12 +312,16 @@ def told(work: Callable[[], Any]) -> Any:
     """What cannot be is told in one line."""
     from concurrent.futures import BrokenExecutor
 
+    from simulations.second_run import SecondRunError
+
     try:
         return work()
     except OSError as problem:
         fail(f"{str(problem.filename)!r}: {problem.strerror}", USAGE)
     except ValueError as problem:
         fail(str(problem), USAGE)
+    except SecondRunError as problem:
+        fail(str(problem))
     except BrokenExecutor:
         fail("a process of the sweep died, killed or out of memory: try fewer --jobs")
     except KeyboardInterrupt:

@@ -15,9 +15,8 @@ from hashlib import blake2b
 from multiprocessing import get_context
 from time import perf_counter
 
+from simulations import second_run
 from simulations.running import Result, Scenario
-from simulations.trace import Line
-from simulations.world import World
 
 __all__ = ["Progress", "Summary", "run_seed", "sweep"]
 
@@ -60,29 +59,10 @@ class Summary:
 def run_seed(
     scenario: Scenario, seed: int, nodes: int | None, profile: str | None, verify: bool
 ) -> tuple[Result, str | None]:  # fmt: skip
-    """One seed, in whatever process; with `verify` twice. The second answer is where the two runs parted."""
-    if not verify:
-        return scenario.run(seed, nodes=nodes, profile=profile), None
-    lines: list[Line] = []
-    result = scenario.run(seed, nodes=nodes, profile=profile, seen=lambda world: world.trace.follow(lines.append))
-    parted: list[str] = []
-    number = -1
-
-    def compare(line: Line) -> None:
-        nonlocal number
-        number += 1
-        before = lines[number] if number < len(lines) else None
-        if not parted and (before is None or before.digested() != line.digested()):
-            parted.append(f"line {number + 1}\n  one:   {before or 'has ended'}\n  other: {line}")
-
-    def watch(world: World) -> None:
-        world.trace.follow(compare)
-
-    again = scenario.run(seed, nodes=nodes, profile=profile, seen=watch)
-    if result.digest == again.digest:
-        return result, None
-    where = parted[0] if parted else f"line {number + 2}\n  one:   {lines[number + 1]}\n  other: has ended"
-    return result, f"digests {result.digest} and {again.digest} part at {where}"
+    """One seed, in whatever process; with `verify` in another one too. The second answer is where the two runs parted."""
+    if verify:
+        return second_run.compare(second_run.Request(scenario, seed, nodes, profile))
+    return scenario.run(seed, nodes=nodes, profile=profile), None
 
 
 def sweep(
@@ -101,6 +81,7 @@ def sweep(
 
     Parameters
     ----------
+    verify: run each seed twice, the second time in another process with another PYTHONHASHSEED, and tell where the two part.
     executor: where; it is not shut down. By default `jobs` processes of an own pool (None: one a core).
     stop_after: so many failures are enough; what is `missing` is then not asked.
     progress: called after each run.
@@ -108,12 +89,14 @@ def sweep(
     Raises
     ------
     ValueError: too few nodes, or no such profile.
+    SecondRunError: with `verify`, if there can be no other process.
     """
     seeds = list(seeds)
     scenario.draw(0, nodes=nodes, profile=profile)
     summary = Summary(scenario.name, profile or scenario.profile, nodes or scenario.nodes)
     begun = perf_counter()
     with ExitStack() as stack:
+        stack.callback(second_run.close)  # of an executor that runs in this process
         if executor is None:
             executor = stack.enter_context(
                 ProcessPoolExecutor(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import count
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import simulations.sweeping
 from simulations.cases import Case
 from simulations.checkers import Violation
 from simulations.command import command
@@ -20,6 +24,7 @@ from simulations.plans import KINDS, random_plan
 from simulations.profiles import CLOCKS, PROFILES
 from simulations.registry import SCENARIOS, Scenario
 from simulations.scenarios import run_locking
+from simulations.second_run import SecondRun, SecondRunError
 from simulations.sweeping import Progress, run_seed, sweep
 from simulations.world import SECOND, World
 
@@ -57,15 +62,53 @@ calls = count()
 
 
 def forgetful(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]) -> Mapping[str, int]:
-    """Seed 2 depends on how often it has been called."""
+    """Seed 2 depends on how many runs there were before it."""
     world = World(seed)
     seen(world)
+    call = next(calls)
     for at in range(3):
-        world.trace.add(at, "n0", "command", str(next(calls)) if seed == 2 and at == 1 else "same")
+        world.trace.add(at, "n0", "command", str(call) if seed == 2 and at == 1 else "same")
     return {}
 
 
 FORGETFUL = Scenario(f"{HERE}:FORGETFUL", "none", forgetful, nodes=2, fewest=2, duration=SECOND)
+
+
+def unordered(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]) -> Mapping[str, int]:
+    """Odd seeds send in the order of a set, which is another one with each PYTHONHASHSEED."""
+    world = World(seed)
+    seen(world)
+    print("what a scenario prints is not in the way")
+    for at in range(1_000):
+        world.trace.add(at, "n0", "command", "same")
+    peers = [f"peer {number}" for number in range(9)]
+    for peer in set(peers) if seed % 2 else peers:
+        world.trace.add(1_000, "n0", "send", peer)
+    return {}
+
+
+UNORDERED = Scenario(f"{HERE}:UNORDERED", "none", unordered, nodes=2, fewest=2, duration=SECOND)
+
+
+def moody(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]) -> Mapping[str, int]:
+    """Always the same trace; what it says was broken hangs on the hash seed."""
+    seen(World(seed))
+    raise Violation(f"X1: {hash('mood')}")
+
+
+MOODY = Scenario(f"{HERE}:MOODY", "X1", moody, nodes=2, fewest=2, duration=SECOND)
+
+
+def shorter(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]) -> Mapping[str, int]:
+    """One more line with a PYTHONHASHSEED of "1", for even seeds; one less for odd ones."""
+    world = World(seed)
+    seen(world)
+    for at in range(300 + ((os.environ.get("PYTHONHASHSEED") == "1") ^ seed % 2)):
+        world.trace.add(at, "n0", "command", "same")
+    return {}
+
+
+SHORTER = Scenario(f"{HERE}:SHORTER", "none", shorter, nodes=2, fewest=2, duration=SECOND)
 
 
 # --- the summary ----------------------------------------------------------------------------------------------------------
@@ -101,12 +144,59 @@ def test_enough_failures_end_a_sweep() -> None:
     assert summary.runs < 100
 
 
-def test_two_runs_that_part_are_told_with_the_line() -> None:
+# --- twice ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_hangs_on_the_hash_seed_is_told_with_the_line() -> None:
+    """In one process two runs of it are the same."""
+    assert UNORDERED.run(1).digest == UNORDERED.run(1).digest
+    summary = sweep(UNORDERED, range(4), executor=Inline(), verify=True)
+    assert list(summary.divergences) == [1, 3]
+    head, one, other = summary.divergences[1].splitlines()
+    assert "(PYTHONHASHSEED=" in head
+    assert re.search(r" part at line 10\d\d$", head)
+    assert one.startswith("  one:   ")
+    assert "send      peer" in one
+    assert "send      peer" in other
+    assert one.split()[1:] != other.split()[1:]
+    assert not summary.fine
+    assert sweep(UNORDERED, [0, 2], jobs=1, verify=True).fine
+    assert list(sweep(UNORDERED, range(4), jobs=2, verify=True).divergences) == [1, 3]
+
+
+def test_what_a_run_leaves_behind_is_told() -> None:
     summary = sweep(FORGETFUL, range(4), executor=Inline(), verify=True)
     assert list(summary.divergences) == [2]
-    assert "part at line 2" in summary.divergences[2]
-    assert not summary.fine
+    assert "part at line 2\n" in summary.divergences[2]
     assert sweep(FORGETFUL, [0, 1, 3], executor=Inline(), verify=True).fine
+
+
+def test_a_trace_that_goes_on_and_a_violation_that_differs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "4711")
+    with ThreadPoolExecutor(2) as threads:
+        parted = sweep(SHORTER, [0, 1], executor=threads, verify=True).divergences
+    assert "part at line 301\n  one:   has ended\n  other: " in parted[0]
+    assert re.search(r"part at line 301\n  one:   .*same\n  other: has ended", parted[1])
+    (moods,) = sweep(MOODY, [0], executor=Inline(), verify=True).divergences.values()
+    assert moods.startswith("the traces are the same, and what was broken is not\n  one:   X1: ")
+
+
+def test_without_another_process_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = Scenario("local", "none", lambda seed, plan, nodes, seen: {}, nodes=2, fewest=2, duration=SECOND)
+    with pytest.raises(SecondRunError, match="local cannot be handed to another process: "):
+        sweep(local, [1], executor=Inline(), verify=True)
+    with pytest.raises(SecondRunError, match=r"has ended with 1: it said nothing"):
+        SecondRun("/bin/false")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(SecondRunError, match=r"cannot be started: .*No such file"):
+        sweep(UNORDERED, [1], executor=Inline(), verify=True)
+
+    def broken() -> None:
+        raise SecondRunError("it died")
+
+    monkeypatch.setattr(simulations.sweeping, "sweep", lambda *arguments, **named: broken())
+    shown = mesh_simulate("sweep", UNORDERED.name, "--verify")
+    assert (shown.exit_code, shown.stderr) == (1, "mesh: it died\n")
 
 
 @pytest.mark.parametrize(("name", "nodes"), [("locking", 3), ("spreading", 4)])
