@@ -17,11 +17,13 @@ from coordination.lease_ends import LeaseEnds
 from crdt.clock import HybridClock, Instant
 from crdt.store import Store
 from mesh.directives import Address, Boot, Part
+from mesh.envelope import Envelope, Sealed
 from mesh.keyring import Keyring
 from mesh.membership import LAN, Identity, Membership, Profile, Tags
 from mesh.memory import Memory
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
 from mesh.replication import Replication
+from mesh.seal import Seal
 
 __all__ = ["Assembly", "Settings", "build"]
 
@@ -95,6 +97,7 @@ def build(
     random: Random,
     now: Instant,
     memory: Memory | None = None,
+    envelope: Callable[[Seal], Envelope] = Sealed,
 ) -> Assembly:
     """A node that has not started.
 
@@ -105,6 +108,7 @@ def build(
     random: for protocol choices.
     now: the moment of the start; it dates the boot.
     memory: what the node remembers over restarts; without one it remembers nothing, and a voter that restarts abstains.
+    envelope: as for `mesh.node.Node`.
     """
     keyring = Keyring(settings.secrets) if settings.secrets else Keyring.without_secret()
     clock = HybridClock(settings.parameters.max_drift // MS)
@@ -142,6 +146,7 @@ def build(
         parts,
         LOOPBACK_DATAGRAM_BYTES if loopback else LAN_DATAGRAM_BYTES,
         memory,
+        envelope,
     )
     gateway.operations.stats = node.stats
     return Assembly(settings, node, identity, clock, store, membership, replication, agreed, gateway, keyring)

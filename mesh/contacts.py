@@ -6,9 +6,11 @@ nothing is sent to it by name, and the oldest of too many is forgotten first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.directives import Address, Boot, Source
+from mesh.envelope import Encoded
 from mesh.seal import Seal
 
 __all__ = ["STRANGERS", "Contact", "Contacts"]
@@ -29,8 +31,8 @@ class Contact:
     """Of a datagram from its address."""
     heard: bool = False
     """A datagram of this process has been opened: it knows this one."""
-    unproven: bytes | None = None
-    """The last plaintext sent before it was heard, which travels once more with the proof that it may ask for."""
+    unproven: Sequence[Encoded] = ()
+    """What the last datagram before it was heard held: it travels once more with the proof that it may ask for."""
 
 
 class Contacts:

@@ -50,6 +50,7 @@ from mesh.directives import (
     StoreRestored,
     Write,
 )
+from mesh.envelope import Encoded, Envelope, Sealed, packed
 from mesh.hello import COOKIE_BYTES, Greeter
 from mesh.keyring import Keyring
 from mesh.memory import Memory
@@ -59,7 +60,7 @@ from mesh.relay import Relayed
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
 from mesh.streams import HANDSHAKE, Streams
 from mesh.timers import Timers
-from mesh.wire import FRAME_OVERHEAD, WireError, encode, pack, unpack
+from mesh.wire import FRAME_OVERHEAD, WireError, encode, pack
 
 __all__ = ["LAN_DATAGRAM_BYTES", "LOOPBACK_DATAGRAM_BYTES", "Identity", "Node"]
 
@@ -71,7 +72,7 @@ LOOPBACK_DATAGRAM_BYTES = 1_400
 GREETS = 4_096
 """Addresses that were greeted and have not answered yet; the oldest is forgotten first."""
 
-NOTHING: tuple[Message | None, bytes] = (None, b"")
+NOTHING: tuple[Message | None, Encoded] = (None, b"")
 
 NODE = -1
 """The owner of the node's own timers."""
@@ -96,6 +97,7 @@ class Node:
     parts: in the order in which they are started and told of events.
     datagram_bytes: the largest sealed datagram.
     memory: what it remembers over restarts; without one it records nothing.
+    envelope: how messages become datagrams; on a network they are sealed, always.
     """
 
     def __init__(
@@ -106,19 +108,21 @@ class Node:
         parts: Sequence[Part],
         datagram_bytes: int = LAN_DATAGRAM_BYTES,
         memory: Memory | None = None,
+        envelope: Callable[[Seal], Envelope] = Sealed,
     ) -> None:
         self.identity = identity
         self.parts = tuple(parts)
         self.cut = 0
         self._session = identity.boot.session
         self._seal = Seal(keyring, self._session, entropy)
+        self._envelope = envelope(self._seal)
         self._greeter = Greeter(self._seal, entropy(32))
         self._streams = Streams(keyring, self._session, entropy)
         self._courier = Courier()
         self._memory = memory
         self._timers = Timers()
         gossips = [part for part in parts if isinstance(part, Gossip)]
-        self._packer = Packer(datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD, gossips)
+        self._packer = Packer(datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD, gossips, self._envelope.most)
         self._contacts = Contacts(self._seal)
         self._greets: dict[Address, None] = {}
         self._index = {id(part): index for index, part in enumerate(self.parts)}
@@ -147,14 +151,14 @@ class Node:
     def on_datagram(self, data: bytes, address: Address, now: Instant) -> None:
         self._now = now
         try:
-            opened = self._seal.open(data)
+            opened = self._envelope.open(data)
         except Refusal as refusal:
             self._counts[f"refused_{refusal.reason}"] += 1
             return
         if opened.known and opened.kind == Kind.PAIR:
             contact = self._contacts.by_session.get(opened.sender)
             if contact is not None and not contact.heard:
-                contact.heard, contact.unproven = True, None
+                contact.heard, contact.unproven = True, ()
             self._frame(opened.plaintext, self._contacts.source(opened.sender, address, None))
         else:
             self._introduction(opened, address, len(data))
@@ -318,7 +322,7 @@ class Node:
 
     def _frame(self, plaintext: bytes, source: Source) -> None:
         try:
-            frame = unpack(plaintext)
+            frame = self._envelope.read(plaintext)
         except WireError:
             self._counts["malformed_frames"] += 1
             return
@@ -417,10 +421,10 @@ class Node:
             return
         last, encoded = self._encoded
         if message is not last:
-            encoded = encode(message)
+            encoded = self._envelope.encode(message)
             self._encoded = (message, encoded)
         if directive.stream or not self._packer.fits(encoded):
-            self._carry(contact, encoded)
+            self._carry(contact, bytes(encoded))
         else:
             self._packer.add(contact, encoded)
 
@@ -433,11 +437,10 @@ class Node:
                 return
         self._counts["unroutable"] += 1
 
-    def _transmit(self, contact: Contact, batch: Sequence[bytes]) -> None:
-        plaintext = pack(batch, self.cut, COOKIE_BYTES)  # to one that has forgotten this process it must be worth a cookie
+    def _transmit(self, contact: Contact, batch: Sequence[Encoded]) -> None:
         if not contact.heard:
-            contact.unproven = plaintext
-        self._outputs.append(Transmit(contact.address, self._seal.seal(plaintext, contact.session)))
+            contact.unproven = batch
+        self._outputs.append(Transmit(contact.address, self._envelope.seal(batch, self.cut, contact.session)))
         self._counts["datagrams_sent"] += 1
 
     def _carry(self, contact: Contact, encoded: bytes) -> None:
@@ -551,8 +554,9 @@ class Node:
         frame, to = pack((), self.cut), address
         if contact is not None:
             to = contact.address
-            if contact.unproven is not None:
-                frame, contact.unproven = contact.unproven, None  # once: a second cookie must not deliver it twice
+            if contact.unproven:
+                frame = packed(contact.unproven, self.cut)
+                contact.unproven = ()  # once: a second cookie must not deliver it twice
         self._outputs.append(Transmit(to, self._greeter.prove(opened.plaintext, opened.sender, frame)))
         if not opened.known:
             self._seal.know(opened.sender, opened.counter)

@@ -6,10 +6,11 @@ first again. So neither rumours nor data starve, and no room is wasted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from mesh.contacts import Contact
+from mesh.envelope import Encoded
 
 __all__ = ["Gossip", "Packer"]
 
@@ -17,6 +18,9 @@ __all__ = ["Gossip", "Packer"]
 @runtime_checkable
 class Gossip(Protocol):
     """A part that has news for whatever room a datagram leaves."""
+
+    def eager(self, to: str) -> bool:
+        """Whether it has something to say to this member, if there is room."""
 
     def piggyback(self, to: str, budget: int) -> Sequence[bytes]: ...
 
@@ -28,21 +32,24 @@ class Packer:
     ----------
     budget: bytes of messages in one datagram.
     gossips: the parts that gossip, in their order.
+    most: the bytes of an encoded message, or a bound of them: what fits by that needs no closer look.
     """
 
-    __slots__ = ("_budget", "_turns", "outgoing")
+    __slots__ = ("_budget", "_gossips", "_most", "_turns", "outgoing")
 
-    def __init__(self, budget: int, gossips: Sequence[Gossip]) -> None:
+    def __init__(self, budget: int, gossips: Sequence[Gossip], most: Callable[[Encoded], int] = len) -> None:
         self._budget = budget
+        self._most = most
+        self._gossips = gossips
         self._turns = [(part, 2 if turn == 0 else 1) for turn, part in enumerate((*gossips, *gossips[:1]))]
         """Who fills, and by what the room is divided for it."""
-        self.outgoing: dict[bytes, tuple[Contact, list[bytes]]] = {}
+        self.outgoing: dict[bytes, tuple[Contact, list[Encoded]]] = {}
         """What waits for `take`, by session."""
 
-    def fits(self, encoded: bytes) -> bool:
-        return len(encoded) <= self._budget
+    def fits(self, encoded: Encoded) -> bool:
+        return self._most(encoded) <= self._budget or len(encoded) <= self._budget
 
-    def add(self, contact: Contact, encoded: bytes) -> None:
+    def add(self, contact: Contact, encoded: Encoded) -> None:
         """One message that fits."""
         outgoing = self.outgoing.get(contact.session)
         if outgoing is None:
@@ -50,11 +57,15 @@ class Packer:
         else:
             outgoing[1].append(encoded)
 
-    def take(self) -> list[tuple[Contact, list[bytes]]]:
+    def take(self) -> list[tuple[Contact, list[Encoded]]]:
         """What each datagram holds, for whom."""
         packed = []
         for contact, messages in self.outgoing.values():
-            batch: list[bytes] = []
+            eager = [part for part in self._gossips if part.eager(contact.name)]
+            if not eager and sum(map(self._most, messages)) <= self._budget:
+                packed.append((contact, messages))
+                continue
+            batch: list[Encoded] = []
             room = self._budget
             for encoded in messages:
                 if len(encoded) > room:
@@ -62,7 +73,7 @@ class Packer:
                     batch, room = [], self._budget
                 batch.append(encoded)
                 room -= len(encoded)
-            for part, divisor in self._turns:
+            for part, divisor in self._turns if eager else ():
                 for encoded in part.piggyback(contact.name, room // divisor):
                     batch.append(encoded)
                     room -= len(encoded)

@@ -20,6 +20,8 @@ __all__ = [
     "Length",
     "SchemaError",
     "compile_class",
+    "converts",
+    "hints_of",
 ]
 
 MAX_INT_BYTES = 1024
@@ -187,15 +189,24 @@ def _many(write: Writer, read: Reader) -> tuple[Writer, Reader]:
     return write_many, read_many
 
 
-def _hints(kind: type) -> dict[str, Any]:
+def hints_of(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     if is_dataclass(kind):
         return {field.name: hints[field.name] for field in fields(kind)}
     return {name: hints[name] for name in kind._fields}  # type: ignore[attr-defined]
 
 
+def converts(hint: Any) -> bool:
+    """Whether what is read of this type need not be what was written: a `Codec` is somewhere in it."""
+    if get_origin(hint) is Annotated:
+        return any(isinstance(mark, Codec) for mark in hint.__metadata__) or converts(get_args(hint)[0])
+    if isinstance(hint, type) and (hasattr(hint, "_fields") or is_dataclass(hint)):
+        return any(map(converts, hints_of(hint).values()))
+    return any(map(converts, get_args(hint)))
+
+
 def _record(kind: type) -> tuple[Writer, Reader]:
-    hints = _hints(kind)
+    hints = hints_of(kind)
     return _generate(kind, list(hints), [_codec(hint) for hint in hints.values()], None)
 
 
@@ -256,7 +267,7 @@ def _defaults(kind: type) -> int:
 
 def compile_class(cls: type, number: int) -> tuple[Writer, Reader]:
     """Writer and reader of a message class: an array of its number and its fields."""
-    hints = _hints(cls)
+    hints = hints_of(cls)
     try:
         codecs = [_codec(hint) for hint in hints.values()]
     except TypeError as problem:

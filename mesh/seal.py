@@ -93,12 +93,12 @@ class Seal:
     entropy: random bytes.
     """
 
-    __slots__ = ("_counter", "_dropped", "_entropy", "_forgotten", "_keyring", "_peers", "_session")
+    __slots__ = ("_counter", "_dropped", "_entropy", "_forgotten", "_peers", "keyring", "session")
 
     def __init__(self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes]) -> None:
         assert len(session) == SESSION_BYTES
-        self._keyring = keyring
-        self._session = session
+        self.keyring = keyring
+        self.session = session
         self._entropy = entropy
         self._counter = 0
         self._peers: dict[bytes, Peer] = {}
@@ -117,7 +117,7 @@ class Seal:
         peer = self._peers.get(session)
         if peer is not None and fresh:
             peer.window.close(taken)
-        if peer is not None or session == self._session:
+        if peer is not None or session == self.session:
             return
         if self._dropped and not fresh and session not in self._forgotten:
             return
@@ -134,26 +134,30 @@ class Seal:
 
     def seal(self, plaintext: bytes, to: bytes, kind: int = Kind.PAIR) -> bytes:
         """One datagram for one session, known or not."""
-        primary = self._keyring.primary
+        primary = self.keyring.primary
         peer = self._peers.get(to)
         if peer is None:
-            key = self._key(primary, b"udp", self._session + to)
+            key = self._key(primary, b"udp", self.session + to)
         else:
             found = peer.outbound.get(primary)
             if found is None:
-                found = peer.outbound[primary] = self._key(primary, b"udp", self._session + to)
+                found = peer.outbound[primary] = self._key(primary, b"udp", self.session + to)
             key = found
         return self._close(kind, primary, key, plaintext)
 
     def seal_hello(self, plaintext: bytes) -> bytes:
         """A datagram for whoever holds the secret at an address."""
-        primary = self._keyring.primary
-        return self._close(Kind.HELLO, primary, self._key(primary, b"hello", self._session), plaintext)
+        primary = self.keyring.primary
+        return self._close(Kind.HELLO, primary, self._key(primary, b"hello", self.session), plaintext)
+
+    def count(self) -> int:
+        """The number of the next datagram."""
+        self._counter += 1
+        return self._counter
 
     def _close(self, kind: int, primary: bytes, key: AESGCM, plaintext: bytes) -> bytes:
-        self._counter += 1
-        nonce = self._counter.to_bytes(8, "big") + self._entropy(4)  # drawn each time: a stock of them would be cloned too
-        header = bytes((VERSION, kind)) + primary + self._session + nonce
+        nonce = self.count().to_bytes(8, "big") + self._entropy(4)  # drawn each time: a stock of them would be cloned too
+        header = bytes((VERSION, kind)) + primary + self.session + nonce
         return header + key.encrypt(nonce, plaintext, header)
 
     def open(self, data: bytes) -> Opened:
@@ -171,30 +175,39 @@ class Seal:
         header = data[:HEADER_BYTES]
         identifier = data[2 : 2 + KEY_ID_BYTES]
         sender = data[_SESSION]
-        if sender == self._session:
+        if sender == self.session:
             raise Refusal("own")
-        if identifier not in self._keyring:
+        if identifier not in self.keyring:
             raise Refusal("unknown_key")
         peer = self._peers.get(sender)
         if kind == Kind.HELLO:
             key = self._key(identifier, b"hello", sender)
         elif peer is None:
-            key = self._key(identifier, b"udp", sender + self._session)
+            key = self._key(identifier, b"udp", sender + self.session)
         else:
             found = peer.inbound.get(identifier)
             if found is None:
-                found = peer.inbound[identifier] = self._key(identifier, b"udp", sender + self._session)
+                found = peer.inbound[identifier] = self._key(identifier, b"udp", sender + self.session)
             key = found
         try:
             plaintext = key.decrypt(data[_NONCE], data[HEADER_BYTES:], header)
         except InvalidTag:
             raise Refusal("unauthentic") from None
         counter = int.from_bytes(data[_COUNTER], "big")
-        if peer is not None and kind != Kind.HELLO and not peer.window.take(counter):
+        known = peer is not None if kind == Kind.HELLO else self.admit(sender, counter)
+        return Opened(kind, sender, plaintext, known, counter)
+
+    def admit(self, sender: bytes, counter: int) -> bool:
+        """Whether the sender of a datagram that is authentic is known.
+
+        Raises
+        ------
+        Refusal: `replayed`, if it was taken before.
+        """
+        peer = self._peers.get(sender)
+        if not (counter > self._forgotten.get(sender, 0) if peer is None else peer.window.take(counter)):
             raise Refusal("replayed")
-        if peer is None and kind != Kind.HELLO and counter <= self._forgotten.get(sender, 0):
-            raise Refusal("replayed")
-        return Opened(kind, sender, plaintext, peer is not None, counter)
+        return peer is not None
 
     def _key(self, identifier: bytes, purpose: bytes, context: bytes) -> AESGCM:
-        return AESGCM(self._keyring.derive(identifier, purpose, context))
+        return AESGCM(self.keyring.derive(identifier, purpose, context))

@@ -20,6 +20,7 @@ from mesh.timers import Timers
 from simulations.decoding import Decoder
 from simulations.faults import Fault
 from simulations.observer import Observer
+from simulations.parcels import Parcel
 from simulations.process import Process
 from simulations.running import Result, Scenario
 from simulations.schedule import Schedule
@@ -171,7 +172,9 @@ class Recording(Observer):
 
     def transmitted(self, process: Process, address: Address, data: bytes) -> None:
         keyring = self._meet(process)
-        if keyring is not None:
+        if isinstance(data, Parcel):
+            self._texts[data] = str(data)
+        elif keyring is not None:
             self._texts[data] = self._decoder.datagram(keyring, _name(process), process.address, address, data)
 
     def wrote(self, process: Process, stream: int, data: bytes) -> None:
@@ -203,7 +206,7 @@ class Recording(Observer):
                 self.add(self.world.now, process.machine, "timer", name, cause=boot if armed is None else armed)
 
             node._timers = _Watched(node._timers, fired, lambda: self._step)
-        return node._seal._keyring
+        return node._seal.keyring
 
 
 class _Watched(Timers):

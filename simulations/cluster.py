@@ -1,4 +1,4 @@
-"""Whole mesh nodes in a world: every message encoded and sealed for real.
+"""Whole mesh nodes in a world: every message encoded and sealed for real, unless told otherwise.
 
 The founders are the first `expect` names, whose addresses are everyone's seeds; the others join and do not vote. A peer is
 one running process; after a restart there is another one under the same name."""
@@ -6,6 +6,7 @@ one running process; after a restart there is another one under the same name.""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
@@ -17,6 +18,7 @@ from mesh.driver import NodeLike
 from mesh.membership import LAN, Profile, State
 from mesh.values import encode_value
 from simulations.network import Conditions
+from simulations.parcels import Parcels
 from simulations.process import Process
 from simulations.world import SECOND, World
 
@@ -98,6 +100,7 @@ class Cluster:
     names: of the nodes, and of their machines.
     expect: how many of them found the mesh; by default up to five.
     make: builds a node; a planted fault is a builder that breaks something.
+    encoded: whether datagrams are sealed bytes; else they carry the messages themselves (`simulations.parcels`).
     """
 
     def __init__(
@@ -109,13 +112,14 @@ class Cluster:
         profile: Profile = LAN,
         parameters: Parameters = DEFAULT_PARAMETERS,
         make: Build = build,
+        encoded: bool = True,
     ) -> None:
         self.world = world
         self.names = [f"n{number}" for number in range(names)] if isinstance(names, int) else list(names)
         self.expect = expect or min(5, len(self.names))
         self.profile = profile
         self.parameters = parameters
-        self.make = make
+        self.make = make if encoded else partial(make, envelope=Parcels)
         self.fresh = True
         """What a founder that starts now says: the operator's word that no lock of this mesh is alive."""
         self.peers: dict[str, SimPeer] = {}

@@ -78,7 +78,7 @@ class Datagrams:
         arriving = data
         change = link.corrupts(draw)
         if change:
-            arriving = spoilt(data, change)
+            arriving = spoilt(bytes(data), change)
             process.counts["corrupted"] += 1
             self._trace.add(schedule.now, process.machine, "corrupt", machine.name, arriving)
         schedule.after(waits + link.delay(draw), self._arrive, process, link, machine, arriving)

@@ -46,12 +46,13 @@ def run_locking(
     plan: Sequence[Fault] | None = None,
     parameters: Parameters = SHORT_TERMS,
     make: Build = build,
+    encoded: bool = True,
     seen: Callable[[World], object] | None = None,
 ) -> Locking:
     """Lock users on every node under faults of every kind (L1, L2, L4), then every lock can be had by everyone (L12); in
     the end all grants together must be those of a mutex with rising tokens (L1 and L2, seen from outside).
 
-    `seen` is shown the world before anything happens.
+    `seen` is shown the world before anything happens; `encoded` as for `Cluster`.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def run_locking(
     world = World(seed, conditions=network_of(seed))
     if seen is not None:
         seen(world)
-    cluster = Cluster(world, nodes, expect=voters, parameters=parameters, make=make)
+    cluster = Cluster(world, nodes, expect=voters, parameters=parameters, make=make, encoded=encoded)
     cluster.form()
     locks = Locks(cluster)
     Exclusion(locks)
@@ -114,11 +115,12 @@ def run_spreading(
     bound: int = 30 * SECOND,
     writes: int = 80,
     make: Build = build,
+    encoded: bool = True,
     seen: Callable[[World], object] | None = None,
 ) -> Spreading:
     """Puts, deletes, values that expire and adds on every node under a plan; then all stores are equal within `bound`.
 
-    `seen` is shown the world before anything happens.
+    `seen` is shown the world before anything happens; `encoded` as for `Cluster`.
 
     Raises
     ------
@@ -127,9 +129,10 @@ def run_spreading(
     world = World(seed, conditions=network_of(seed))
     if seen is not None:
         seen(world)
-    cluster = Cluster(world, nodes, make=make)
+    cluster = Cluster(world, nodes, make=make, encoded=encoded)
     members, sums, fold = Members(cluster), Sums(cluster), WatchFold(cluster)
-    Nonces(world)
+    if encoded:
+        Nonces(world)
     cluster.form()
     cluster.set_loss(loss, duplicate=0.05, reorder=0.05)
     phases = Phases(cluster, plan, duration)

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from mesh.directives import Event
+from simulations.parcels import Parcel
 
 __all__ = ["Line", "Trace"]
 
@@ -29,16 +30,20 @@ class Line(NamedTuple):
     data: bytes | Event
 
     def digested(self) -> bytes:
-        """An event counts by its class: what it holds came from bytes that count."""
-        data = self.data if type(self.data) is bytes else type(self.data).__name__.encode()
+        """An event counts by its class: what it holds came from bytes that count. So do the messages of a parcel."""
+        data = self.data if type(self.data) is bytes else _named(self.data)
         return f"{self.at} {self.machine} {self.kind} {self.text} {len(data)} ".encode() + data
 
     def __str__(self) -> str:
         if type(self.data) is bytes:
             data = f"{len(self.data)} bytes {blake2b(self.data, digest_size=6).hexdigest()}" if self.data else ""
         else:
-            data = repr(self.data)
+            data = str(self.data)
         return f"{self.at / 1e9:14.9f}  {self.machine:8} {self.kind:9} {self.text:28} {data}".rstrip()
+
+
+def _named(data: object) -> bytes:
+    return (str(data) if isinstance(data, Parcel) else type(data).__name__).encode()
 
 
 _new = tuple.__new__

@@ -147,7 +147,7 @@ class Membership:
         self._joiner = Joiner(identity, seeds, self._table, self._checks, lost, self._hearing, profile, random, self._actions)
         self._acquainted = -ACQUAINTANCE_SPACING
         self._filled: str | None = None
-        """Whose datagram was filled last, since the last input."""
+        """Whose datagram is being filled."""
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Ping: self._on_ping,
             Ack: self._on_ack,
@@ -247,16 +247,27 @@ class Membership:
         """These names (voters) are never forgotten, however long dead."""
         self._table.pin(names)
 
+    def eager(self, to: str) -> bool:
+        """Whether there is a rumour, or this member is accused. The node asks before it fills a datagram."""
+        self._filled = None
+        return len(self._rumours) > 0 or self._accused(to) is not None
+
+    def _accused(self, name: str) -> Member | None:
+        member = self._table.get(name)
+        if member is None or member.state is State.ALIVE or member.state is State.LEFT or self._hearing.gone:
+            return None
+        return member
+
     def piggyback(self, to: str, budget: int) -> list[bytes]:
         """Encoded rumours for a datagram to `to`, of at most `budget` bytes together.
 
         Who is accused here is told so first, whatever else is to be said: it alone can refute. The node may ask twice for one
-        datagram, with no input in between; nothing rides on it twice."""
+        datagram; nothing rides on it twice."""
         more, self._filled = self._filled == to, to
         told: list[bytes] = []
-        member = None if more else self._table.get(to)
-        if member is not None and member.state is not State.ALIVE and member.state is not State.LEFT and not self._hearing.gone:
-            accusation = encode(News(entry_of(member), None))
+        accused = None if more else self._accused(to)
+        if accused is not None:
+            accusation = encode(News(entry_of(accused), None))
             if len(accusation) <= budget:
                 budget -= len(accusation)
                 told.append(accusation)

@@ -1,0 +1,124 @@
+"""Datagrams that carry the messages themselves: a world without encoding, for campaigns of very many seeds.
+
+Nothing that decides can tell the difference. A parcel is refused where a sealed datagram would be (another process's, one
+that was taken before), and it is as large: sizes are exact wherever they matter. Mostly they are not asked for: what can
+not be larger than a datagram (`mesh.largest`) fits without being encoded, unless there is gossip for the room that is left.
+
+Messages are frozen, so they can be shared. What is lost is the proof that each can be written and read: campaigns with every
+byte sealed give it. Streams, and introductions (hello, cookie, proof), are sealed bytes here, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import cast
+
+from mesh.directives import Message
+from mesh.envelope import Encoded, packed
+from mesh.largest import largest
+from mesh.schema import converts
+from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
+from mesh.wire import PROTOCOL, Frame, decode, encode, unpack
+
+__all__ = ["Parcel", "Parcels"]
+
+GOSSIP = 16_384
+"""Pieces of gossip that are remembered: they come encoded, and are told again and again."""
+
+
+class Piece:
+    """One message on its way into a parcel."""
+
+    __slots__ = ("_encoded", "message", "most")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.most = largest(message)
+        self._encoded = b""
+
+    def read(self) -> Message:
+        """What its receiver gets."""
+        return _told(bytes(self)) if _converts(type(self.message)) else self.message
+
+    def __bytes__(self) -> bytes:
+        if not self._encoded:
+            self._encoded = encode(self.message)
+        return self._encoded
+
+    def __len__(self) -> int:
+        return len(bytes(self))
+
+
+class Parcel:
+    """One datagram: from whom, for whom, its number, and what is in it."""
+
+    __slots__ = ("_batch", "counter", "frame", "key", "sender", "to")
+
+    def __init__(self, sender: bytes, to: bytes, key: bytes, counter: int, batch: Sequence[Encoded], frame: Frame) -> None:
+        self.sender = sender
+        self.to = to
+        self.key = key
+        self.counter = counter
+        self.frame = frame
+        self._batch = batch
+
+    def __len__(self) -> int:
+        return len(packed(self._batch, self.frame.cut)) + DATAGRAM_OVERHEAD
+
+    def __bytes__(self) -> bytes:
+        """What a wire would show of it that spoils it: bytes that nobody opens."""
+        return bytes(len(self))
+
+    def __str__(self) -> str:
+        return "+".join([type(message).__name__ for message in self.frame.messages])
+
+
+_told = lru_cache(maxsize=GOSSIP)(decode)
+
+
+_converting: dict[type[Message], bool] = {}
+
+
+def _converts(kind: type[Message]) -> bool:
+    known = _converting.get(kind)
+    if known is None:
+        known = _converting[kind] = converts(kind)
+    return known
+
+
+class Parcels:
+    """The envelope of a node in such a world (`mesh.envelope.Envelope`)."""
+
+    __slots__ = ("_seal",)
+
+    encode = Piece
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+
+    @staticmethod
+    def most(encoded: Encoded) -> int:
+        return encoded.most if type(encoded) is Piece else len(encoded)
+
+    def seal(self, batch: Sequence[Encoded], cut: int, to: bytes) -> bytes:
+        seal = self._seal
+        messages = [piece.read() if type(piece) is Piece else _told(bytes(piece)) for piece in batch]
+        frame = Frame(PROTOCOL, cut, messages, 0, 0)
+        parcel = Parcel(seal.session, to, seal.keyring.primary, seal.count(), batch, frame)
+        return cast(bytes, parcel)  # to the node it is bytes, and it does not look inside
+
+    def open(self, data: bytes) -> Opened:
+        if not isinstance(data, Parcel):
+            return self._seal.open(data)
+        seal = self._seal
+        if data.sender == seal.session:
+            raise Refusal("own")
+        if data.key not in seal.keyring:
+            raise Refusal("unknown_key")
+        if data.to != seal.session:
+            raise Refusal("unauthentic")
+        return Opened(Kind.PAIR, data.sender, data, seal.admit(data.sender, data.counter), data.counter)
+
+    @staticmethod
+    def read(plaintext: bytes) -> Frame:
+        return plaintext.frame if isinstance(plaintext, Parcel) else unpack(plaintext)
