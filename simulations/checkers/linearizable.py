@@ -2,12 +2,13 @@
 these moments, the object did what its model says?
 
 The search of Wing and Gong (1993) with the memory of Lowe (2017): a configuration is the set of operations that have had their
-moment and the state after them, and is never entered twice. Each key is an object of its own and is judged alone (Herlihy and
-Wing: a history is linearizable if that of each object is; Horn and Kroening call it P-compositional)."""
+moment and the state after them, and is never entered twice, nor one that can do no more than another. Each key is an object of
+its own and is judged alone (Herlihy and Wing: a history is linearizable if that of each object is; Horn and Kroening call it
+P-compositional)."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from simulations.checkers.base import Checker
@@ -124,8 +125,10 @@ class _Search:
         """The latest return that could not be explained, true ns."""
         self._operations = operations
         self._model = model
+        self._observes: Callable[[str, Hashable], bool] = getattr(model, "observes", lambda name, result: False)
         self._limit = limit
         self._chosen: list[int] = []
+        self._optional = sum([1 << number for number, each in enumerate(operations) if each.returned is None])
         events = [(each.invoked, 0, number) for number, each in enumerate(operations)]
         events += [(each.returned, 1, number) for number, each in enumerate(operations) if each.returned is not None]
         events.sort()
@@ -145,13 +148,13 @@ class _Search:
     def run(self) -> bool | None:
         """Whether it can be linearized; None if that took too long."""
         step, state, done, steps = self._model.step, self._model.initial, 0, 0
-        known: set[tuple[int, Hashable]] = set()
+        known: dict[tuple[int, Hashable], list[int]] = {}
         candidates = self._candidates()
         if candidates is None:
             return True
         before: list[tuple[Hashable, Iterator[int]]] = []
         while True:
-            for number in candidates:
+            while (number := next(candidates, None)) is not None:
                 operation = self._operations[number]
                 steps += 1
                 if steps > self._limit:
@@ -159,9 +162,10 @@ class _Search:
                 after = step(state, operation.name, operation.arguments, operation.result)
                 if after is REFUSED or (after == state and operation.returned is None):
                     continue  # what need not have happened, and would change nothing, did not happen
+                if self._observes(operation.name, operation.result):
+                    candidates = iter(())  # its moment may as well be now: nothing is explained better with others before it
                 configuration = (done | 1 << number, after)
-                if configuration not in known:
-                    known.add(configuration)
+                if self._is_new(known, *configuration):
                     break
             else:
                 if not before:
@@ -179,6 +183,16 @@ class _Search:
             if following is None:
                 return True
             candidates = following
+
+    def _is_new(self, known: dict[tuple[int, Hashable], list[int]], done: int, state: Hashable) -> bool:
+        """Whether nothing that was tried can do all that this configuration can. One that differs by fewer operations that need
+        not have happened can: they may happen later, or never."""
+        optional = done & self._optional
+        tried = known.setdefault((done ^ optional, state), [])
+        if any(each & optional == each for each in tried):
+            return False
+        tried.append(optional)
+        return True
 
     def _candidates(self) -> Iterator[int] | None:
         """What may have its moment next; None if nothing that returned is left. What need not have happened comes last, and of

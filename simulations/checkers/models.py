@@ -1,7 +1,10 @@
 """What an object does when its operations come one after another: the models that a history is measured against.
 
 A model is pure: a state, which can be hashed, and `step`, which says the state after an operation, or `REFUSED` if it could
-not have had that result in that state. With the result `UNKNOWN` any result will do."""
+not have had that result in that state. With the result `UNKNOWN` any result will do.
+
+A model may also have `observes(name, result)`: whether such an operation with that result changes no state whatever. It is then
+given its moment as soon as it fits, and the search need not try the others first."""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ class Model(Protocol):
 
 
 class Register:
-    """`read() -> value`, `write(value) -> None`, `cas(old, new) -> bool`. Its first value is None unless told otherwise."""
+    """`read() -> value`, `write(value) -> None`, `cas(old, new) -> bool`, `add(n) -> sum`. Its first value is None unless told
+    otherwise; None counts as 0."""
 
     def __init__(self, initial: Hashable = None) -> None:
         self.initial = initial
@@ -52,7 +56,13 @@ class Register:
                 return _told(result, None, then=value)
             case "cas", (old, new):
                 return _told(result, state == old, then=new if state == old else state)
+            case "add", (int(n),) if state is None or isinstance(state, int):
+                return _told(result, (state or 0) + n, then=(state or 0) + n)
         raise _no_such(self, name, arguments)
+
+    @staticmethod
+    def observes(name: str, result: Hashable) -> bool:
+        return name == "read" or (name == "cas" and result is False)
 
 
 class Mutex:

@@ -419,8 +419,8 @@ def test_histories_are_taken_down_and_what_makes_no_sense_is_refused() -> None:
         op("a", "read", at=5, until=4)
     with pytest.raises(ValueError, match="never returned"):
         op("a", "read", at=5, result=1)
-    with pytest.raises(ValueError, match="Register has no operation add"):
-        linearize([op("a", "add", 1, at=0, until=1)], Register())
+    with pytest.raises(ValueError, match="Register has no operation pop"):
+        linearize([op("a", "pop", 1, at=0, until=1)], Register())
 
 
 def test_the_checker_of_a_world_names_the_law_and_the_seed() -> None:
