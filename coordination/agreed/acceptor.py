@@ -26,9 +26,9 @@ identity until when it counts as live *here*. The rules, each with what breaks w
   - A holder's word that its lease is over is kept also by an acceptor that has not heard of the lease yet. (The accept
     arrives after the release, and the lock stays closed for a term.)
 
-A free register with nothing live for 2 M is forgotten, which equals a restart. What is malformed, or too much, is counted
-and gets no answer. With a memory (`voter_memory`) what is promised is durable before it is answered; while the disk fails,
-nothing is answered."""
+For atomic registers see `atomic_memory`. A free other one with nothing live for 2 M is forgotten, which equals a restart. What
+is malformed, or too much, is counted and gets no answer. With a memory (`voter_memory`) what is promised is durable before it
+is answered; while the disk fails, nothing is answered."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from coordination.agreed.agenda import Agenda
+from coordination.agreed.atomic import is_atomic
+from coordination.agreed.atomic_memory import AtomicMemory, Blank
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.events import RosterDecided
@@ -57,7 +59,7 @@ from coordination.agreed.messages import (
 )
 from coordination.agreed.modes import HOLDINGS_CAP
 from coordination.agreed.placement import Group, Placement
-from coordination.agreed.ports import Identity, RosterSource
+from coordination.agreed.ports import Identity, VoterSource
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.values import LeaseId, Value
@@ -97,7 +99,7 @@ class Acceptor:
     hears = (RosterDecided,)
 
     def __init__(
-        self, identity: Identity, roster: RosterSource, clock: HybridClock, boots: BootRecord, memory: VoterMemory | None = None
+        self, identity: Identity, roster: VoterSource, clock: HybridClock, boots: BootRecord, memory: VoterMemory | None = None
     ) -> None:
         self._identity = identity
         self._source = roster
@@ -109,6 +111,8 @@ class Acceptor:
         self._longest = 0
         """max_ttl of the roster."""
         self._abstains = True
+        self.atomic = AtomicMemory(roster)
+        """Of atomic registers."""
         self._registers: dict[str, Register] = {}
         self._idle: deque[tuple[int, str]] = deque()
         self._agenda: Agenda[str] = Agenda("until")
@@ -186,9 +190,8 @@ class Acceptor:
         if self._boots.superseded():
             self._counts["superseded"] += 1
             return None
-        left = self.abstaining(now)
-        if left:
-            return self._reject(ask.key, ask.ballot, boots, Reason.ABSTAIN, now, left=left)
+        if unfit := self._unfit(ask.key, ask.ballot, boots, now, out):
+            return unfit
         register = self._touch(ask.key, now, out)
         if register is None or not self._ready(now):
             return None
@@ -224,11 +227,12 @@ class Acceptor:
         if self._boots.superseded():
             self._counts["superseded"] += 1
             return None
-        left = self.abstaining(now)
-        if left:
-            return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left)
+        if unfit := self._unfit(key, ballot, boots, now, out):
+            return unfit
         own = group.index(self._identity.name)
         if ask.rests >> own & 1 and ask.boots[own] != self._identity.boot:
+            return self._reject(key, ballot, boots, Reason.BOOT, now)
+        if boots and is_atomic(key) and self.atomic.rests_on_replaced(ask, boots):
             return self._reject(key, ballot, boots, Reason.BOOT, now)
         register = self._touch(key, now, out)
         if register is None or not self._ready(now):
@@ -265,7 +269,7 @@ class Acceptor:
 
         Whether it has been noted."""
         placement = self._placement
-        if placement is None or self._identity.name not in placement.group(key):
+        if placement is None or is_atomic(key) or self._identity.name not in placement.group(key):
             return False
         register = self._touch(key, now, out)
         if register is None or not self._ready(now):
@@ -281,10 +285,33 @@ class Acceptor:
             self._agenda.sooner(key, now.mono, out)
         return True
 
+    def recollect(self, key: str, promised: Ballot, accepted: Ballot, value: Value, now: Instant, out: list[Directive]) -> None:
+        """What was read back of an atomic register: it is voted on from now on."""
+        register = self._touch(key, now, out)
+        if register is not None and not self.atomic.remembers(key):
+            register.promised, register.accepted, register.value = promised, accepted, value
+            self.atomic.recollected(key)
+            self._counts["recollected"] += 1
+            if self._memory is not None:
+                self._memory.keep(key, register, out)
+
     # --- rules --------------------------------------------------------------------------------------------------------
+
+    def _unfit(self, key: str, ballot: Ballot, boots: tuple[Boot, ...], now: Instant, out: list[Directive]) -> Rejected | None:
+        """The refusal of a voter that has forgotten what an earlier process of its name answered."""
+        if is_atomic(key):
+            if self.atomic.remembers(key):
+                return None
+            out.append(Emit(Blank(key)))
+            return self._reject(key, ballot, boots, Reason.MEMORY, now)
+        left = self.abstaining(now)
+        return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left) if left else None
 
     def _well_formed(self, ask: Accept, group: Group) -> bool:
         holdings, longest = ask.value.holdings, self._longest
+        if is_atomic(ask.key) and (holdings or ask.ends):
+            self._counts["malformed"] += 1
+            return False
         if (
             len(ask.boots) == len(group)
             and len(ask.waits) == len(holdings) <= HOLDINGS_CAP
@@ -353,7 +380,11 @@ class Acceptor:
             boots = self._boots.exchange(group, item.boots)
             if abstains:
                 reason = Reason.ABSTAIN
-            elif item.lease.asker != (ask.name, ask.boot, item.lease.request) or not 0 < item.ttl <= self._longest:
+            elif (
+                is_atomic(item.key)
+                or item.lease.asker != (ask.name, ask.boot, item.lease.request)
+                or not 0 < item.ttl <= self._longest
+            ):
                 self._counts["malformed"] += 1
                 reason = Reason.OVER
             else:
@@ -411,9 +442,9 @@ class Acceptor:
         roster, placement = self._roster, self._placement
         assert roster is not None and placement is not None
         self._registers[key] = register
-        self._idle.append((now.mono + 2 * roster.abstention, key))
-        if len(self._idle) == 1:
-            self._agenda.sooner("", self._idle[0][0], out)
+        if is_atomic(key):
+            self.atomic.recollected(key)
+        self._note(key, now, roster, out)
         group = placement.group(key)
         if self._identity.name in group and any(kept.binds for kept in register.leases.values()):
             self._agenda.sooner(key, self._late(group, register.until()), out)
@@ -444,11 +475,18 @@ class Acceptor:
                 self._counts["registers_full"] += 1
                 return None
             register = self._registers[key] = Register()
-            self._idle.append((now.mono + 2 * self._roster.abstention, key))
-            if len(self._idle) == 1:
-                self._agenda.sooner("", self._idle[0][0], out)
+            self._note(key, now, self._roster, out)
         register.touched = now.mono
         return register
+
+    def _note(self, key: str, now: Instant, roster: RosterValue, out: list[Directive]) -> None:
+        """A register is kept from now on: for ever, or until it is idle."""
+        if is_atomic(key):
+            self.atomic.add(key)
+            return
+        self._idle.append((now.mono + 2 * roster.abstention, key))
+        if len(self._idle) == 1:
+            self._agenda.sooner("", self._idle[0][0], out)
 
     def _forget_idle(self, mono: int, out: list[Directive]) -> None:
         roster = self._roster
@@ -460,7 +498,7 @@ class Acceptor:
                 continue
             last = max((kept.until for kept in register.leases.values()), default=0)
             due = max(last, register.touched) + 2 * roster.abstention
-            if register.value.state or due > mono:
+            if due > mono:
                 idle.append((max(due, mono + roster.abstention), key))
             else:
                 del self._registers[key]

@@ -8,11 +8,13 @@ from typing import NamedTuple
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.birth import Birth
 from coordination.agreed.boots import BootRecord
+from coordination.agreed.caller import Caller
 from coordination.agreed.holder import Holder
 from coordination.agreed.inspector import Inspector
 from coordination.agreed.owner import Owner
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.recall import Recall
+from coordination.agreed.recollector import Recollector
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock
@@ -27,8 +29,10 @@ class Agreed(NamedTuple):
     birth: Birth
     recall: Recall
     acceptor: Acceptor
+    recollector: Recollector
     owner: Owner
     holder: Holder
+    caller: Caller
     inspector: Inspector
 
 
@@ -66,5 +70,7 @@ def build_agreed(
     acceptor = Acceptor(identity, birth, clock, boots, voter_memory)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor)
     holder = Holder(identity, view, birth, random, boots)
+    recollector = Recollector(identity, birth, boots, acceptor, voter_memory)
+    caller = Caller(identity, view, birth)
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory)
-    return Agreed(birth, recall, acceptor, owner, holder, inspector)
+    return Agreed(birth, recall, acceptor, recollector, owner, holder, caller, inspector)

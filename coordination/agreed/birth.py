@@ -99,7 +99,8 @@ class Birth:
         self._accepted = ZERO
         self._accepted_roster: RosterValue | None = None
         self._accepted_here = ZERO
-        """The highest ballot that this very process accepted."""
+        """The highest ballot that this very process, or an earlier one with this memory, accepted."""
+        self._founding = False
         self._counter = 0
         self._candidates: dict[str, tuple[int, Candidate]] = {}
         self._proposal: Ballot | None = None
@@ -122,16 +123,20 @@ class Birth:
     def _recall(self, memory: VoterMemory) -> None:
         known, promise = memory.roster(), memory.promise()
         if promise is not None:
-            self._promised, self._accepted, self._accepted_roster = promise
+            self._promised, self._accepted, self._accepted_roster, self._accepted_here = promise
             self._counter = max(self._promised.counter, self._accepted.counter)
         if known is not None:
-            self._roster, self._ballot = known
+            self._roster, self._ballot, self._founding = known
             self._exempt = self._exempt or memory.complete()
             self._doubted = self._networked
 
     @property
     def roster(self) -> RosterValue | None:
         return self._roster
+
+    @property
+    def founding(self) -> bool:
+        return self._founding
 
     def abstaining_until(self, now: Instant) -> int | None:
         """Monotonic ns until which this process gives no vote; None if it votes, or never will."""
@@ -362,7 +367,9 @@ class Birth:
 
     def _keep_promise(self, out: list[Directive]) -> None:
         if self._memory is not None:
-            self._memory.keep_promise(PromiseNote(self._promised, self._accepted, self._accepted_roster), out)
+            self._memory.keep_promise(
+                PromiseNote(self._promised, self._accepted, self._accepted_roster, self._accepted_here), out
+            )
 
     def _learn(self, roster: RosterValue, ballot: Ballot, now: Instant, out: list[Directive], told_by: str = "") -> None:
         if self._roster is not None:
@@ -376,9 +383,10 @@ class Birth:
             return
         self._roster = roster
         self._ballot = ballot
-        self._exempt = self._exempt or (self._fresh and ballot == self._accepted_here)
+        self._founding = ballot == self._accepted_here
+        self._exempt = self._exempt or (self._fresh and self._founding)
         self._candidates.clear()
         self._proposal = None
         out.append(Emit(RosterDecided(roster)))
         if self._memory is not None:
-            self._memory.keep_roster(RosterNote(roster, ballot), out)
+            self._memory.keep_roster(RosterNote(roster, ballot, self._founding), out)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.messages import Promise
+from coordination.agreed.pending import Calls
 from coordination.agreed.placement import Group
 from coordination.agreed.round import Round
 from coordination.agreed.tickets import Asker, Queue
@@ -126,6 +127,7 @@ class Desk:
         "behind",
         "binding",
         "boots",
+        "calls",
         "cancels",
         "change",
         "checks",
@@ -176,6 +178,8 @@ class Desk:
         self.cancels: dict[Asker, None] = {}
         self.checks: dict[LeaseId, None] = {}
         self.mend = False
+        self.calls = Calls()
+        """Of an atomic register, at which nothing else is asked."""
         # What is known of the register.
         self.ready: Ballot | None = None
         self.boots: tuple[Boot, ...] = ()
@@ -208,7 +212,7 @@ class Desk:
         self.abstaining: dict[str, int] = {}
 
     def wanted(self) -> bool:
-        return bool(len(self.queue) or self.ends or self.cancels or self.checks or self.mend)
+        return bool(len(self.queue) or self.ends or self.cancels or self.checks or self.mend or self.calls)
 
     def learn(self, reading: Reading, started: int, now: int) -> None:
         """Take in a prepare that q answered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from coordination.agreed.roster import RosterValue
 from mesh.directives import Event
@@ -10,10 +11,13 @@ from mesh.frozen import frozen
 
 __all__ = [
     "Busy",
+    "CallFailed",
+    "Called",
     "Ended",
     "Ending",
     "Explained",
     "Explanation",
+    "Failure",
     "Granted",
     "LeaseOver",
     "OtherLimit",
@@ -115,6 +119,37 @@ class LeaseOver(Event):
     """A lease that binds something has ended, decided by q: its end cell may be written, by anyone, repeatedly."""
 
     lease_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Called(Event):
+    """A call of an atomic register has been done."""
+
+    call: int
+    outcome: bytes | int | bool | None
+    """Of a read the value, as CBOR; of an add the sum; of a compare-and-set whether it was set; of a set None."""
+
+
+class Failure(StrEnum):
+    UNAVAILABLE = "unavailable"
+    """No quorum answered for 2 s, and it was not sent as a change: it has certainly not happened."""
+    UNKNOWN = "unknown"
+    """It may or may not have happened, now or later."""
+    MEMORY = "memory"
+    """A majority of the register's group has lost its memory, and with it the register."""
+    NOT_INTEGER = "not an integer"
+    """An add to something else; nothing was changed."""
+    TOO_LARGE = "too large"
+    """The sum is no integer that travels; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed(Event):
+    call: int
+    why: Failure
+    names: tuple[str, ...]
+    """Voters that were silent, or have no memory."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

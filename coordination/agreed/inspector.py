@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable
 
 from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.birth import Birth
 from coordination.agreed.events import Explained, Explanation
@@ -102,6 +103,7 @@ class Inspector:
             if desk.round is not None and desk.round.refusals:
                 reasons = [f"{name} refused ({refusal.reason})" for name, refusal in desk.round.refusals.items()]
                 notes.append(", ".join(reasons))
+            queue += tuple([waiting.call.name for waiting in desk.calls.all()][:QUEUE_SHOWN])
         promised = accepted = ZERO
         value = FREE
         live = []
@@ -110,6 +112,10 @@ class Inspector:
             live = register.live(now.mono)
         until = self._birth.abstaining_until(now)
         left = max(0, until - now.mono) if until is not None else 0
+        if is_atomic(ask.key):
+            left = 0  # no matter of time: it votes once it has read the register back
+            if not self._acceptor.atomic.remembers(ask.key):
+                notes.append("has no memory of it")
         note = "; ".join(notes)
         return ExplainAnswer(ask.query, ask.key, self._identity.name, promised, accepted, value, tuple(live), left, queue, note)
 

@@ -71,6 +71,8 @@ class Reason:
     """Another roster."""
     BEHIND = 8
     """A renewal of an identity that is not known here, without the value in which it was granted."""
+    MEMORY = 9
+    """Has no memory of this atomic register, and so is no voter of it: until it has read it back, if ever."""
 
 
 # --- holder and owner -----------------------------------------------------------------------------------------------

@@ -31,8 +31,10 @@ from dataclasses import replace
 
 from coordination.agreed.acceptor import Acceptor, Expired
 from coordination.agreed.agenda import Agenda
+from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO
 from coordination.agreed.boots import BootRecord
+from coordination.agreed.calls import Call
 from coordination.agreed.desk import ASKED_CAP, Change, Desk, GrantMade, Reading
 from coordination.agreed.desks import Desks
 from coordination.agreed.events import RosterDecided
@@ -56,6 +58,7 @@ from coordination.agreed.proposer import Proposer
 from coordination.agreed.replies import Replies
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.round import Answer, Round
+from coordination.agreed.server import Server
 from coordination.agreed.tickets import Ticket
 from coordination.agreed.usher import TELL_WITHIN, Usher
 from coordination.agreed.values import Holding, LeaseId, parse_lease
@@ -69,13 +72,15 @@ READ_EVERY = NANOSECONDS
 READ_BLOCKED = NANOSECONDS // 4
 """As often if a lease that is not in the value is in the way: a majority that answers next time may not know of it."""
 READ_PAUSE = 5_000_000
+ASKED = frozenset({Acquire, Release, Cancel, Mend, Freed, Call})
+"""Of a register; the rest are answers to its proposer."""
 COLLECT = 50_000_000
 """A new owner collects the tickets of an older one for this long before it grants."""
 
 
 class Owner:
     name = "owner"
-    messages = (Acquire, Release, Cancel, Mend, Promise, Accepted, Rejected, Freed)
+    messages = (Acquire, Release, Cancel, Mend, Promise, Accepted, Rejected, Freed, Call)
     hears = (RosterDecided, Expired)
 
     def __init__(
@@ -101,11 +106,13 @@ class Owner:
         self._grants = Grants(clock, self._proposer)
         self._replies = Replies(identity)
         self._usher = Usher(identity, view, acceptor, self._replies, self._counts)
+        self._server = Server(identity, self._usher, self._proposer, self._counts)
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Release: self._on_release,
             Cancel: self._on_cancel,
             Mend: self._on_mend,
             Freed: self._on_freed,
+            Call: self._on_call,
             Promise: self._on_answer,
             Accepted: self._on_answer,
             Rejected: self._on_answer,
@@ -119,7 +126,9 @@ class Owner:
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
-        if type(message) is Acquire:
+        if type(message) in ASKED and is_atomic(message.key) != isinstance(message, Call):  # type: ignore[attr-defined]
+            self._counts["misrouted"] += 1
+        elif type(message) is Acquire:
             # From the asker itself or its sponsor, or passed on by another owner?
             own = source.name is None or source.name == message.name.rpartition("@")[2]
             self._on_acquire(message, now, out, passed_on=not own)
@@ -271,6 +280,14 @@ class Owner:
         desk.known_until = 0
         self._pump(desk, now, out)
 
+    def _on_call(self, call: Call, now: Instant, out: list[Directive]) -> None:
+        desk = self._desks.open(call.key, now)
+        waiting = self._server.ask(desk, call, now, out) if desk is not None else None
+        if desk is None or waiting is None:
+            return
+        self._pump(desk, now, out)
+        self._server.reassure(desk, waiting, now.mono, out)
+
     def _on_answer(self, answer: Answer, now: Instant, out: list[Directive]) -> None:
         desk = self._desks.get(answer.key)
         if desk is None or answer.name not in desk.group:
@@ -283,6 +300,7 @@ class Owner:
     def _pump(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
         if desk.tell_at and now.mono >= desk.tell_at:
             self._usher.tell(desk, now, out)
+            self._server.tell_all(desk, now.mono, out)
         while True:
             round_ = desk.round
             if round_ is not None:
@@ -336,6 +354,8 @@ class Owner:
         desk.read_at = now.mono
         desk.as_of = round_.started
         self._replies.accepted(desk, change, out)
+        if desk.calls.served:
+            self._server.accepted(desk, out)
         if change.granted is not None:
             self._granted(desk, change.granted, change.handed, message, now, out)
         return True
@@ -353,6 +373,8 @@ class Owner:
         self._counts["grants"] += 1
 
     def _lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> None:
+        if desk.calls:
+            self._server.lost(desk, round_, out)
         winner = self._proposer.lost(desk, round_, now, out)
         if winner:
             self._usher.forward(desk, winner, now, out)
@@ -370,7 +392,7 @@ class Owner:
             return False
         epoch = self._roster.epoch
         if desk.ready is None:
-            if not desk.has_errand() and desk.queue.first_fresh(mono) is None:
+            if not desk.has_errand() and not desk.calls and desk.queue.first_fresh(mono) is None:
                 self._desks.look_again(desk, now, out)
                 return False
             if mono < desk.known_until and desk.only_waited_for(mono):
@@ -378,6 +400,8 @@ class Owner:
                 return False
             self._proposer.prepare(desk, epoch, now, out)
             return True
+        if desk.calls:
+            return self._server.propose(desk, now, out)
         base = desk.base
         alive, ends, expired = [], [], []
         for holding in base.holdings:
@@ -476,6 +500,7 @@ class Owner:
     def _due(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
         mono = now.mono
         desk.queue.forget_stale(mono)
+        self._server.forget_stale(desk, mono)
         round_ = desk.round
         if round_ is not None:
             if not desk.wanted() and isinstance(round_.message, Prepare):

@@ -26,7 +26,7 @@ from coordination.agreed.boots import BootRecord
 from coordination.agreed.desk import Change, Desk
 from coordination.agreed.messages import Accept, Prepare, Promise, Reason, Rejected
 from coordination.agreed.ports import Identity
-from coordination.agreed.round import Answer, Round
+from coordination.agreed.round import NO_VOTE, Answer, Round
 from coordination.agreed.values import LeaseId, Value
 from crdt.clock import HybridClock, Instant
 from mesh.directives import NANOSECONDS, Act, Directive, Send
@@ -152,7 +152,7 @@ class Proposer:
                 self._clock.merge(answer.clock, now)
         round_ = desk.round
         if round_ is None or not round_.add(answer):
-            if isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason != Reason.ABSTAIN:
+            if isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason not in NO_VOTE:
                 desk.ready = None
             return
         if isinstance(answer, Rejected) and answer.reason == Reason.LIVE:
@@ -161,6 +161,8 @@ class Proposer:
     def _heed(self, desk: Desk, answer: Rejected, now: Instant) -> None:
         if answer.reason == Reason.ABSTAIN:
             desk.abstaining[answer.name] = now.mono + answer.left
+            return
+        if answer.reason == Reason.MEMORY:
             return
         desk.heard[answer.name] = now.mono
         desk.abstaining.pop(answer.name, None)
@@ -191,7 +193,7 @@ class Proposer:
         refusals = list(round_.refusals.values())
         desk.losses = min(desk.losses + 1, BACKOFF_DOUBLINGS)
         pause = self._random.randrange(1, BACKOFF << desk.losses)
-        if all(refusal.reason == Reason.ABSTAIN for refusal in refusals):
+        if all(refusal.reason in NO_VOTE for refusal in refusals):
             pause = RESEND_LONGEST
         desk.backoff = now.mono + pause
         self._agenda.at(desk.key, desk.backoff, out)

@@ -14,9 +14,12 @@ from coordination.agreed.messages import Accept, Accepted, Prepare, Promise, Rea
 from coordination.agreed.placement import Group
 from mesh.directives import Boot
 
-__all__ = ["Answer", "Round"]
+__all__ = ["NO_VOTE", "Answer", "Round"]
 
 Answer = Promise | Accepted | Rejected
+
+NO_VOTE = (Reason.ABSTAIN, Reason.MEMORY)
+"""Reasons of those that take no part at present: they have seen nothing that a round could have missed."""
 
 
 class Round:
@@ -66,7 +69,7 @@ class Round:
 
     def refused(self) -> bool:
         """Whether anyone that votes has refused: then the next round starts with a prepare."""
-        return any(refusal.reason != Reason.ABSTAIN for refusal in self.refusals.values())
+        return any(refusal.reason not in NO_VOTE for refusal in self.refusals.values())
 
     def overtaken(self) -> bool:
         """Whether someone has promised to a higher ballot."""

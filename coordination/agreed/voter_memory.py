@@ -5,6 +5,7 @@
     roster      the decided roster: who has it knows its mesh, and votes without asking anyone
     boot        the newest process of this name on this disk
     complete    that nothing is missing here: see below
+    known       the newest process of other voters that have forgotten, as they said (`recollector`)
 
 Each with what breaks without it:
 
@@ -16,6 +17,8 @@ Each with what breaks without it:
     delay) from the restart, whenever it began. (It ends here while its holder, renewed a moment before the crash, believes
     in it.)
   - Releases are written down. (After a restart of all, what everyone gave back is closed for a ttl.)
+  - Of atomic registers it counts if it began with the mesh (`RosterNote.founding`), or for those that were read back: no others
+    are kept. So what was read back is durable, too, before it is voted on. (See `atomic_memory`.)
   - Memory counts only if it is complete: if its first process abstained for M in full, or was there when the mesh was born.
     An empty disk is that of a new node, or one that was wiped. (It forgot what it promised, and takes part.)
   - While the disk does not take what is promised, nothing is. (The promise is in memory alone, and may never be more.)"""
@@ -25,11 +28,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from coordination.agreed.ballot import Ballot
+from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.values import LeaseId, Value
-from mesh.directives import Directive, Persist
+from mesh.directives import Boot, Directive, Persist
 from mesh.memory import Memory, Tables
 from mesh.records import NewerRecordError, RecordKind
 
@@ -65,15 +68,23 @@ class PromiseNote(NamedTuple):
     accepted: Ballot
     roster: RosterValue | None
     """What was accepted."""
+    here: Ballot = ZERO
+    """The highest ballot that was accepted on this disk: `accepted` may be what others told."""
 
 
 class RosterNote(NamedTuple):
     roster: RosterValue
     ballot: Ballot
+    founding: bool = False
+    """This memory began with the mesh: all that this voter ever answered of its registers is here."""
 
 
 class BootNote(NamedTuple):
     stamp: int
+
+
+class KnownNote(NamedTuple):
+    boot: Boot
 
 
 class CompleteNote(NamedTuple):
@@ -86,6 +97,7 @@ PROMISE: RecordKind[PromiseNote] = RecordKind(PromiseNote)
 ROSTER: RecordKind[RosterNote] = RecordKind(RosterNote)
 BOOT: RecordKind[BootNote] = RecordKind(BootNote)
 COMPLETE: RecordKind[CompleteNote] = RecordKind(CompleteNote)
+KNOWN: RecordKind[KnownNote] = RecordKind(KnownNote)
 
 TABLES: dict[str, RecordKind[Any]] = {
     "register": REGISTER,
@@ -93,6 +105,7 @@ TABLES: dict[str, RecordKind[Any]] = {
     "roster": ROSTER,
     "boot": BOOT,
     "complete": COMPLETE,
+    "known": KNOWN,
 }
 
 
@@ -190,6 +203,13 @@ class VoterMemory:
 
     def keep_boot(self, stamp: int, out: list[Directive]) -> None:
         out.append(Persist((("boot", ONLY, BOOT.write(BootNote(stamp))),)))
+
+    def known(self) -> dict[str, Boot]:
+        """By name."""
+        return {name.decode(): KNOWN.read(data).boot for name, data in self._memory.table("known").items()}
+
+    def keep_known(self, name: str, boot: Boot, out: list[Directive]) -> None:
+        out.append(Persist((("known", name.encode(), KNOWN.write(KnownNote(boot))),)))
 
     def complete(self) -> bool:
         """Whether no promise is missing from what was kept."""

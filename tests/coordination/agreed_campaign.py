@@ -49,14 +49,16 @@ TRIPS = 10
 class Campaign:
     """One history. The same seed gives the same one. `focus`: kinds of faults that are to come more often."""
 
+    world_class: type[World] = World
+    all_kinds: tuple[str, ...] = FAULT_KINDS
     durable = False
     """Whether the members have disks."""
 
     def __init__(self, seed: int, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> None:
-        self.kinds = FAULT_KINDS + focus * FOCUS
+        self.kinds = self.all_kinds + focus * FOCUS
         self.dice = dice = random.Random(seed * 7919 + 1)
         self.seed = seed
-        self.world = World(
+        self.world = self.world_class(
             seed,
             voters=dice.choice([3, 3, 3, 5, 7]),
             loss=dice.choice([0, 0, 0.02, 0.15]),
@@ -68,7 +70,7 @@ class Campaign:
         )
         if not self.world.run_until(self.world.founded, 60 * S):
             raise Violation(f"birth: no roster after 60 s, seed {seed}")
-        self.keys = dice.choice(KEYS)
+        self.keys: tuple[str, ...] = dice.choice(KEYS)
         self.names = sorted(self.world.nodes)
         self.members = [name for name in self.names if "@" not in name]
         self.stop = self.world.now + duration

@@ -73,7 +73,7 @@ class WorldView:
 
     def boot(self, name: str) -> Boot | None:
         node = self.world.nodes.get(name)
-        return node.boot if node is not None and node.booted else None
+        return node.boot if node is not None and node.booted and not self.world.blind else None
 
     def names_alive(self) -> list[str]:
         return [name for name in sorted(self.world.nodes) if "@" not in name and self.is_alive(name)]
@@ -209,6 +209,8 @@ class World:
         self.isolated: dict[str, int] = {}
         """Since when."""
         self.restarted = 0
+        self.blind = False
+        """Gossip tells of no restart: only messages do."""
         self.voters = voters
         names = [f"n{index}" for index in range(voters + clients)]
         names += [f"t{index}@n{self.random.randrange(voters + clients)}" for index in range(thin)]

@@ -1,0 +1,241 @@
+"""Planted faults of atomic registers: copies of the parts in which one rule is broken. Each must be caught by a checker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.atomic import Op, Results, State
+from coordination.agreed.atomic_memory import AtomicMemory
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.caller import Caller, Line, Request
+from coordination.agreed.calls import Call, CallDone, Recollect, Recollection
+from coordination.agreed.desk import Desk
+from coordination.agreed.messages import Accept, Reason
+from coordination.agreed.owner import Owner
+from coordination.agreed.pending import Waiting
+from coordination.agreed.placement import Group
+from coordination.agreed.proposer import Proposer
+from coordination.agreed.recollector import Recollector
+from coordination.agreed.round import Answer, Round
+from coordination.agreed.server import Server
+from coordination.agreed.values import Value
+from crdt.clock import Instant
+from mesh.directives import Boot, Directive, Send
+from tests.coordination.agreed_faults import ForgetsPromise, OwnerAlone, Planted
+
+
+class OverAnothersBallot(Proposer):
+    """Whoever refused: the next accept goes out above that ballot, with what was read before."""
+
+    __slots__ = ()
+
+    def lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> str:
+        winner = super().lost(desk, round_, now, out)
+        if isinstance(round_.message, Accept):
+            desk.counter += 1
+            desk.ready = Ballot(round_.message.ballot.epoch, desk.counter, self._identity.name, self._identity.boot)
+        return winner
+
+
+class ReusesBallot(Proposer):
+    """What was not accepted in time is proposed again under the same ballot, with whatever waits by then."""
+
+    __slots__ = ()
+
+    def lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> str:
+        winner = super().lost(desk, round_, now, out)
+        if isinstance(round_.message, Accept) and not round_.refusals:
+            desk.ready = round_.message.ballot
+        return winner
+
+
+class Forgetful(State):
+    """Keeps no results: each copy of a request is applied."""
+
+    __slots__ = ()
+
+    def serve(self, session: bytes, sequence: int, seen: int, ops: Sequence[Op]) -> Results | None:
+        self.entries.clear()
+        return super().serve(session, sequence, seen, ops)
+
+
+class OneResult(State):
+    """Keeps the last process's result only, and does not note that it has forgotten others."""
+
+    __slots__ = ()
+
+    def serve(self, session: bytes, sequence: int, seen: int, ops: Sequence[Op]) -> Results | None:
+        results = super().serve(session, sequence, seen, ops)
+        while len(self.entries) > 1:
+            del self.entries[next(iter(self.entries))]
+        return results
+
+
+class FloorIgnored(State):
+    """Keeps the last two processes' results, and serves who is not among them whatever it had seen."""
+
+    __slots__ = ()
+
+    def serve(self, session: bytes, sequence: int, seen: int, ops: Sequence[Op]) -> Results | None:
+        return few(self, 2, session, sequence, self.floor, ops)
+
+
+class FewResults(State):
+    """Keeps the results of two processes, as the rules say: right, and hard on the callers."""
+
+    __slots__ = ()
+
+    def serve(self, session: bytes, sequence: int, seen: int, ops: Sequence[Op]) -> Results | None:
+        return few(self, 2, session, sequence, seen, ops)
+
+
+def few(state: State, count: int, session: bytes, sequence: int, seen: int, ops: Sequence[Op]) -> Results | None:
+    results = State.serve(state, session, sequence, seen, ops)
+    while len(state.entries) > count:
+        state._forget()
+    return results
+
+
+def with_state(kind: type[State]) -> type[Server]:
+    class Changed(Server):
+        __slots__ = ()
+
+        def propose(self, desk: Desk, now: Instant, out: list[Directive]) -> bool:
+            state = State.read(desk.base.state)
+            assert state is not None
+            state.__class__ = kind
+            desk.calls.state, desk.calls.state_of = state, desk.base.state
+            return super().propose(desk, now, out)
+
+    return Changed
+
+
+class ReadsWithoutRound(Server):
+    """Answers reads from what it knows of the register while a ballot is ready."""
+
+    __slots__ = ()
+
+    def ask(self, desk: Desk, call: Call, now: Instant, out: list[Directive]) -> Waiting | None:
+        state = State.read(desk.base.state) if desk.ready is not None and not call.ops else None
+        if state is None:
+            return super().ask(desk, call, now, out)
+        out.append(Send(call.name, CallDone(desk.key, call.boot, call.sequence, state.version, False, state.value, ())))
+        return None
+
+
+class NeverForgot(AtomicMemory):
+    """A voter that has lost its memory answers that there is nothing."""
+
+    __slots__ = ()
+
+    def remembers(self, key: str) -> bool:
+        return True
+
+
+class ReadsFromFewer(Recollector):
+    """Reads back from one voter less than it takes."""
+
+    def _take(self, answer: Recollection, now: Instant, out: list[Directive]) -> None:
+        reading = self._readings.get(answer.key)
+        if reading is not None and len(reading.group) > 1:
+            group = Group(tuple(reading.group))
+            group.quorum = len(group) // 2 + 2
+            reading.group = group
+        super()._take(answer, now, out)
+
+
+class ReadsFromBlank(Recollector):
+    """Reads back from voters that have no memory themselves, too."""
+
+    def _take(self, answer: Recollection, now: Instant, out: list[Directive]) -> None:
+        super()._take(replace(answer, remembers=True), now, out)
+
+
+class ForgetsToPromise(Acceptor):
+    """Reads back what was accepted, not what was promised."""
+
+    def recollect(self, key: str, promised: Ballot, accepted: Ballot, value: Value, now: Instant, out: list[Directive]) -> None:
+        super().recollect(key, accepted, accepted, value, now, out)
+
+
+class RestsOnTheDead(AtomicMemory):
+    """A proposal may rest on the promise of a process that has been replaced."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def rests_on_replaced(ask: Accept, known: tuple[Boot, ...]) -> bool:
+        return False
+
+
+class CountsTheDead(Proposer):
+    """Answers of processes that are known to have been replaced count as others do."""
+
+    __slots__ = ()
+
+    def take(self, desk: Desk, answer: Answer, now: Instant, out: list[Directive]) -> None:
+        super().take(desk, replace(answer, boots=()), now, out)
+
+
+class TeachesNothing(Recollector):
+    """Nobody who is asked takes note of the restart."""
+
+    def _tell(self, ask: Recollect, now: Instant, out: list[Directive]) -> None:
+        known = dict(self._boots._known)
+        super()._tell(ask, now, out)
+        self._boots._known = known
+
+
+class NewSequences(Caller):
+    """Each attempt is another request."""
+
+    def _send(self, line: Line, request: Request, now: Instant, out: list[Directive]) -> None:
+        if request.attempt:
+            self._sequence += 1
+            request.sequence = self._sequence
+        super()._send(line, request, now, out)
+
+
+class SureOfNothing(Caller):
+    """Says "no quorum", so that nothing was changed, of changes that had been sent."""
+
+    def _unavailable(self, line: Line, request: Request, now: Instant, out: list[Directive]) -> None:
+        request.reads += request.changes
+        request.changes = []
+        super()._unavailable(line, request, now, out)
+
+
+class LosesHope(Server):
+    """Says that memory is lost if one voter lacks it."""
+
+    __slots__ = ()
+
+    def lost(self, desk: Desk, round_: Round, out: list[Directive]) -> None:
+        if any(refusal.reason == Reason.MEMORY for refusal in round_.refusals.values()):
+            desk.calls.amnesia = 5
+            round_.refusals.update(dict.fromkeys(desk.group, next(iter(round_.refusals.values()))))
+        super().lost(desk, round_, out)
+
+
+FAULTS: dict[str, Planted] = {
+    "forgets a promise": Planted(((Acceptor, ForgetsPromise),)),
+    "fast path over another's ballot": Planted(((Proposer, OverAnothersBallot),)),
+    "reuses a ballot": Planted(((Proposer, ReusesBallot),)),
+    "takes one answer for a quorum": Planted(((Owner, OwnerAlone),)),
+    "a retry is applied twice": Planted(((Server, with_state(Forgetful)),)),
+    "one result is kept": Planted(((Server, with_state(OneResult)),)),
+    "two results are kept, whatever was seen": Planted(((Server, with_state(FloorIgnored)),)),
+    "a retry has another sequence": Planted(((Caller, NewSequences),)),
+    "a read is served without a round": Planted(((Server, ReadsWithoutRound),)),
+    "answers empty after losing its memory": Planted(((AtomicMemory, NeverForgot),)),
+    "reads back from too few": Planted(((Recollector, ReadsFromFewer),)),
+    "reads back from those without memory": Planted(((Recollector, ReadsFromBlank),)),
+    "reads back no promise": Planted(((Acceptor, ForgetsToPromise),)),
+    "takes what rests on the promise of the dead": Planted(((AtomicMemory, RestsOnTheDead),)),
+    "counts the answers of the dead": Planted(((Proposer, CountsTheDead),)),
+    "teaches nobody of its restart": Planted(((Recollector, TeachesNothing),)),
+    "says no quorum of what was sent": Planted(((Caller, SureOfNothing),)),
+    "gives memory up too soon": Planted(((Server, LosesHope),)),
+}
