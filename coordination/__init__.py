@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coordination.agreed.events import Explanation as Explanation
+    from coordination.atomic import AtomicRegister as AtomicRegister
     from coordination.config import MeshConfig as MeshConfig
     from coordination.counters import Counter as Counter
     from coordination.errors import AddressRefused as AddressRefused
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from coordination.errors import Forked as Forked
     from coordination.errors import JoinFailed as JoinFailed
     from coordination.errors import LeaseLost as LeaseLost
+    from coordination.errors import MemoryLost as MemoryLost
     from coordination.errors import MeshError as MeshError
     from coordination.errors import NameTaken as NameTaken
     from coordination.errors import NoQuorum as NoQuorum
@@ -51,12 +53,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "coordination.agreed.events": ("Explanation",),
+    "coordination.atomic": ("AtomicRegister",),
     "coordination.config": ("MeshConfig",),
     "coordination.counters": ("Counter",),
     "coordination.errors": (
         "AddressRefused", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
-        "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "MeshError", "NameTaken", "NoQuorum",
-        "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
+        "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "MemoryLost", "MeshError", "NameTaken",
+        "NoQuorum", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
     ),
     "coordination.keys": ("KV", "Entry"),
     "coordination.leases": ("Lease",),

@@ -8,6 +8,7 @@ from coordination.errors import BadKey, BadTTL, BadValue, TooLarge
 from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
 
 __all__ = [
+    "explained_key",
     "MAX_KEY_BYTES",
     "MIN_KEY_TTL",
     "MIN_LEASE_TTL",
@@ -45,6 +46,11 @@ def check_key(key: str, what: str = "key") -> str:
     if size > MAX_KEY_BYTES:
         raise BadKey(f"the {what} {key[:40]!r}… is {size} bytes long, above {MAX_KEY_BYTES}: shorten it, or hash it")
     return key
+
+
+def explained_key(key: str) -> str:
+    """The register that a user means who asks about a key: a lock, unless it names another kind."""
+    return key if check_key(key).startswith(("lock/", "lease/", "atomic/")) else f"lock/{key}"
 
 
 def check_watch(key: str | None, prefix: str | None) -> None:

@@ -13,6 +13,8 @@ import trio
 
 from coordination.agreed.events import (
     Busy,
+    Called,
+    CallFailed,
     Ended,
     Ending,
     Explained,
@@ -83,9 +85,12 @@ class Dispatch:
     def __init__(self) -> None:
         self._requests: dict[int, Mailbox] = {}
         self._explains: dict[int, Mailbox] = {}
+        self._calls: dict[int, Mailbox] = {}
         self._syncs: dict[int, Mailbox] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Explained: lambda event: self._tell(self._explains, event.query, event),
+            Called: lambda event: self._tell(self._calls, event.call, event),
+            CallFailed: lambda event: self._tell(self._calls, event.call, event),
             Synced: lambda event: self._tell(self._syncs, event.query, event),
         }
         for kind in (Granted, Busy, Unavailable, Ending, Ended, Renewed, RenewFailed, Released):
@@ -107,6 +112,15 @@ class Dispatch:
     def requests(self) -> list[tuple[int, Mailbox]]:
         """Those that are asked for or held."""
         return list(self._requests.items())
+
+    def call(self, number: int) -> Mailbox:
+        """For what a call of an atomic register comes to."""
+        mailbox = self._calls[number] = Mailbox()
+        return mailbox
+
+    def called(self, number: int) -> None:
+        """Nobody waits for this call any more."""
+        self._calls.pop(number, None)
 
     def explain(self) -> tuple[int, Mailbox]:
         return self._ask(self._explains)

@@ -26,6 +26,7 @@ __all__ = [
     "Forked",
     "JoinFailed",
     "LeaseLost",
+    "MemoryLost",
     "MeshError",
     "NameTaken",
     "NoQuorum",
@@ -100,6 +101,18 @@ class LeaseLost(MeshError):
     """The lease can be proven no longer: another may hold it by now. The body was cancelled before that."""
 
 
+class MemoryLost(MeshError):
+    """A majority of the voters that keep an atomic register restarted without memory: its value is gone, and no later one can
+    be safe. The ways out are a voter that still has its memory, or a mesh that is founded anew."""
+
+    def __init__(self, register: str, names: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the register {register!r} is lost: {', '.join(names)} restarted without memory of it, a majority of its voters. "
+            "Found the mesh anew, and run voters with a state_dir to prevent it"
+        )
+        self.names = names
+
+
 class NotHolding(MeshError, RuntimeError):
     """Used without being held: before it was granted, or after its end."""
 
@@ -137,7 +150,8 @@ class Fenced(MeshError):
 
 
 class OutcomeUnknown(MeshError):
-    """The stream broke before the answer: the write may or may not have happened. Read before writing again."""
+    """The write may or may not have happened: the stream broke before the answer, or no majority answered after it was sent.
+    Read before writing again."""
 
 
 class Unreachable(MeshError):

@@ -20,10 +20,12 @@ from typing import Any
 import cbor2
 
 from coordination.agreed.agreed import Agreed
-from coordination.agreed.events import Explained, RosterDecided
+from coordination.agreed.atomic import Op
+from coordination.agreed.events import Called, CallFailed, Explained, Failure, RosterDecided
 from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
 from coordination.agreed.roster import RosterValue
-from coordination.checks import check_key, check_watch
+from coordination.calling import add_op, cas_op, error_of, register_key, set_op
+from coordination.checks import check_watch, explained_key
 from coordination.errors import BadConfig, MeshError, OutcomeUnknown
 from coordination.interest import Interest
 from coordination.sponsor.failures import told
@@ -80,6 +82,14 @@ FIRST_QUERY = 1 << 40
 """Queries of this part are numbered from here, those of the API from 1."""
 
 
+ATOMIC_ARGUMENTS: dict[str, tuple[tuple[type, ...], ...]] = {
+    "atomic_get": ((str,),),
+    "atomic_set": ((str,), (bytes,)),
+    "atomic_cas": ((str,), (bytes,), (bytes,)),
+    "atomic_add": ((str,), (int,)),
+}
+
+
 @dataclass(slots=True)
 class Guest:
     """One client."""
@@ -94,13 +104,15 @@ class Guest:
     """The highest sequence of a write whose answer is not remembered any more."""
     pending: dict[int, int] = field(default_factory=dict)
     """Queries that run for it, by the sequence of the asking; 0 for one that waits for the join."""
+    calls: dict[int, int] = field(default_factory=dict)
+    """Calls of atomic registers, by the sequence of the asking."""
     watches: dict[int, Following] = field(default_factory=dict)
 
 
 class Gateway:
     name = "gateway"
     messages: tuple[type[Message], ...] = (ClientHello, Ask, Unasked, Forward, Taken, Unwatch, Relayed)
-    hears = (ChannelDown, RosterDecided, MemberChanged, MemberForgotten, Joined, Explained, Synced, Changed)
+    hears = (ChannelDown, RosterDecided, MemberChanged, MemberForgotten, Joined, Explained, Synced, Changed, Called, CallFailed)
 
     def __init__(
         self,
@@ -118,6 +130,7 @@ class Gateway:
         self._replication = replication
         self._birth = agreed.birth
         self._inspector = agreed.inspector
+        self._caller = agreed.caller
         self.operations = Operations(membership, store, clock, replication)
         self._guests: dict[int, Guest] = {}
         self._by_id: dict[str, Guest] = {}
@@ -125,6 +138,8 @@ class Gateway:
         self._queries: dict[int, tuple[Guest, int]] = {}
         """Who waits for a query, and under which sequence."""
         self._last_query = FIRST_QUERY
+        self._calls: dict[int, tuple[Guest, Ask, str]] = {}
+        """Who waits for a call, what was asked, and of which register."""
         self._joined = False
         self._voters = Voters(None, ())
         self._counts: Counter[str] = Counter()
@@ -149,7 +164,7 @@ class Gateway:
                 case Ask():
                     self._ask(guest, message, now, out)
                 case Unasked(sequence):
-                    self._unasked(guest, sequence)
+                    self._unasked(guest, sequence, now, out)
                 case Forward():
                     self._forward(guest, message, out)
                 case Taken(watch, batches):
@@ -170,6 +185,9 @@ class Gateway:
                     self._tell_all(now, out)
             case Explained(query, explanation):
                 self._conclude(query, [getattr(explanation, name) for name in explanation.__slots__], out)
+            case Called(call) | CallFailed(call):
+                if call in self._calls:
+                    self._called(*self._calls.pop(call), event, out)
             case Synced(query):
                 self._conclude(query, None, out)
             case Joined():
@@ -178,7 +196,7 @@ class Gateway:
                     for sequence in [sequence for sequence, query in guest.pending.items() if not query]:
                         self._sync(guest, sequence, now, out)
             case ChannelDown(channel):
-                self._forget(channel)
+                self._forget(channel, now, out)
             case _:
                 self._note_voters(out)
         return out
@@ -198,7 +216,7 @@ class Gateway:
         former = self._by_id.get(identifier)
         if former is not None and former.boot.session == source.session:
             out.append(Close(former.channel))  # it has dialled anew
-            self._forget(former.channel)
+            self._forget(former.channel, now, out)
         elif former is not None or len(self._guests) >= MAX_CLIENTS:
             self._counts["refused_clients"] += 1
             out += (Write(channel, ClientRefused(f"has {len(self._guests)} clients already: use another")), Close(channel))
@@ -209,13 +227,13 @@ class Gateway:
         self._counts["welcomed_clients"] += 1
         out += (Write(channel, self._voters), Write(channel, ClientWelcome(guest.name, self._identity.name, boot)))
 
-    def _forget(self, channel: int) -> None:
+    def _forget(self, channel: int, now: Instant, out: list[Directive]) -> None:
         guest = self._guests.pop(channel, None)
         if guest is None:
             return
         del self._by_id[guest.id]
-        for sequence in list(guest.pending):
-            self._unasked(guest, sequence)
+        for sequence in (*guest.pending, *guest.calls):
+            self._unasked(guest, sequence, now, out)
         for watch in list(guest.watches):
             self._unwatch(guest, watch)
 
@@ -256,7 +274,7 @@ class Gateway:
             self._counts["repeated_writes"] += 1
             out.append(Write(guest.channel, known))
             return
-        if sequence in guest.pending:
+        if sequence in guest.pending or sequence in guest.calls:
             return
         try:
             if ask.operation in WRITES and sequence <= guest.forgotten:
@@ -265,6 +283,9 @@ class Gateway:
             match ask.operation:
                 case "explain" | "synced":
                     self._query(guest, ask, arguments, now, out)
+                    return
+                case "atomic_get" | "atomic_set" | "atomic_cas" | "atomic_add":
+                    self._call(guest, ask, arguments, now, out)
                     return
                 case "watch":
                     self._watch(guest, arguments)
@@ -275,20 +296,27 @@ class Gateway:
             answer = Answer(sequence, *told(error))
         else:
             answer = Answer(sequence, "", cbor2.dumps(result))
-        if ask.operation in WRITES and sequence > guest.forgotten:
-            guest.answers[sequence] = answer
+        self._answer(guest, answer, out, remember=ask.operation in WRITES)
+        if ask.operation == "watch":
+            self._tell_all(now, out)
+
+    def _answer(self, guest: Guest, answer: Answer, out: list[Directive], *, remember: bool) -> None:
+        if remember:
+            self._remember(guest, answer)
+        out.append(Write(guest.channel, answer))
+
+    @staticmethod
+    def _remember(guest: Guest, answer: Answer) -> None:
+        if answer.sequence > guest.forgotten:
+            guest.answers[answer.sequence] = answer
             if len(guest.answers) > OUTSTANDING:
                 oldest = next(iter(guest.answers))
                 del guest.answers[oldest]
                 guest.forgotten = max(guest.forgotten, oldest)
-        out.append(Write(guest.channel, answer))
-        if ask.operation == "watch":
-            self._tell_all(now, out)
 
     def _query(self, guest: Guest, ask: Ask, arguments: tuple[Any, ...], now: Instant, out: list[Directive]) -> None:
         """Answered later."""
-        if len(guest.pending) >= OUTSTANDING:
-            raise BadConfig(f"{OUTSTANDING} questions of this client are open: wait for their answers")
+        check_room(guest)
         if ask.operation == "synced":
             check_arguments("synced", (), arguments)
             guest.pending[ask.sequence] = 0
@@ -296,10 +324,36 @@ class Gateway:
                 self._sync(guest, ask.sequence, now, out)
             return
         check_arguments("explain", ((str,),), arguments)
-        key = check_key(arguments[0])
-        register = key if key.startswith(("lock/", "lease/")) else f"lock/{key}"
+        register = explained_key(arguments[0])
         query = self._new_query(guest, ask.sequence)
         out.append(Act(self._inspector, self._inspector.explain(query, register, now)))
+
+    def _call(self, guest: Guest, ask: Ask, arguments: tuple[Any, ...], now: Instant, out: list[Directive]) -> None:
+        """An atomic register's operation: answered once a majority has confirmed it."""
+        check_room(guest)
+        check_arguments(ask.operation, ATOMIC_ARGUMENTS[ask.operation], arguments)
+        name, *rest = arguments
+        key = register_key(name)
+        op: Op | None = None
+        match ask.operation:
+            case "atomic_set":
+                op = set_op(*rest)
+            case "atomic_cas":
+                op = cas_op(*rest)
+            case "atomic_add":
+                op = add_op(rest[0], name)
+        number = self._caller.next_call()
+        guest.calls[ask.sequence] = number
+        self._calls[number] = (guest, ask, name)
+        out.append(Act(self._caller, self._caller.call(number, key, op, now)))
+
+    def _called(self, guest: Guest, ask: Ask, name: str, event: Called | CallFailed, out: list[Directive]) -> None:
+        del guest.calls[ask.sequence]
+        if isinstance(event, Called):
+            answer = Answer(ask.sequence, "", cbor2.dumps(event.outcome))
+        else:
+            answer = Answer(ask.sequence, *told(error_of(event, name)))
+        self._answer(guest, answer, out, remember=ask.operation in WRITES)
 
     def _sync(self, guest: Guest, sequence: int, now: Instant, out: list[Directive]) -> None:
         query = self._new_query(guest, sequence)
@@ -318,7 +372,16 @@ class Gateway:
             del guest.pending[sequence]
             out.append(Write(guest.channel, Answer(sequence, "", cbor2.dumps(result))))
 
-    def _unasked(self, guest: Guest, sequence: int) -> None:
+    def _unasked(self, guest: Guest, sequence: int, now: Instant, out: list[Directive]) -> None:
+        call = guest.calls.pop(sequence, 0)
+        if call:
+            _, ask, name = self._calls.pop(call)
+            out.append(Act(self._caller, self._caller.cancel(call, now)))
+            if ask.operation in WRITES:
+                # It may have been sent: if it is asked for again, it is not done again.
+                given_up = error_of(CallFailed(call, Failure.UNKNOWN, (), "it was given up"), name)
+                self._remember(guest, Answer(sequence, *told(given_up)))
+            return
         query = guest.pending.pop(sequence, 0)
         if query:
             del self._queries[query]
@@ -362,6 +425,11 @@ class Gateway:
     def _writer(self, actor: bytes) -> str | None:
         member = self._membership.by_session(actor)
         return None if member is None else member.name
+
+
+def check_room(guest: Guest) -> None:
+    if len(guest.pending) + len(guest.calls) >= OUTSTANDING:
+        raise BadConfig(f"{OUTSTANDING} questions of this client are open: wait for their answers")
 
 
 def read_arguments(data: bytes) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from coordination.agreed.events import Explained, Explanation
-from coordination.checks import check_key, check_watch
+from coordination.atomic import AtomicRegister
+from coordination.checks import check_watch, explained_key
 from coordination.core import Core
 from coordination.counters import Counter
 from coordination.keys import KV
@@ -65,6 +66,10 @@ class Peer:
         """A replicated counter. Raises `BadKey`."""
         return Counter(self._core, name)
 
+    def atomic(self, name: str) -> AtomicRegister:
+        """An atomic register: one value that everyone agrees on at every moment. Nothing is asked for yet. Raises `BadKey`."""
+        return AtomicRegister(self._core, name)
+
     def watch(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> Watch:
         """Follow one key, or all keys under a prefix ("" for all).
 
@@ -96,10 +101,9 @@ class Peer:
             replication.end_sync(query)
 
     async def explain(self, key: str) -> Explanation:
-        """Who keeps a lock (`jobs/nightly`) or another register (`lease/…`), who holds it and waits for it, who is silent
-        and who abstains. A checkpoint; waits about a second for silent voters at the most."""
-        check_key(key)
-        register = key if key.startswith(("lock/", "lease/")) else f"lock/{key}"
+        """Who keeps a lock (`jobs/nightly`) or another register (`lease/…`, `atomic/…`), who holds it and waits for it, who is
+        silent and who abstains. A checkpoint; waits about a second for silent voters at the most."""
+        register = explained_key(key)
         inspector = self._core.assembly.agreed.inspector
         query, mailbox = self._core.dispatch.explain()
         try:

@@ -51,7 +51,7 @@ WINDOW = 4
 ASK_BYTES = 3 << 20
 """Arguments of one operation: the largest value, its key, and room."""
 
-WRITES = frozenset({"put", "put_many", "delete", "touch", "add"})
+WRITES = frozenset({"put", "put_many", "delete", "touch", "add", "atomic_set", "atomic_cas", "atomic_add"})
 """Operations that must not happen twice."""
 
 

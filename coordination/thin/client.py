@@ -12,6 +12,7 @@ from coordination.driver_seam import DRIVER
 from coordination.errors import BadConfig
 from coordination.leases import Lease
 from coordination.locks import Lock, let_go
+from coordination.thin.atomic import ThinAtomicRegister
 from coordination.thin.core import ThinAssembly, ThinCore
 from coordination.thin.keys import ThinCounter, ThinKV
 from coordination.thin.line import Line
@@ -64,6 +65,10 @@ class Client:
     def counter(self, name: str) -> ThinCounter:
         """A replicated counter. Raises `BadKey`."""
         return ThinCounter(self._core, name)
+
+    def atomic(self, name: str) -> ThinAtomicRegister:
+        """An atomic register, as `Peer.atomic`. Raises `BadKey`."""
+        return ThinAtomicRegister(self._core, name)
 
     def watch(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> ThinWatch:
         """Follow one key, or all keys under a prefix ("" for all), as `Peer.watch`. Raises `BadKey`."""

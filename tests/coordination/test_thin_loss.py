@@ -65,6 +65,8 @@ async def test_a_stream_that_breaks_before_the_answers() -> None:
             "synced": (client.synced,),
             "explain": (client.explain, "l"),
             "lock": (client.lock("l").acquire,),
+            "atomic_get": (client.atomic("r").get,),
+            "atomic_add": (client.atomic("r").add,),
         }
         with trio.fail_after(3):
             async with trio.open_nursery() as nursery:
@@ -73,9 +75,9 @@ async def test_a_stream_that_breaks_before_the_answers() -> None:
                 await trio.testing.wait_all_tasks_blocked(0.02)
                 assert not errors
                 proxy.cut()
-        for name in ("put", "put_many", "delete", "touch", "add"):
+        for name in ("put", "put_many", "delete", "touch", "add", "atomic_add"):
             assert type(errors[name]) is OutcomeUnknown, (name, errors[name])
-        for name in ("get", "scan", "value", "members", "synced", "explain"):
+        for name in ("get", "scan", "value", "members", "synced", "explain", "atomic_get"):
             assert type(errors[name]) is Unreachable, (name, errors[name])
         assert type(errors["lock"]) is NoQuorum and "the stream to p0 has ended" in str(errors["lock"])
         for name, (call, *arguments) in calls.items():
