@@ -4,8 +4,8 @@
 
     {"case": 1, "scenario": "locking", "seed": 7, "nodes": 4, "law": "L1", "violation": "...", "digest": "...", "plan": [...]}
 
-The plan is as in `simulations.plan_json`. `law`, `violation` and `digest` are what came of the run when it was saved, null if
-nothing was broken; a replay does not need them."""
+The plan is as in `simulations.plan_json`; `duration` (ns) is there if the run was shorter than the scenario's own. `law`,
+`violation` and `digest` are what came of the run when it was saved, null if nothing was broken; a replay does not need them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,19 @@ class Case:
     plan: tuple[Fault, ...]
     violation: str | None = None
     digest: str | None = None
+    duration: int | None = None
+    """ns; None: the scenario's own."""
 
     @classmethod
     def of(cls, result: Result) -> Case:
-        return cls(result.scenario, result.seed, result.nodes, result.plan, result.violation, result.digest)
+        return cls(
+            result.scenario, result.seed, result.nodes, result.plan, result.violation, result.digest, result.duration
+        )  # fmt: skip
 
     def dump(self) -> str:
         head = {
             "case": FORMAT, "scenario": self.scenario, "seed": self.seed, "nodes": self.nodes,
+            **({} if self.duration is None else {"duration": self.duration}),
             "law": self.violation and self.violation.partition(":")[0], "violation": self.violation, "digest": self.digest,
         }  # fmt: skip
         lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
@@ -70,12 +75,15 @@ class Case:
         if value["nodes"] < scenario.fewest:
             raise PlanError("nodes", f"{scenario.name} needs {scenario.fewest} at least, not {value['nodes']}")
         plan = plan_from(value["plan"], scenario.names(value["nodes"]))
+        duration = value.get("duration")
+        if duration is not None and type(duration) is not int:
+            raise PlanError("duration", f"int is wanted, not {type(duration).__name__}")
         return cls(
-            value["scenario"], value["seed"], value["nodes"], tuple(plan), value.get("violation"), value.get("digest")
+            value["scenario"], value["seed"], value["nodes"], tuple(plan), value.get("violation"), value.get("digest"), duration
         )  # fmt: skip
 
     def run(self) -> Result:
-        return find(self.scenario).run(self.seed, self.plan, nodes=self.nodes)
+        return find(self.scenario).run(self.seed, self.plan, nodes=self.nodes, duration=self.duration)
 
 
 def replay(file: str | Path) -> Result:

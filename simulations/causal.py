@@ -249,6 +249,7 @@ def record(
     *,
     nodes: int | None = None,
     profile: str | None = None,
+    duration: int | None = None,
 ) -> Recorded:
     """Run one seed with its recording on. Raises as `Scenario.run`."""
     happenings: list[Happening] = []
@@ -256,4 +257,4 @@ def record(
     def seen(world: World) -> None:
         Recording(world, happenings.append)
 
-    return Recorded(scenario.run(seed, plan, nodes=nodes, profile=profile, seen=seen), happenings)
+    return Recorded(scenario.run(seed, plan, nodes=nodes, profile=profile, duration=duration, seen=seen), happenings)

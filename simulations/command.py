@@ -8,22 +8,16 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from coordination.commands.common import fail
 from coordination.output import say
-
-if TYPE_CHECKING:
-    from simulations.running import Result, Scenario
-    from simulations.sweeping import Progress
+from simulations.command_parts import BROKEN, Shrinking, Sweeping, finish, read_plan, read_trace, told, write_case, write_text
 
 __all__ = ["command"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-BROKEN = 1
-USAGE = 2
 
 
 def options(function: F) -> F:
@@ -45,6 +39,7 @@ plan_option = click.option(
 save_option = click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the case to this file, for replay and shrink."
 )
+jobs_option = click.option("--jobs", type=click.IntRange(1), help="Processes; else one a core.")
 
 
 @click.group("simulate")
@@ -104,7 +99,13 @@ def run(
       mesh simulate run locking --seed 7 --profile swarm
       mesh simulate run locking --seed 7 --plan plan.json
     """
-    result = told(lambda: _run(scenario, seed, plan, nodes, profile))
+    from simulations.registry import find
+
+    def work() -> Any:
+        found = find(scenario)
+        return found.run(seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile)
+
+    result = told(work)
     if save is not None:
         write_case(result, save)
     given = [
@@ -117,7 +118,7 @@ def run(
 @click.argument("scenario")
 @click.option("--seeds", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @click.option("--seed", "first", type=int, default=0, show_default=True, help="The first of them.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes; else one a core.")
+@jobs_option
 @click.option("--verify", is_flag=True, help="Run each seed in two processes, and tell where they part.")
 @click.option("--stop-after", type=click.IntRange(1), help="So many failures are enough.")
 @save_option
@@ -146,7 +147,7 @@ def sweep(
     summary = told(
         lambda: run_all(
             find(scenario), range(first, first + seeds),
-            nodes=nodes, profile=profile, verify=verify, jobs=jobs, stop_after=stop_after, progress=progress_line(),
+            nodes=nodes, profile=profile, verify=verify, jobs=jobs, stop_after=stop_after, progress=Sweeping(),
         )
     )  # fmt: skip
     if save is not None and summary.failures:
@@ -259,6 +260,7 @@ def trace(
 @seed_option
 @plan_option
 @click.option("--runs", type=click.IntRange(1), default=500, show_default=True, help="At most.")
+@jobs_option
 @save_option
 @options
 def shrink(
@@ -266,6 +268,7 @@ def shrink(
     seed: int,
     plan: Path | None,
     runs: int,
+    jobs: int | None,
     save: Path | None,
     nodes: int | None,
     profile: str | None,
@@ -273,7 +276,7 @@ def shrink(
 ) -> None:
     """Shrink a failing seed of a scenario, or a saved case (WHAT ends in .json), to a minimal plan.
 
-    Exits with 1 after it has shown the minimal plan, which breaks the same property.
+    Exits with 1 after it has shown the minimal plan, which breaks the same property. It is the same with any number of --jobs.
 
     \b
     Examples:
@@ -283,15 +286,25 @@ def shrink(
     from simulations.cases import Case
     from simulations.registry import find
     from simulations.shrinking import shrink as make_small
+    from simulations.workers import cores
 
     def work() -> Any:
         if what.endswith(".json"):
             case = Case.load(Path(what).read_text())
-            return make_small(find(case.scenario), case.seed, case.plan, nodes=case.nodes, most=runs)
-        found = find(what)
-        return make_small(found, seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile, most=runs)
+            found, given, length = find(case.scenario), (case.seed, case.plan), case.duration
+            count: int | None = case.nodes
+        else:
+            found, length, count = find(what), None, nodes
+            given = seed, read_plan(found, plan, nodes)
+        return make_small(
+            found, *given, nodes=count, profile=profile, duration=length, most=runs, jobs=jobs or cores(), progress=shown
+        )  # fmt: skip
 
-    shrunk = told(work)
+    shown = Shrinking()
+    try:
+        shrunk = told(work)
+    finally:
+        shown.close()
     case = Case.of(shrunk.result)
     if save is not None:
         write_case(shrunk.result, save)
@@ -301,123 +314,6 @@ def shrink(
     else:
         say(case.dump().rstrip())
         more = "; the runs were used up, try more --runs" if shrunk.exhausted else ""
-        say(f"from {shrunk.before} faults to {len(case.plan)} in {shrunk.runs} runs{more}")
+        lasts = "" if case.duration is None else f", in {case.duration / 1e9:g} s"
+        say(f"from {shrunk.before} faults to {len(case.plan)} on {case.nodes} nodes{lasts}; {shrunk.runs} runs{more}")
     raise SystemExit(BROKEN)
-
-
-# --- what they share ------------------------------------------------------------------------------------------------------
-
-
-def told(work: Callable[[], Any]) -> Any:
-    """What cannot be is told in one line."""
-    from concurrent.futures import BrokenExecutor
-
-    from simulations.second_run import SecondRunError
-
-    try:
-        return work()
-    except OSError as problem:
-        fail(f"{str(problem.filename)!r}: {problem.strerror}", USAGE)
-    except ValueError as problem:
-        fail(str(problem), USAGE)
-    except SecondRunError as problem:
-        fail(str(problem))
-    except BrokenExecutor:
-        fail("a process of the sweep died, killed or out of memory: try fewer --jobs")
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
-
-
-def read_plan(scenario: Scenario, file: Path | None, nodes: int | None) -> Any:
-    from simulations.plan_json import load_plan
-
-    return None if file is None else load_plan(file.read_text(), scenario.names(nodes))
-
-
-def _run(scenario: str, seed: int, plan: Path | None, nodes: int | None, profile: str | None) -> Any:
-    from simulations.registry import find
-
-    found = find(scenario)
-    return found.run(seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile)
-
-
-def read_trace(what: str, seed: int, plan: Path | None, nodes: int | None, profile: str | None) -> Any:
-    """The happenings of WHAT, and the result of the run; None for a trace that was saved."""
-    from simulations.cases import Case
-    from simulations.causal import record
-    from simulations.registry import find
-    from simulations.tracing import load
-
-    if what.endswith(".jsonl"):
-        return list(load(Path(what).read_text().splitlines())), None
-    if what.endswith(".json"):
-        case = Case.load(Path(what).read_text())
-        result, happenings = record(find(case.scenario), case.seed, case.plan, nodes=case.nodes)
-    else:
-        found = find(what)
-        result, happenings = record(found, seed, read_plan(found, plan, nodes), nodes=nodes, profile=profile)
-    return happenings, result
-
-
-def write_case(result: Result, file: Path) -> None:
-    from simulations.cases import Case
-
-    write_text(file, Case.of(result).dump())
-
-
-def write_text(file: Path, text: str) -> None:
-    try:
-        file.write_text(text)
-    except OSError as problem:
-        fail(f"{str(file)!r} cannot be written: {problem.strerror}", USAGE)
-
-
-def show_trace(result: Result, again: str) -> None:
-    """The last that befell the nodes that were concerned, of the same run once more, with its recording on."""
-    from simulations.causal import record
-    from simulations.registry import find
-    from simulations.tracing import HEAD, around, column
-
-    recorded = record(find(result.scenario), result.seed, result.plan, nodes=result.nodes)
-    if recorded.result.digest != result.digest:
-        say(f"{result.trace}\nrun again it was another run (digest {recorded.result.digest}): try sweep --verify")
-        return
-    shown = around(recorded)
-    for line in (HEAD, *map(column, shown)):
-        say(line)
-    if shown:
-        say(f"more: mesh simulate trace {again} --causes {shown[-1].n} --last 40")
-
-
-def finish(result: Result, json_output: bool, again: str) -> None:
-    """Show a run, and exit. `again` is what the command `trace` is given to show it in full."""
-    if json_output:
-        from simulations.plan_json import plan_to
-
-        row = {
-            "scenario": result.scenario, "seed": result.seed, "nodes": result.nodes, "law": result.law,
-            "violation": result.violation, "digest": result.digest, "virtual_seconds": result.virtual / 1e9,
-            "lines": result.lines, "reached": dict(sorted(result.reached.items())), "plan": plan_to(result.plan),
-        }  # fmt: skip
-        say(json.dumps(row))
-    else:
-        if result.violation is not None:
-            show_trace(result, again)
-        say(f"broken: {result.violation}" if result.violation is not None else "nothing broken")
-        run = f"{result.scenario}, seed {result.seed}, {result.nodes} nodes, {len(result.plan)} faults"
-        say(f"{run}; {result.virtual / 1e9:.1f} virtual seconds; digest {result.digest}")
-    raise SystemExit(BROKEN if result.violation else 0)
-
-
-def progress_line() -> Callable[[Progress], None]:
-    """On a terminal one line that changes, on the error stream; else a line at each tenth."""
-    terminal = sys.stderr.isatty()
-
-    def show(progress: Progress) -> None:
-        text = f"{progress.done}/{progress.total} runs, {progress.failures} failed"
-        if terminal:
-            click.echo(f"\r{text}", nl=progress.done == progress.total, err=True)
-        elif progress.done * 10 // progress.total > (progress.done - 1) * 10 // progress.total:
-            click.echo(text, err=True)
-
-    return show

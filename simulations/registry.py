@@ -11,23 +11,23 @@ from importlib import import_module
 from simulations import scenarios
 from simulations.faults import Fault
 from simulations.field import FIELD
-from simulations.running import Go, Result, Scenario
+from simulations.running import Go, GoFor, Result, Scenario
 from simulations.world import SECOND, World
 
-__all__ = ["SCENARIOS", "Go", "Result", "Scenario", "find"]
+__all__ = ["SCENARIOS", "Go", "GoFor", "Result", "Scenario", "find"]
 
 
 def _locking(
-    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]
+    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object], *, duration: int
 ) -> Mapping[str, int]:  # fmt: skip
-    done = scenarios.run_locking(seed, nodes=nodes, plan=plan, seen=seen)
+    done = scenarios.run_locking(seed, nodes=nodes, duration=duration, plan=plan, seen=seen)
     return {"grants": done.locks.grants, **done.locks.outcomes, **done.phases.reached}
 
 
 def _spreading(
-    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]
+    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object], *, duration: int
 ) -> Mapping[str, int]:  # fmt: skip
-    done = scenarios.run_spreading(seed, plan, nodes=nodes, seen=seen)
+    done = scenarios.run_spreading(seed, plan, nodes=nodes, duration=duration, seen=seen)
     revisions = sum([peer.store.revision for peer in done.cluster.living()])
     deleted = sum([cell.body is None for peer in done.cluster.living() for cell in peer.store.cells() if cell.kind == 0])
     return {"changes": revisions, "deleted": deleted, **done.phases.reached}
@@ -40,11 +40,13 @@ SCENARIOS = {
             "locking",
             "L1 no two holders in true time, L2 tokens rise, L4 bodies are told, L12 everyone gets every lock, M8",
             _locking, nodes=4, fewest=3, duration=30 * SECOND, sometimes=("grants", "released", "cancelled", "busy"),
+            shortest=SECOND,
         ),
         Scenario(
             "spreading",
             "C2 sums, C5 claims, C13 watchers, C15 equal stores, M1, M8, M19, W6 nonces; under 20 % loss",
             _spreading, nodes=8, fewest=3, duration=7 * SECOND, sometimes=("changes", "deleted"),
+            shortest=SECOND,
         ),
         *FIELD,
     )

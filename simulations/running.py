@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from simulations.checkers import Violation
 from simulations.faults import Fault
-from simulations.plan_json import check_plan
+from simulations.plan_json import PlanError, check_plan
 from simulations.profiles import profile_of
 from simulations.world import World
 
-__all__ = ["Go", "Result", "Scenario"]
+__all__ = ["Go", "GoFor", "Result", "Scenario"]
 
 
 class Go(Protocol):
@@ -27,6 +27,13 @@ class Go(Protocol):
         ------
         Violation, or what a node raised
         """
+
+
+class GoFor(Protocol):
+    def __call__(
+        self, seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object], *, duration: int
+    ) -> Mapping[str, int]:  # fmt: skip
+        """As `Go`, with a safety phase of `duration` ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Result:
     """True ns that went by."""
     trace: str = ""
     """The last lines before the violation."""
+    duration: int | None = None
+    """ns in which faults could begin; None: the scenario's own."""
 
     @property
     def law(self) -> str | None:
@@ -60,21 +69,23 @@ class Scenario:
     ----------
     name: of the registry, or "package.module:NAME".
     checks: the properties that it looks at, in a line.
-    go: what it does.
+    go: what it does; with `shortest` it takes a `duration` too.
     nodes, fewest: how many nodes, and how few it can do with.
     duration: ns in which faults may begin.
     profile: of the plan, unless told otherwise.
     sometimes: what a sweep must reach at least once.
+    shortest: how few ns in which faults may begin it can do with; None: its duration is fixed.
     """
 
     name: str
     checks: str
-    go: Go
+    go: Go | GoFor
     nodes: int
     fewest: int
     duration: int
     profile: str = "hostile"
     sometimes: tuple[str, ...] = ()
+    shortest: int | None = None
 
     def names(self, nodes: int | None = None) -> list[str]:
         return [f"n{number}" for number in range(nodes or self.nodes)]
@@ -90,13 +101,14 @@ class Scenario:
         *,
         nodes: int | None = None,
         profile: str | None = None,
+        duration: int | None = None,
         seen: Callable[[World], object] | None = None,
     ) -> Result:
         """One run, under this plan or the one that the profile draws. `seen` may follow the world's trace.
 
         Raises
         ------
-        ValueError: too few nodes, no such profile, or (PlanError) a plan that cannot happen to these nodes.
+        ValueError: too few nodes, too short, no such profile, or (PlanError) a plan that cannot happen to these nodes, or then.
         TypeError: `go` did not call `seen` once; what it raises before that is passed on.
         """
         nodes = nodes or self.nodes
@@ -104,6 +116,7 @@ class Scenario:
             raise ValueError(f"{self.name} needs {self.fewest} nodes at least, not {nodes}")
         faults = tuple(self.draw(seed, nodes=nodes, profile=profile) if plan is None else plan)
         check_plan(faults, self.names(nodes))
+        self._check_duration(duration, faults)
         worlds: list[World] = []
 
         def begun(world: World) -> None:
@@ -114,7 +127,10 @@ class Scenario:
         reached: Mapping[str, int] = {}
         violation = None
         try:
-            reached = self.go(seed, faults, nodes, begun)
+            if self.shortest is None:
+                reached = cast(Go, self.go)(seed, faults, nodes, begun)
+            else:
+                reached = cast(GoFor, self.go)(seed, faults, nodes, begun, duration=duration or self.duration)
         except Violation as broken:
             violation = str(broken)
         except Exception as problem:  # a node must not raise, whatever befalls it
@@ -127,5 +143,16 @@ class Scenario:
         trace = "" if violation is None else world.trace.last(40)
         digest = world.trace.digest()
         return Result(
-            self.name, seed, nodes, faults, digest, violation, reached, world.trace.lines, world.now, trace
+            self.name, seed, nodes, faults, digest, violation, reached, world.trace.lines, world.now, trace, duration
         )  # fmt: skip
+
+    def _check_duration(self, duration: int | None, plan: Sequence[Fault]) -> None:
+        if duration is None:
+            return
+        if self.shortest is None:
+            raise ValueError(f"{self.name} takes its own time: it cannot be told a duration")
+        if duration < self.shortest:
+            raise ValueError(f"{self.name} needs {self.shortest / 1e9} s at least, not {duration / 1e9}")
+        for number, fault in enumerate(plan):
+            if fault.at >= duration:
+                raise PlanError(f"plan[{number}].at", f"{fault.at} is behind the end of the faults, at {duration}")

@@ -2,27 +2,32 @@
 
 1. *Fewer faults*, by delta debugging: in the end no fault can be left out (ddmin; Zeller and Hildebrandt, 2002).
 2. *Fewer nodes*, down to what the scenario needs; the faults keep to those that are left.
-3. *Simpler faults*: of a plainer kind, shorter, earlier, of fewer nodes, weaker, in round numbers.
+3. *Simpler faults*: shorter, earlier, of fewer nodes, weaker, in round numbers.
+4. *A shorter run*, if the scenario can be told how long.
 
 Again from 1, until nothing helps. The same way means that the same property is broken: a plan that breaks another is
 another bug. It works because a plan's faults are independent: leaving one out shifts no other's draws (`simulations.dice`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from simulations.faults import Fault, Isolate, Pause, RandomCuts, Ring, Suspend
 from simulations.latency import LogNormal, Pareto
 from simulations.network import Conditions
-from simulations.plan_json import PlanError
 from simulations.running import Result, Scenario
+from simulations.trials import Candidate, Step, Trials
+from simulations.workers import cores, workers
 
 __all__ = ["NotFailing", "Shrunk", "ddmin", "shrink"]
 
 T = TypeVar("T")
 MS = 1_000_000
+TENTH = 100 * MS
+SECOND = 1_000 * MS
 ROUND = (1_000 * MS, 100 * MS, 10 * MS, MS)
 """ns: times are rounded to the first of these that still fails."""
 
@@ -49,32 +54,55 @@ def shrink(
     *,
     nodes: int | None = None,
     profile: str | None = None,
+    duration: int | None = None,
     most: int = 500,
-    progress: Callable[[int, int], object] | None = None,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    progress: Callable[[Step], object] | None = None,
 ) -> Shrunk:
-    """The smallest plan that is found with `most` runs. `progress` is called with (runs, faults) after each.
+    """The smallest plan that is found with `most` runs; the same one wherever they are made.
+
+    Parameters
+    ----------
+    executor, jobs: candidates are run in it, `jobs` at a time (None: one a core). Without an executor `jobs` processes are
+        started for them; without either they run here, one after the other.
+    progress: called after each run.
 
     Raises
     ------
     NotFailing: the run breaks nothing.
     """
-    first = scenario.run(seed, plan, nodes=nodes, profile=profile)
+    first = scenario.run(seed, plan, nodes=nodes, profile=profile, duration=duration)
     if first.violation is None:
         raise NotFailing(f"{scenario.name} with seed {seed} on {first.nodes} nodes breaks nothing: there is nothing to shrink")
-    search = _Search(scenario, first, most, progress)
+    if executor is None and jobs is None:
+        return _shrink(scenario, Trials(scenario, first, most, progress=progress))
+    with workers(executor, jobs) as pool:
+        return _shrink(scenario, Trials(scenario, first, most, executor=pool, ahead=jobs or cores(), progress=progress))
+
+
+def _shrink(scenario: Scenario, trials: Trials) -> Shrunk:
+    search = _Search(scenario, trials)
+    faults = len(trials.best.plan)
     while True:
-        before = search.best
+        before = trials.best
         search.fewer_faults()
         search.fewer_nodes()
         search.simpler_faults()
-        if search.best is before:
-            return Shrunk(search.best, len(first.plan), search.runs, search.runs >= most)
+        search.shorter_run()
+        if trials.best is before:
+            return Shrunk(trials.best, faults, trials.runs, trials.exhausted)
 
 
-def ddmin(items: Sequence[T], fails: Callable[[list[T]], bool]) -> list[T]:
-    """A part of `items` that fails, and from which no single one can be left out. `items` must fail."""
+def ddmin(items: Sequence[T], first: Callable[[list[list[T]]], int | None]) -> list[T]:
+    """A part of `items` that fails, and from which no single one can be left out. `items` must fail.
+
+    Parameters
+    ----------
+    first: the number of the first of some parts that fails, None if none does.
+    """
     items = list(items)
-    if fails([]):
+    if first([[]]) is not None:
         return []
     parts = 2
     while len(items) > 1:
@@ -82,10 +110,11 @@ def ddmin(items: Sequence[T], fails: Callable[[list[T]], bool]) -> list[T]:
         starts = range(0, len(items), size)
         chunks = [items[start : start + size] for start in starts]
         rests = [items[:start] + items[start + size :] for start in starts]
-        smaller = next((some for some in (*chunks, *rests) if len(some) < len(items) and fails(some)), None)
-        if smaller is not None:
-            parts = 2 if smaller in chunks else max(parts - 1, 2)
-            items = smaller
+        some = [part for part in (*chunks, *rests) if len(part) < len(items)]
+        found = first(some)
+        if found is not None:
+            items = some[found]
+            parts = 2 if items in chunks else max(parts - 1, 2)
         elif size == 1:
             break
         else:
@@ -94,42 +123,22 @@ def ddmin(items: Sequence[T], fails: Callable[[list[T]], bool]) -> list[T]:
 
 
 class _Search:
-    """The best run so far, and what was tried."""
+    """What is tried."""
 
-    def __init__(
-        self, scenario: Scenario, first: Result, most: int, progress: Callable[[int, int], object] | None
-    ) -> None:  # fmt: skip
-        self.best = first
-        self.runs = 1
+    def __init__(self, scenario: Scenario, trials: Trials) -> None:
         self._scenario = scenario
-        self._law = first.law
-        self._most = most
-        self._progress = progress
-        self._tried: set[tuple[int, tuple[Fault, ...]]] = set()
+        self._trials = trials
 
-    def fails(self, plan: Sequence[Fault], nodes: int) -> bool:
-        """Whether this breaks the same property; then it is the best. What failed to do so once is not run again."""
-        tried = nodes, tuple(plan)
-        if tried == (self.best.nodes, self.best.plan):
-            return True
-        if tried in self._tried or self.runs >= self._most:
-            return False
-        self._tried.add(tried)
-        try:
-            result = self._scenario.run(self.best.seed, plan, nodes=nodes)
-        except PlanError:
-            return False
-        self.runs += 1
-        fails = result.law == self._law
-        if fails:
-            self.best = result
-        if self._progress is not None:
-            self._progress(self.runs, len(self.best.plan))
-        return fails
+    @property
+    def best(self) -> Result:
+        return self._trials.best
+
+    def _first(self, plans: Iterable[Sequence[Fault]], nodes: int | None = None) -> int | None:
+        best = self.best
+        return self._trials.first(Candidate(tuple(plan), nodes or best.nodes, best.duration) for plan in plans)
 
     def fewer_faults(self) -> None:
-        nodes = self.best.nodes
-        ddmin(self.best.plan, lambda plan: self.fails(plan, nodes))
+        ddmin(self.best.plan, self._first)
 
     def fewer_nodes(self) -> None:
         """Leave out the last node; if a fault is about it, that one falls on another that has none, or is left out."""
@@ -139,7 +148,7 @@ class _Search:
             stands_in = [name for name in reversed(rest) if name not in named] if last in named else []
             plans = [_renamed(self.best.plan, {last: name}) for name in stands_in]
             plans = [*plans[:3], _without(self.best.plan, last)]
-            if not any(self.fails(plan, len(rest)) for plan in plans):
+            if self._first(plans, len(rest)) is None:
                 return
 
     def simpler_faults(self) -> None:
@@ -150,8 +159,21 @@ class _Search:
             victims = sorted(self._scenario.names(self.best.nodes), key=others.count, reverse=True)
             instead = (*_plainer(plan[number], victims), *_simpler(plan[number]))
             simpler = ([*plan[:number], fault, *plan[number + 1 :]] for fault in instead)
-            if not any(self.fails(each, self.best.nodes) for each in simpler):
+            if self._first(simpler) is None:
                 number += 1
+
+    def shorter_run(self) -> None:
+        """Down to just behind the beginning of the last fault, in whole tenths of a second."""
+        if self._scenario.shortest is None:
+            return
+        while True:
+            plan, nodes, held = Candidate.of(self.best)
+            now = held or self._scenario.duration
+            least = max(self._scenario.shortest, *[fault.at + 1 for fault in plan], 1)
+            lengths = [-(-length // TENTH) * TENTH for length in (least, (3 * least + now) // 4, (least + now) // 2)]
+            shorter = [length for length in (*lengths, now - SECOND, now - TENTH) if least <= length < now]
+            if self._trials.first([Candidate(plan, nodes, length) for length in shorter]) is None:
+                return
 
 
 def _plainer(fault: Fault, victims: Sequence[str]) -> Iterator[Fault]:

@@ -5,18 +5,17 @@ broken, if a seed diverged (with `verify`), or if something that the scenario is
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from multiprocessing import get_context
 from time import perf_counter
 
 from simulations import second_run
 from simulations.running import Result, Scenario
+from simulations.workers import workers
 
 __all__ = ["Progress", "Summary", "run_seed", "sweep"]
 
@@ -97,16 +96,8 @@ def sweep(
     begun = perf_counter()
     with ExitStack() as stack:
         stack.callback(second_run.close)  # of an executor that runs in this process
-        if executor is None:
-            executor = stack.enter_context(
-                ProcessPoolExecutor(
-                    jobs,
-                    mp_context=get_context("spawn"),
-                    initializer=signal.signal,  # an interrupt is for the sweep, which lets its workers end
-                    initargs=(signal.SIGINT, signal.SIG_IGN),
-                )
-            )
-        digests = _run(summary, scenario, seeds, (nodes, profile, verify), executor, stop_after, progress)
+        pool = stack.enter_context(workers(executor, jobs))
+        digests = _run(summary, scenario, seeds, (nodes, profile, verify), pool, stop_after, progress)
     summary.failures.sort(key=lambda result: result.seed)
     summary.divergences = dict(sorted(summary.divergences.items()))
     if summary.runs == len(seeds) and not summary.failures:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,7 @@ from simulations.plan_json import PlanError
 from simulations.registry import SCENARIOS, Scenario, find
 from simulations.shrinking import NotFailing, ddmin, shrink
 from simulations.sweeping import sweep
+from simulations.trials import Candidate, Step
 from simulations.world import MS, SECOND, World
 from tests.simulated.three_faults import MINIMAL, THREE_FAULTS
 
@@ -46,12 +48,13 @@ def test_ddmin_finds_exactly_what_is_needed(count: int, data: st.DataObject) -> 
     needed = data.draw(st.sets(st.sampled_from(items), max_size=5)) if items else set()
     asked = 0
 
-    def fails(some: list[int]) -> bool:
+    def first(parts: list[list[int]]) -> int | None:
         nonlocal asked
-        asked += 1
-        return needed <= set(some)
+        found = next((number for number, part in enumerate(parts) if needed <= set(part)), None)
+        asked += len(parts) if found is None else found + 1
+        return found
 
-    assert ddmin(items, fails) == sorted(needed)
+    assert ddmin(items, first) == sorted(needed)
     assert asked < 60 * (len(needed) + 1)
 
 
@@ -158,6 +161,112 @@ def test_what_does_not_fail_is_not_shrunk() -> None:
         shrink(RULE, 1, NOISE)
 
 
+# --- the length of the run ------------------------------------------------------------------------------------------------
+
+
+def lasting(
+    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object], *, duration: int
+) -> Mapping[str, int]:  # fmt: skip
+    """Breaks X4 three seconds after a pause began, if it lasts so long; says how long it is."""
+    seen(World(seed))
+    if any(isinstance(fault, Pause) and fault.at + 3 * SECOND <= duration for fault in plan):
+        raise Violation("X4: a pause, and then three seconds")
+    return {"tenths": duration // (100 * MS)}
+
+
+LASTING = Scenario(f"{HERE}:LASTING", "X4", lasting, nodes=4, fewest=2, duration=20 * SECOND, shortest=SECOND)
+
+
+def test_the_run_gets_shorter_and_a_case_keeps_how_long_it_is(tmp_path: Path) -> None:
+    shrunk = shrink(LASTING, 1, [*NOISE[:2], Pause(9 * SECOND, SECOND, "n3"), Pause(18 * SECOND, SECOND, "n1")])
+    assert shrunk.result.plan == (Pause(0, 0, "n1"),)
+    assert shrunk.result.duration == 3 * SECOND
+    assert not shrunk.exhausted
+    case, file = Case.of(shrunk.result), tmp_path / "case.json"
+    file.write_text(case.dump())
+    assert '"duration": 3000000000' in case.dump()
+    assert Case.load(case.dump()) == case
+    assert replay(file).law == "X4"
+    assert "duration" not in Case.of(LASTING.run(1, [])).dump()
+    file.write_text(case.dump().replace("3000000000", "2900000000"))
+    assert replay(file).reached == {"tenths": 29}
+    with pytest.raises(PlanError, match="duration: int is wanted, not str"):
+        Case.load(case.dump().replace("3000000000", '"3 s"'))
+
+
+def test_a_run_is_not_cut_off_before_its_faults_have_begun() -> None:
+    shrunk = shrink(LASTING, 1, [Pause(0, 0, "n1"), Crash(15 * SECOND, 0, "n0")])
+    assert shrunk.result.duration == 3 * SECOND  # the crash is left out first
+    with pytest.raises(PlanError, match=r"plan\[1\].at: 15000000000 is behind the end of the faults, at 15000000000"):
+        LASTING.run(1, [Pause(0, 0, "n1"), Crash(15 * SECOND, 0, "n0")], duration=15 * SECOND)
+    with pytest.raises(ValueError, match=r"LASTING needs 1.0 s at least, not 0.9"):
+        LASTING.run(1, [], duration=900 * MS)
+    with pytest.raises(ValueError, match=r"RULE takes its own time: it cannot be told a duration"):
+        RULE.run(1, [], duration=9 * SECOND)
+    assert {name for name in ("locking", "spreading") if SCENARIOS[name].shortest} == {"locking", "spreading"}
+    short = SCENARIOS["locking"].run(1, [], nodes=3, duration=2 * SECOND)
+    assert short.violation is None
+    assert short.virtual < SCENARIOS["locking"].run(1, [], nodes=3, duration=4 * SECOND).virtual - SECOND
+
+
+# --- many at a time -------------------------------------------------------------------------------------------------------
+
+
+class Backwards(Executor):
+    """Runs what it was given in the reverse order, once a result is asked for."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        executor = self
+
+        class Asked(Future[Any]):
+            def result(self, timeout: float | None = None) -> Any:
+                while executor._waiting:
+                    executor._waiting.pop()()
+                return super().result(0)
+
+        future: Future[Any] = Asked()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                self.runs += 1
+                future.set_result(function(*arguments, **named))
+
+        self._waiting.append(run)
+        return future
+
+
+LARGE: list[Fault] = [
+    *NOISE,
+    Partition(3 * SECOND + 123_456_789, 9 * SECOND + 1, ("n0", "n4", "n6")),
+    *[Pause(number * SECOND, SECOND, f"n{number}") for number in range(1)],
+    Crash(7 * SECOND + 77 * MS, 2 * SECOND + 5, "n6", power=True, wipe=True),
+    *[Cut(number * SECOND, SECOND, f"n{number}", "n6") for number in range(6)],
+]
+
+
+@pytest.mark.parametrize("most", [500, 23])
+def test_the_plan_and_the_runs_are_the_same_however_many_are_tried_at_a_time(most: int) -> None:
+    steps: list[Step] = []
+    alone = shrink(RULE, 1, LARGE, most=most, progress=steps.append)
+    assert [step.runs for step in steps] == list(range(2, alone.runs + 1))
+    assert steps[-1].best == Candidate.of(alone.result)
+    assert alone.exhausted == (most == 23)
+    for ahead in (1, 2, 7, 100):
+        backwards = Backwards()
+        assert shrink(RULE, 1, LARGE, most=most, executor=backwards, jobs=ahead) == alone
+        assert backwards.runs >= alone.runs - 1
+    with ThreadPoolExecutor(3) as threads:
+        again: list[Step] = []
+        assert shrink(RULE, 1, LARGE, most=most, executor=threads, progress=again.append) == alone
+        assert again == steps
+    if most == 500:
+        assert shrink(RULE, 1, LARGE, jobs=2) == alone  # processes of their own
+
+
 # --- a planted bug of whole nodes -----------------------------------------------------------------------------------------
 
 
@@ -171,9 +280,9 @@ def hunt(first: int, seeds: int, file: Path) -> None:
     """Sweep until it is found, shrink, save, replay."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         summary = sweep(THREE_FAULTS, range(first, first + seeds), executor=pool, stop_after=1)
-    found = summary.failures[0]
-    assert found.law == "C13"
-    shrunk = shrink(THREE_FAULTS, found.seed)
+        found = summary.failures[0]
+        assert found.law == "C13"
+        shrunk = shrink(THREE_FAULTS, found.seed, executor=pool, jobs=2)
     case = Case.of(shrunk.result)
     assert shrunk.before == 17
     assert not shrunk.exhausted

@@ -287,7 +287,9 @@ def test_a_failure_is_saved_shrunk_and_replayed(tmp_path: Path) -> None:
     assert len(Case.load(file.read_text()).plan) == 25
     shrunk = mesh_simulate("shrink", str(file), "--save", str(small))
     assert shrunk.exit_code == 1
-    assert "from 25 faults to 1 in" in shrunk.stdout
+    assert "from 25 faults to 1 on 2 nodes; 14 runs" in shrunk.stdout
+    assert "14 runs: 1 faults on 2 nodes" not in shrunk.stderr  # said when it got smaller, once
+    assert "runs: 1 faults on 2 nodes" in shrunk.stderr
     (pause,) = Case.load(small.read_text()).plan
     assert isinstance(pause, Pause | Suspend)
     assert (pause.at, pause.lasts) == (0, 0)
