@@ -24,7 +24,7 @@ from mesh.membership.checks import Checks, Rumoured
 from mesh.membership.events import Joined
 from mesh.membership.health import Health
 from mesh.membership.identity import Identity
-from mesh.membership.member import Member, State, supersedes
+from mesh.membership.member import RANK, Member, State, supersedes
 from mesh.membership.messages import Entry, News, entry_of
 from mesh.membership.probe import Prober
 from mesh.membership.profile import Profile
@@ -123,7 +123,7 @@ class Hearing:
         if (
             known is not None
             and known.state is not State.DEAD
-            and supersedes(known, replace(news, address=known.address, tags=known.tags))
+            and (known.boot, known.incarnation, RANK[known.state]) > (news.boot, news.incarnation, RANK[news.state])
         ):
             self._actions.count("told_better")
             self._actions.send(source.session, News(entry_of(known), None))

@@ -239,7 +239,9 @@ class Joiner:
             self._dialling.pop(address, None)
             self._failed(address, "busy")
             return
-        self._actions.add(Write(up.channel, Join(entry_of(self._members.own()), self._host.admitted)))
+        admitted = self._host.admitted
+        digest = self._members.digest() if admitted else b""
+        self._actions.add(Write(up.channel, Join(entry_of(self._members.own()), admitted, digest)))
 
     def on_down(self, address: Address, reason: str) -> None:
         """A dialled stream did not come up."""
@@ -284,7 +286,8 @@ class Joiner:
         """Merge what the sponsor knows, then tell it what this node knows, itself included."""
         assert talk.source is not None
         self._host.merge(talk.entries, talk.source, now)
-        self._write_table(talk.channel)
+        if talk.welcome is None or not talk.welcome.same:
+            self._write_table(talk.channel)
         self._end(talk, close=True)
 
     def on_refuse(self, refuse: Refuse, source: Source, now: Instant) -> None:
@@ -320,7 +323,7 @@ class Joiner:
         if holder is None and self._members.full and self._members.room() is None:
             self._refuse(talk, Refuse.FULL, f"{MAX_MEMBERS} members")
         elif join.admitted or holder is None or holder.boot.session == source.session:
-            self._welcome(talk, join.subject)
+            self._welcome(talk, join.subject, join.digest)
         elif subject.name == self._identity.name:
             if self._host.admitted or self._identity.boot < subject.boot:
                 self._refuse(talk, Refuse.NAME_TAKEN, self._identity.address)
@@ -349,11 +352,15 @@ class Joiner:
         else:
             self._welcome(talk, check.reason.subject)
 
-    def _welcome(self, talk: Talk, subject: Entry) -> None:
+    def _welcome(self, talk: Talk, subject: Entry, digest: bytes = b"") -> None:
         known = self._members.highest_boot(subject.name, but=subject.boot.session)
-        self._write_table(talk.channel)
+        same = self._host.admitted and digest == self._members.digest()
+        if same:
+            self._actions.count("equal_tables")
+        else:
+            self._write_table(talk.channel)
         boot = None if known is None else WireBoot(known.stamp, known.session)
-        self._actions.add(Write(talk.channel, Welcome(self._identity.name, boot)))
+        self._actions.add(Write(talk.channel, Welcome(self._identity.name, boot, same)))
 
     def _refuse(self, talk: Talk, reason: int, detail: str) -> None:
         self._actions.add(Write(talk.channel, Refuse(reason, detail)))

@@ -7,10 +7,12 @@ Probes and rumours travel in datagrams. The exchange of tables runs over a strea
                                     <-              Table ... Table, Welcome(known)     or Refuse(reason)
     Table ... Table, closes         ->              merges
 
-A newcomer raises its boot between Welcome and its own tables, so these introduce it with its final boot."""
+A newcomer raises its boot between Welcome and its own tables, so these introduce it with its final boot. Members say what their
+table hashes to when they join, and of equal ones none is sent: in a mesh at rest an exchange costs the same for any size."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 from mesh.directives import Boot, Message
@@ -19,6 +21,7 @@ from mesh.membership.member import RANK, STATES, Member
 from mesh.wire import U32, U64, AddressText, Bounds, Length, Name, SessionId, StampInt, message, record
 
 __all__ = [
+    "TABLE_DIGEST_BYTES",
     "TABLE_ENTRIES",
     "Ack",
     "Confirmed",
@@ -38,6 +41,11 @@ __all__ = [
 
 TABLE_ENTRIES = 256
 """Entries in one `Table`: at most 256 x 1 KiB, far below the largest frame."""
+
+RECENT = 8_192
+"""Entries whose members are remembered: as many as a table holds."""
+
+TABLE_DIGEST_BYTES = 16
 
 Tag = tuple[Annotated[str, Length(1, 64)], Annotated[str, Length(0, 256)]]
 Rank = Annotated[int, Bounds(0, len(STATES) - 1)]
@@ -62,10 +70,16 @@ class Entry:
 
     def member(self) -> Member | None:
         """The member, or None if its name, boot, address or tags are such as no member may have."""
-        if not (self.boot.stamp < MAX_STAMP and valid_name(self.name) and is_reachable(self.address) and valid_tags(self.tags)):
-            return None
-        boot = Boot(self.boot.stamp, self.boot.session)
-        return Member(self.name, boot, self.incarnation, STATES[self.rank], self.address, self.tags)
+        return _member_of(self)
+
+
+@lru_cache(maxsize=RECENT)
+def _member_of(entry: Entry) -> Member | None:
+    """Everyone is told the same several times over."""
+    if not (entry.boot.stamp < MAX_STAMP and valid_name(entry.name) and is_reachable(entry.address) and valid_tags(entry.tags)):
+        return None
+    boot = Boot(entry.boot.stamp, entry.boot.session)
+    return Member(entry.name, boot, entry.incarnation, STATES[entry.rank], entry.address, entry.tags)
 
 
 def entry_of(member: Member) -> Entry:
@@ -127,6 +141,8 @@ class Join(Message):
     subject: Entry
     """The dialler itself; its boot is provisional unless it is admitted."""
     admitted: bool
+    digest: Annotated[bytes, Length(0, TABLE_DIGEST_BYTES)] = b""
+    """Of the dialler's table; empty if it wants to be told, whatever it knows."""
 
 
 @message(27)
@@ -134,6 +150,8 @@ class Welcome(Message):
     sponsor: Name
     known: WireBoot | None
     """The highest boot of the dialler's name that another process had."""
+    same: bool = False
+    """The dialler's digest is that of the answerer's table: neither is sent."""
 
 
 @message(28)

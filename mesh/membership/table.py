@@ -9,10 +9,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import NamedTuple
 
 from mesh.directives import Address, Boot
 from mesh.membership.member import Member, State, supersedes
+from mesh.membership.messages import TABLE_DIGEST_BYTES, News, entry_of
+from mesh.wire import encode
 
 __all__ = ["MAX_BOOTS", "MAX_MEMBERS", "Change", "Table"]
 
@@ -45,6 +48,9 @@ class Table:
         "_alive",
         "_all",
         "_boots",
+        "_changed",
+        "_digest",
+        "_hashes",
         "_members",
         "_others",
         "_pinned",
@@ -66,6 +72,11 @@ class Table:
         self._alive: tuple[str, ...] | None = None
         self._others: tuple[Member, ...] | None = None
         self._standing = 0
+        self._digest = 0
+        """Exclusive or of `_hashes`."""
+        self._hashes: dict[str, int] = {}
+        self._changed: dict[str, None] = {}
+        """Names whose hash is to be looked at again."""
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -114,6 +125,18 @@ class Table:
         boots = [boot for boot in (self._boots.get(name), known.boot if known else None) if boot and boot.session != but]
         return max(boots, default=None)
 
+    def digest(self) -> bytes:
+        """Equal for tables that are equal, and for no others. It costs what has changed since it was asked for last."""
+        for name in self._changed:
+            self._digest ^= self._hashes.pop(name, 0)
+            member = self._members.get(name)
+            if member is not None:
+                encoded = encode(News(entry_of(member), None))
+                self._hashes[name] = hashed = int.from_bytes(blake2b(encoded, digest_size=TABLE_DIGEST_BYTES).digest(), "big")
+                self._digest ^= hashed
+        self._changed.clear()
+        return self._digest.to_bytes(TABLE_DIGEST_BYTES, "big")
+
     def since(self, name: str) -> int:
         """Monotonic ns of the last change of state."""
         return self._since[name]
@@ -154,6 +177,7 @@ class Table:
         if known is None or known.state is not news.state:
             self._since[news.name] = now
         self._all = self._alive = self._others = None
+        self._changed[news.name] = None
         return Change(news, known)
 
     def room(self) -> Member | None:
@@ -173,6 +197,7 @@ class Table:
         del self._since[name]
         self._standing -= member.reachable
         self._all = self._alive = self._others = None
+        self._changed[name] = None
 
     def _unlink(self, member: Member) -> None:
         if self._sessions.get(member.boot.session) == member.name:
