@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coordination.config import MeshConfig as MeshConfig
     from coordination.counters import Counter as Counter
     from coordination.errors import AddressRefused as AddressRefused
+    from coordination.errors import AlreadyHeld as AlreadyHeld
     from coordination.errors import BadConfig as BadConfig
     from coordination.errors import BadKey as BadKey
     from coordination.errors import BadTTL as BadTTL
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from coordination.errors import Forked as Forked
     from coordination.errors import JoinFailed as JoinFailed
     from coordination.errors import LeaseLost as LeaseLost
+    from coordination.errors import LimitDiffers as LimitDiffers
     from coordination.errors import MemoryLost as MemoryLost
     from coordination.errors import MeshError as MeshError
     from coordination.errors import NameTaken as NameTaken
@@ -36,13 +38,17 @@ if TYPE_CHECKING:
     from coordination.errors import OutcomeUnknown as OutcomeUnknown
     from coordination.errors import TooLarge as TooLarge
     from coordination.errors import Unreachable as Unreachable
+    from coordination.holding import Held as Held
     from coordination.keys import KV as KV
     from coordination.keys import Entry as Entry
     from coordination.leases import Lease as Lease
-    from coordination.locks import Held as Held
     from coordination.locks import Lock as Lock
+    from coordination.locks import RWLock as RWLock
+    from coordination.locks import Semaphore as Semaphore
     from coordination.opening import open_peer as open_peer
     from coordination.peer import Peer as Peer
+    from coordination.standing import Holding as Holding
+    from coordination.standing import Locked as Locked
     from coordination.thin.client import Client as Client
     from coordination.thin.client import connect as connect
     from coordination.watch import EventKind as EventKind
@@ -57,15 +63,18 @@ _HOMES = {
     "coordination.config": ("MeshConfig",),
     "coordination.counters": ("Counter",),
     "coordination.errors": (
-        "AddressRefused", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
-        "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "MemoryLost", "MeshError", "NameTaken",
+        "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
+        "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers", "MemoryLost",
+        "MeshError", "NameTaken",
         "NoQuorum", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
     ),
+    "coordination.holding": ("Held",),
     "coordination.keys": ("KV", "Entry"),
     "coordination.leases": ("Lease",),
-    "coordination.locks": ("Held", "Lock"),
+    "coordination.locks": ("Lock", "RWLock", "Semaphore"),
     "coordination.opening": ("open_peer",),
     "coordination.peer": ("Peer",),
+    "coordination.standing": ("Holding", "Locked"),
     "coordination.thin.client": ("Client", "connect"),
     "coordination.watch": ("EventKind", "Watch", "WatchEvent"),
     "mesh.membership": ("Member", "State"),

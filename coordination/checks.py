@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from coordination.agreed.registers import register_of
 from coordination.errors import BadKey, BadTTL, BadValue, TooLarge
 from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
 
@@ -13,9 +14,12 @@ __all__ = [
     "MIN_KEY_TTL",
     "MIN_LEASE_TTL",
     "check_amount",
+    "check_delay",
+    "check_hold",
     "check_key",
     "check_watch",
     "check_lease_ttl",
+    "check_permits",
     "encode_checked",
     "key_ttl_ms",
 ]
@@ -27,6 +31,7 @@ MAX_KEY_TTL = 10 * 365 * 86_400.0
 MIN_LEASE_TTL = 0.5
 """Seconds: below it the renewals of a busy process would be late by chance."""
 MAX_ADD_BITS = 4096
+MAX_PERMITS = (1 << 31) - 1
 
 
 def check_key(key: str, what: str = "key") -> str:
@@ -50,7 +55,7 @@ def check_key(key: str, what: str = "key") -> str:
 
 def explained_key(key: str) -> str:
     """The register that a user means who asks about a key: a lock, unless it names another kind."""
-    return key if check_key(key).startswith(("lock/", "lease/", "atomic/")) else f"lock/{key}"
+    return register_of(check_key(key))
 
 
 def check_watch(key: str | None, prefix: str | None) -> None:
@@ -85,6 +90,36 @@ def check_lease_ttl(ttl: float, longest_ns: int) -> int:
             "founded with"
         )
     return round(ttl * 1e9)
+
+
+def check_delay(delay: float, ttl_ns: int, longest_ns: int) -> int:
+    """The delay behind a lock that was not released, in ns. The voters wait for both in one."""
+    if not isinstance(delay, int | float) or isinstance(delay, bool) or math.isnan(delay) or delay < 0:
+        raise BadTTL(f"the lock_delay {delay!r} is no number of seconds")
+    if delay * 1e9 + ttl_ns > longest_ns:
+        raise BadTTL(
+            f"the ttl of {ttl_ns / 1e9:g} s and the lock_delay of {delay:g} s together are above {longest_ns / 1e9:g} s, the "
+            "max_ttl that this mesh was founded with: shorten one of them"
+        )
+    return round(delay * 1e9)
+
+
+def check_hold(seconds: float | None) -> float | None:
+    """For how long something may be held."""
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
+        raise BadTTL(f"the max_hold {seconds!r} is no positive number of seconds")
+    return float(seconds)
+
+
+def check_permits(limit: int, permits: int, name: str) -> None:
+    """What a semaphore has, and what is taken of it."""
+    for what, value in (("limit", limit), ("permits", permits)):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_PERMITS:
+            raise BadValue(f"the {what} {value!r} of {name!r} is refused: an integer from 1 to {MAX_PERMITS}")
+    if permits > limit:
+        raise BadValue(f"{permits} permits of {name!r} can never be had: there are {limit}")
 
 
 def check_amount(n: int, counter: str) -> int:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from coordination.agreed.events import Explained, Explanation, Listed
 from coordination.agreed.holder import Holder
 from coordination.agreed.ports import Identity
+from coordination.claims import Claims
 from coordination.dispatch import Dispatch
 from coordination.errors import ClockDrift
 from crdt.clock import Instant
@@ -37,8 +39,16 @@ class LeaseCore(Protocol):
     def act(self, directives: Directives) -> None:
         """Perform what a command of the holder answered. Not a checkpoint."""
 
+    @property
+    def claims(self) -> Claims: ...
     def longest_ttl(self) -> int:
         """The max_ttl of the mesh, ns, as far as it is known."""
+
+    async def inspect(self, register: str, *, early: bool) -> Explanation:
+        """Ask the voters of a register what they keep; `early`: until a majority agrees. A checkpoint."""
+
+    async def list_locks(self, prefix: str) -> Listed:
+        """Ask all voters which locks are held. A checkpoint."""
 
 
 @dataclass(slots=True)
@@ -50,6 +60,7 @@ class Core:
     dispatch: Dispatch = field(default_factory=Dispatch)
     joined: trio.Event = field(default_factory=trio.Event)
     """Set once this node has been admitted, or founds."""
+    claims: Claims = field(default_factory=Claims)
     _calls: int = 0
 
     @property
@@ -69,6 +80,30 @@ class Core:
     def longest_ttl(self) -> int:
         roster = self.assembly.agreed.birth.roster
         return roster.max_ttl if roster is not None else self.assembly.settings.parameters.max_ttl
+
+    async def inspect(self, register: str, *, early: bool) -> Explanation:
+        inspector = self.assembly.agreed.inspector
+        query, mailbox = self.dispatch.explain()
+        try:
+            with mailbox.expecting(Explained) as waiting:
+                self.driver.command(inspector, inspector.explain(query, register, self.now(), early=early))
+                event = await waiting.outcome()
+        finally:
+            self.dispatch.asked(query)
+        assert isinstance(event, Explained)
+        return event.explanation
+
+    async def list_locks(self, prefix: str) -> Listed:
+        census = self.assembly.agreed.census
+        query, mailbox = self.dispatch.count()
+        try:
+            with mailbox.expecting(Listed) as waiting:
+                self.driver.command(census, census.count(query, prefix, self.now()))
+                event = await waiting.outcome()
+        finally:
+            self.dispatch.asked(query)
+        assert isinstance(event, Listed)
+        return event
 
     def check_writable(self) -> None:
         """Refuse writes once the node has ended, and while its clock is off."""

@@ -19,6 +19,8 @@ from coordination.agreed.events import (
     Ending,
     Explained,
     Granted,
+    Listed,
+    OtherLimit,
     Released,
     Renewed,
     RenewFailed,
@@ -87,13 +89,15 @@ class Dispatch:
         self._explains: dict[int, Mailbox] = {}
         self._calls: dict[int, Mailbox] = {}
         self._syncs: dict[int, Mailbox] = {}
+        self._countings: dict[int, Mailbox] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Explained: lambda event: self._tell(self._explains, event.query, event),
             Called: lambda event: self._tell(self._calls, event.call, event),
             CallFailed: lambda event: self._tell(self._calls, event.call, event),
+            Listed: lambda event: self._tell(self._countings, event.query, event),
             Synced: lambda event: self._tell(self._syncs, event.query, event),
         }
-        for kind in (Granted, Busy, Unavailable, Ending, Ended, Renewed, RenewFailed, Released):
+        for kind in (Granted, Busy, OtherLimit, Unavailable, Ending, Ended, Renewed, RenewFailed, Released):
             self._handlers[kind] = self._on_request
         self._query = 0
 
@@ -125,6 +129,9 @@ class Dispatch:
     def explain(self) -> tuple[int, Mailbox]:
         return self._ask(self._explains)
 
+    def count(self) -> tuple[int, Mailbox]:
+        return self._ask(self._countings)
+
     def sync(self) -> tuple[int, Mailbox]:
         return self._ask(self._syncs)
 
@@ -136,6 +143,7 @@ class Dispatch:
         """Nobody waits for this query any more."""
         self._explains.pop(query, None)
         self._syncs.pop(query, None)
+        self._countings.pop(query, None)
 
     def _ask(self, table: dict[int, Mailbox]) -> tuple[int, Mailbox]:
         self._query += 1

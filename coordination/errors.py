@@ -13,6 +13,7 @@ from mesh.errors import (
 
 __all__ = [
     "AddressRefused",
+    "AlreadyHeld",
     "BadConfig",
     "BadKey",
     "BadTTL",
@@ -26,6 +27,7 @@ __all__ = [
     "Forked",
     "JoinFailed",
     "LeaseLost",
+    "LimitDiffers",
     "MemoryLost",
     "MeshError",
     "NameTaken",
@@ -127,6 +129,22 @@ class DifferentMesh(MeshError):
         )
         self.own = own
         self.other = other
+
+
+class AlreadyHeld(MeshError, RuntimeError):
+    """This task holds it already, and would wait for itself."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"this task has entered {what} already, and would wait for itself: locks are not re-entrant")
+
+
+class LimitDiffers(MeshError, ValueError):
+    """The semaphore or barrier is in use with another limit. `limit` is the one that it has."""
+
+    def __init__(self, what: str, asked: int, limit: int) -> None:
+        has = f"the limit {limit}" if limit else "no limit"
+        super().__init__(f"{what} has {has}, not {asked}: name the same one everywhere, or let it rest for two max_ttl (30 s)")
+        self.limit = limit
 
 
 class ClockDrift(MeshError):

@@ -21,7 +21,7 @@ import cbor2
 
 from coordination.agreed.agreed import Agreed
 from coordination.agreed.atomic import Op
-from coordination.agreed.events import Called, CallFailed, Explained, Failure, RosterDecided
+from coordination.agreed.events import Called, CallFailed, Explained, Failure, Listed, RosterDecided
 from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
 from coordination.agreed.roster import RosterValue
 from coordination.calling import add_op, cas_op, error_of, register_key, set_op
@@ -112,7 +112,19 @@ class Guest:
 class Gateway:
     name = "gateway"
     messages: tuple[type[Message], ...] = (ClientHello, Ask, Unasked, Forward, Taken, Unwatch, Relayed)
-    hears = (ChannelDown, RosterDecided, MemberChanged, MemberForgotten, Joined, Explained, Synced, Changed, Called, CallFailed)
+    hears = (
+        ChannelDown,
+        RosterDecided,
+        MemberChanged,
+        MemberForgotten,
+        Joined,
+        Explained,
+        Listed,
+        Synced,
+        Changed,
+        Called,
+        CallFailed,
+    )
 
     def __init__(
         self,
@@ -131,6 +143,7 @@ class Gateway:
         self._birth = agreed.birth
         self._inspector = agreed.inspector
         self._caller = agreed.caller
+        self._census = agreed.census
         self.operations = Operations(membership, store, clock, replication)
         self._guests: dict[int, Guest] = {}
         self._by_id: dict[str, Guest] = {}
@@ -188,6 +201,8 @@ class Gateway:
             case Called(call) | CallFailed(call):
                 if call in self._calls:
                     self._called(*self._calls.pop(call), event, out)
+            case Listed(query, locks, missing, quorum):
+                self._conclude(query, [locks, missing, quorum], out)
             case Synced(query):
                 self._conclude(query, None, out)
             case Joined():
@@ -281,7 +296,7 @@ class Gateway:
                 raise OutcomeUnknown("the write is asked for again, and too old to be remembered: read before writing again")
             arguments = read_arguments(ask.arguments)
             match ask.operation:
-                case "explain" | "synced":
+                case "explain" | "standing" | "locks" | "synced":
                     self._query(guest, ask, arguments, now, out)
                     return
                 case "atomic_get" | "atomic_set" | "atomic_cas" | "atomic_add":
@@ -323,10 +338,13 @@ class Gateway:
             if self._joined:
                 self._sync(guest, ask.sequence, now, out)
             return
-        check_arguments("explain", ((str,),), arguments)
-        register = explained_key(arguments[0])
+        check_arguments(ask.operation, ((str,),), arguments)
         query = self._new_query(guest, ask.sequence)
-        out.append(Act(self._inspector, self._inspector.explain(query, register, now)))
+        if ask.operation == "locks":
+            out.append(Act(self._census, self._census.count(query, arguments[0], now)))
+            return
+        register = explained_key(arguments[0])
+        out.append(Act(self._inspector, self._inspector.explain(query, register, now, early=ask.operation == "standing")))
 
     def _call(self, guest: Guest, ask: Ask, arguments: tuple[Any, ...], now: Instant, out: list[Directive]) -> None:
         """An atomic register's operation: answered once a majority has confirmed it."""

@@ -7,7 +7,7 @@ from types import TracebackType
 from coordination.checks import check_lease_ttl
 from coordination.core import LeaseCore
 from coordination.errors import LeaseLost, NotHolding
-from coordination.locks import Claim, Held, acquire
+from coordination.holding import Claim, Held, Wish, acquire
 from crdt.clock import Instant
 
 __all__ = ["Lease"]
@@ -37,7 +37,7 @@ class Lease:
             raise NotHolding("this lease is in use: make another with peer.lease()")
         identity = self._core.identity
         key = f"lease/{identity.name}.{identity.boot.session.hex()}.{self._core.holder.next_request()}"
-        held = await acquire(self._core, key, self._ttl(), kind="lease", wait=True, renew=True)
+        held = await acquire(self._core, Wish(key, self._ttl(), kind="lease"), wait=True, renew=True)
         assert held is not None
         self._held = held
         self._claim = Claim(held)

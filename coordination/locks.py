@@ -1,243 +1,73 @@
-"""Locks: one holder in the whole mesh, whose body is cancelled before anyone else can be granted the lock.
+"""Locks, read-write locks and semaphores: who may go on, in the whole mesh, in order of arrival.
 
-The lease under a lock is kept by a majority of voters for its ttl and renewed in the background each third of it. This process
-believes in it for a little less than they keep it, by its own clock, and counts from before it asked; so its belief ends
-first, whatever the network does. At the deadline less a twentieth the body's cancel scope is cancelled, and `LeaseLost` is
-raised. A body without checkpoints cannot be cancelled: guard what it writes with the token (see `Held.token`).
-
-Gray and Cheriton, 1989 (leases); Burrows, 2006 (Chubby's sequencers, here the token)."""
+All of them are one register each, and differ in who may stand beside whom (`coordination.agreed.modes`). What holds of one
+holds of all: the body of an `async with` is cancelled before anyone is granted what it excludes (`coordination.holding`)."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
 from types import TracebackType
 
-import trio
-
-from coordination.agreed.events import Busy, Ended, Ending, Granted, Released, Renewed, RenewFailed, Unavailable
-from coordination.checks import check_key, check_lease_ttl
+from coordination.agreed.modes import EXCLUSIVE, SHARED, Mode
+from coordination.checks import check_delay, check_hold, check_key, check_lease_ttl, check_permits
 from coordination.core import LeaseCore
-from coordination.dispatch import Mailbox
-from coordination.errors import LeaseLost, MeshError, NoQuorum, NotHolding
-from mesh.directives import NANOSECONDS, Event, Instant
+from coordination.errors import NotHolding
+from coordination.holding import Claim, Held, Wish, acquire
+from coordination.standing import Holding, standing
 
-__all__ = ["Claim", "Held", "Lock", "acquire", "let_go"]
-
-RELEASE_SECONDS = 1.0
-"""How long leaving waits for a majority to confirm the release. Beyond it the release is repeated in the background."""
+__all__ = ["Acquirable", "Lock", "RWLock", "Semaphore"]
 
 
-RENEWAL = (Renewed, RenewFailed, Ended, Ending)
-"""What a renewal may come to."""
+class Acquirable:
+    """What can be acquired: stateless and reusable. Exclusion is per acquire, also between tasks of one peer.
 
+    Not re-entrant: a task that has entered it with `async with` and asks again raises `AlreadyHeld` instead of waiting for
+    itself (see `coordination.claims` for what is found out)."""
 
-class Held:
-    """A lock or lease that this process holds, or held."""
+    __slots__ = ("_core", "_delay", "_key", "_mode", "_most", "name", "ttl")
 
-    __slots__ = ("_core", "_ended", "_released", "_request", "_scope", "_text", "_token", "key", "mailbox")
-
-    def __init__(self, core: LeaseCore, key: str, request: int, mailbox: Mailbox) -> None:
+    def __init__(
+        self,
+        core: LeaseCore,
+        kind: str,
+        name: str,
+        ttl: float,
+        mode: Mode,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+    ) -> None:
         self._core = core
-        self.key = key
-        self.mailbox = mailbox
-        self._request = request
-        self._token = 0
-        self._text = ""
-        self._scope: trio.CancelScope | None = None
-        self._ended: str | None = None
-        self._released = False
-        mailbox.on_event = self._on_event
-
-    def granted(self) -> Held:
-        """Take what was granted. Raises `LeaseLost` if it is over already: this task may have had to wait for its turn."""
-        holder = self._core.holder
-        token = holder.token(self._request)
-        if token is None:
-            raise self.lost()
-        self._token = token
-        self._text = holder.lease_id(self._request)
-        return self
-
-    def guard(self, scope: trio.CancelScope) -> None:
-        """Cancel this scope when the end is near."""
-        self._scope = scope
-        if not self.valid():
-            scope.cancel()
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Ended):
-            self._ended = event.reason
-        if isinstance(event, Ended | Ending) and self._scope is not None:
-            self._scope.cancel()
-
-    # --- reading -----------------------------------------------------------------------------------------------------
-
-    @property
-    def token(self) -> int:
-        """The fencing token: strictly above that of every earlier grant of this lock. Hand it to whatever you write to, and
-        have that refuse lower ones."""
-        return self._token
-
-    def remaining(self) -> float:
-        """Seconds for which this process may still act as the holder, by its own clock; 0.0 after the end. Local."""
-        deadline = self._core.holder.deadline(self._request)
-        if deadline is None or self._released:
-            return 0.0
-        return max(0.0, (deadline - self._core.now().boot) / NANOSECONDS)
-
-    def valid(self) -> bool:
-        """Whether this process may act as the holder at this moment, by its own clock. Local, no network."""
-        return self.covers(self._core.now())
-
-    def covers(self, now: Instant) -> bool:
-        """Whether it holds at the very moment at which something is written under it."""
-        return not self._released and self._core.holder.valid(self._request, now)
-
-    # --- acting ------------------------------------------------------------------------------------------------------
-
-    async def renew(self) -> None:
-        """Extend to a full ttl from now. A checkpoint.
-
-        Raises
-        ------
-        LeaseLost: it has ended, or no majority confirmed before its end.
-        """
-        if not self.valid():
-            await trio.lowlevel.checkpoint()
-            raise self.lost()
-        with self.mailbox.expecting(*RENEWAL) as waiting:
-            self._core.act(self._core.holder.renew(self._request, self._core.now()))
-            if not isinstance(await waiting.outcome(), Renewed):
-                raise self.lost()
-
-    async def release(self) -> None:
-        """Give it back; it counts as ended here at once. A checkpoint, also when it has ended already: then nothing happens.
-
-        Waits up to a second for a majority to confirm, shielded from cancellation; beyond that the release goes on in the
-        background. Never raises for a lease that has ended."""
-        if self._released:
-            await trio.lowlevel.checkpoint()
-            return
-        self._released = True
-        core, holder = self._core, self._core.holder
-        try:
-            with self.mailbox.expecting(Released) as waiting:
-                try:
-                    core.act(holder.release(self._request, core.now()))
-                except MeshError:  # the peer has ended, and its leases with it
-                    await trio.lowlevel.checkpoint()
-                    return
-                with trio.move_on_after(RELEASE_SECONDS, shield=True):
-                    await waiting.outcome()
-        finally:
-            core.dispatch.done(self._request)
-
-    async def bind(self) -> str:
-        """The id of this lease for what ends with it, once the voters know that something does."""
-        if not self.valid():
-            await trio.lowlevel.checkpoint()
-            raise self.lost()
-        directives = self._core.holder.bind(self._request, self._core.now())
-        if directives:
-            with self.mailbox.expecting(*RENEWAL) as waiting:
-                self._core.act(directives)
-                if not isinstance(await waiting.outcome(), Renewed):
-                    raise self.lost()
-        return self._text
-
-    def lost(self) -> LeaseLost:
-        why = "it was released" if self._released else self._ended or "it could not be renewed in time"
-        return LeaseLost(f"{self.key.replace('/', ' ', 1)!r} is not held any more: {why}")
-
-
-async def acquire(core: LeaseCore, key: str, ttl: int, *, kind: str, wait: bool, renew: bool) -> Held | None:
-    """Ask for the lease of a register until it is granted; None if it is not to wait and another holds it.
-
-    Cancelled at any moment it leaves nothing held and nobody in the queue."""
-    holder, dispatch = core.holder, core.dispatch
-    await trio.lowlevel.checkpoint_if_cancelled()
-    request = holder.next_request()
-    mailbox = Mailbox()
-    held = Held(core, key, request, mailbox)
-    dispatch.request(request, mailbox)
-    what = repr(key.replace("/", " ", 1))
-    try:
-        with mailbox.expecting(Granted, Busy, Unavailable, Ended) as waiting:
-            core.act(holder.acquire(request, key, kind=kind, ttl=ttl, wait=wait, renew=renew, now=core.now()))
-            outcome = await waiting.outcome()
-        match outcome:
-            case Unavailable(_, missing, reason):
-                raise NoQuorum(f"{what} could not be acquired", missing, reason)
-            case Ended(_, reason):
-                raise LeaseLost(f"{what} was lost before it could be used: {reason}")
-            case Busy():
-                dispatch.done(request)
-                return None
-        return held.granted()
-    except BaseException:
-        dispatch.done(request)
-        with suppress(MeshError):  # a peer that has ended holds nothing
-            core.act(holder.cancel(request, core.now()))
-        raise
-
-
-async def let_go(core: LeaseCore) -> None:
-    """Give back everything that is held or asked for, because the peer stops. Waits `RELEASE_SECONDS` at the most, shielded."""
-    requests = core.dispatch.requests()
-    with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True), ExitStack() as stack:
-        # (A peer that was halted says nothing more.)
-        waiting = [stack.enter_context(mailbox.expecting(Released)) for _, mailbox in requests]
-        for number, _ in requests:
-            core.act(core.holder.release(number, core.now()))
-        for (number, _), released in zip(requests, waiting, strict=True):
-            await released.outcome()
-            core.dispatch.done(number)
-
-
-class Claim:
-    """One entry of an `async with`: acquired, guarded, given back."""
-
-    __slots__ = ("_held", "_scope")
-
-    def __init__(self, held: Held) -> None:
-        self._held = held
-        self._scope = trio.CancelScope()
-
-    def enter(self) -> Held:
-        self._scope.__enter__()
-        self._held.guard(self._scope)
-        return self._held
-
-    async def exit(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        """Give it back; raises `LeaseLost` if the body was cancelled for its loss, or ended after it."""
-        swallowed = False
-        try:
-            swallowed = bool(self._scope.__exit__(kind, error, tb))
-            lost = None if self._held.valid() and not self._scope.cancelled_caught else self._held.lost()
-        finally:
-            await self._held.release()
-        if lost is not None and (error is None or swallowed):
-            raise lost
-        return swallowed
-
-
-class Lock:
-    """`peer.lock(name, ttl=10.0)`: stateless and reusable; exclusion is per acquire, also between tasks of one peer.
-
-    Not re-entrant: a task that holds it and asks again raises `NotHolding` instead of waiting for itself."""
-
-    __slots__ = ("_claims", "_core", "_key", "name", "ttl")
-
-    def __init__(self, core: LeaseCore, name: str, ttl: float) -> None:
-        self._core = core
-        self.name = check_key(name, "lock name")
+        self.name = check_key(name, f"{kind} name")
         self.ttl = ttl
-        self._key = f"lock/{name}"
-        self._claims: dict[trio.lowlevel.Task, Claim] = {}
-        self._ttl()
+        self._key = f"{kind}/{name}"
+        self._mode = mode
+        self._delay = lock_delay
+        self._most = check_hold(max_hold)
+        self._wish()
 
-    def _ttl(self) -> int:
-        return check_lease_ttl(self.ttl, self._core.longest_ttl())
+    def _wish(self) -> Wish:
+        longest = self._core.longest_ttl()
+        ttl = check_lease_ttl(self.ttl, longest)
+        return Wish(self._key, ttl, self._mode, check_delay(self._delay, ttl, longest), self._most)
+
+    async def enter(self, *, wait: bool = True) -> Held | None:
+        """What `async with` does at its beginning; without `wait`, None if it would have to. A checkpoint.
+
+        Every entry is to be left with `leave`, by the same task."""
+        wish = self._wish()
+        self._core.claims.check(self._key, self._mode, str(wish))
+        held = await acquire(self._core, wish, wait=wait, renew=True)
+        if held is None:
+            return None
+        claim = Claim(held, self._mode)
+        self._core.claims.enter(claim)
+        return claim.enter()
+
+    async def leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """What `async with` does at its end."""
+        claim = self._core.claims.leave(self._key, Claim)
+        if claim is None:
+            raise NotHolding(f"{self.name!r} is left by another task than the one that entered it")
+        return await claim.exit(kind, error, tb)
 
     async def __aenter__(self) -> Held:
         """Wait for one's turn; the lease is renewed in the background. A checkpoint.
@@ -245,27 +75,94 @@ class Lock:
         Raises
         ------
         NoQuorum: no majority of the voters answers for 2 s, and none of them is only waiting out its restart.
+        AlreadyHeld: this task has entered it already. LimitDiffers: a semaphore of another limit.
         """
-        task = trio.lowlevel.current_task()
-        if task in self._claims:
-            raise NotHolding(f"this task holds the lock {self.name!r} already, and would wait for itself")
-        held = await acquire(self._core, self._key, self._ttl(), kind="lock", wait=True, renew=True)
+        held = await self.enter()
         assert held is not None
-        claim = self._claims[task] = Claim(held)
-        return claim.enter()
+        return held
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        claim = self._claims.pop(trio.lowlevel.current_task(), None)
-        if claim is None:
-            raise NotHolding(f"the lock {self.name!r} is left by another task than the one that entered it")
-        return await claim.exit(kind, error, tb)
+        return await self.leave(kind, error, tb)
 
     async def acquire(self) -> Held:
         """Wait for one's turn. Not renewed by itself: call `renew`, and `release`. A checkpoint. Raises as the context."""
-        held = await acquire(self._core, self._key, self._ttl(), kind="lock", wait=True, renew=False)
+        wish = self._wish()
+        self._core.claims.check(self._key, self._mode, str(wish))
+        held = await acquire(self._core, wish, wait=True, renew=False)
         assert held is not None
         return held
 
     async def try_acquire(self) -> Held | None:
-        """Acquire without waiting for another holder; None only if another holds it. A checkpoint. Raises as the context."""
-        return await acquire(self._core, self._key, self._ttl(), kind="lock", wait=False, renew=False)
+        """Acquire without waiting for another holder; None if it is held by others, or they come first. A checkpoint. Raises as
+        the context."""
+        return await acquire(self._core, self._wish(), wait=False, renew=False)
+
+    async def holders(self) -> tuple[Holding, ...]:
+        """Who holds it, as a majority of its voters says. A checkpoint. Raises `NoQuorum`."""
+        return await standing(self._core, self._key)
+
+
+class Lock(Acquirable):
+    """`peer.lock(name, ttl=10.0)`: one holder at a time."""
+
+    __slots__ = ()
+
+    def __init__(self, core: LeaseCore, name: str, ttl: float, lock_delay: float = 0.0, max_hold: float | None = None) -> None:
+        super().__init__(core, "lock", name, ttl, EXCLUSIVE, lock_delay, max_hold)
+
+    async def holder(self) -> Holding | None:
+        """Who holds it, as a majority of its voters says; None if nobody does. A checkpoint. Raises `NoQuorum`.
+
+        True at some moment during the call: by its end it may be free, or another's."""
+        return next(iter(await self.holders()), None)
+
+
+class RWLock:
+    """`peer.rwlock(name, ttl=10.0)`: many readers at a time, or one writer.
+
+    In order of arrival: a writer that waits holds back the readers that come after it, so that it is not starved. At most 64
+    readers hold it at once; more wait."""
+
+    __slots__ = ("_read", "_write", "name")
+
+    def __init__(self, core: LeaseCore, name: str, ttl: float, lock_delay: float = 0.0, max_hold: float | None = None) -> None:
+        self._read = Acquirable(core, "rwlock", name, ttl, SHARED, lock_delay, max_hold)
+        self._write = Acquirable(core, "rwlock", name, ttl, EXCLUSIVE, lock_delay, max_hold)
+        self.name = name
+
+    def read(self) -> Acquirable:
+        """To be used as a lock: held beside other readers."""
+        return self._read
+
+    def write(self) -> Acquirable:
+        """To be used as a lock: held alone. Its token is above that of every reader before it."""
+        return self._write
+
+    async def holders(self) -> tuple[Holding, ...]:
+        """Who holds it, as a majority of its voters says: `exclusive` is set for a writer. A checkpoint. Raises `NoQuorum`."""
+        return await self._read.holders()
+
+
+class Semaphore(Acquirable):
+    """`peer.semaphore(name, limit, permits=1, ttl=10.0)`: at most `limit` permits are held at a time, in the whole mesh.
+
+    The first use sets the limit, and it stays until nobody has used the semaphore for two max_ttl (30 s); who names another one
+    meanwhile gets `LimitDiffers`. In order of arrival: a large request that waits holds back the small ones after it. At most
+    64 holders at once, whatever they take."""
+
+    __slots__ = ("limit", "permits")
+
+    def __init__(
+        self,
+        core: LeaseCore,
+        name: str,
+        limit: int,
+        permits: int,
+        ttl: float,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+    ) -> None:
+        check_permits(limit, permits, name)
+        self.limit = limit
+        self.permits = permits
+        super().__init__(core, "semaphore", name, ttl, Mode(permits, limit), lock_delay, max_hold)

@@ -20,7 +20,7 @@ from coordination.config import MeshConfig
 from coordination.core import Core
 from coordination.driver_seam import DRIVER, STATE
 from coordination.errors import JoinFailed
-from coordination.locks import let_go
+from coordination.holding import let_go
 from coordination.peer import Peer
 from crdt.clock import Instant
 from mesh.directives import StoreFailing, StoreRestored

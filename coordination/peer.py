@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from coordination.agreed.events import Explained, Explanation
+from coordination.agreed.events import Explanation
 from coordination.atomic import AtomicRegister
 from coordination.checks import check_watch, explained_key
 from coordination.core import Core
 from coordination.counters import Counter
 from coordination.keys import KV
 from coordination.leases import Lease
-from coordination.locks import Lock
+from coordination.locks import Lock, RWLock, Semaphore
+from coordination.standing import Locked, listed
 from coordination.watch import Hub, Watch
 from mesh.membership import Member
 from mesh.replication import Synced
@@ -45,18 +46,51 @@ class Peer:
 
     # --- coordination ------------------------------------------------------------------------------------------------
 
-    def lock(self, name: str, *, ttl: float = 10.0) -> Lock:
+    def lock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> Lock:
         """A lock of the mesh; nothing is asked for yet.
 
         Parameters
         ----------
         ttl: seconds after which it is free again if this process dies; 0.5 to the mesh's max_ttl.
+        lock_delay: seconds for which nobody else is granted it after it has run out unreleased, so that what its holder had
+            under way may arrive or fail (after Consul); with the ttl at most the mesh's max_ttl. A release frees it at once.
+        max_hold: seconds after which the body of an `async with` is cancelled and the lock given back (`LeaseLost`); a `Held`
+            from `acquire` counts as lost then.
 
         Raises
         ------
         BadKey, BadTTL
         """
-        return Lock(self._core, name, ttl)
+        return Lock(self._core, name, ttl, lock_delay, max_hold)
+
+    def rwlock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> RWLock:
+        """A read-write lock: `async with rwlock.read()` beside other readers, `async with rwlock.write()` alone. Parameters and
+        errors as for `lock`."""
+        return RWLock(self._core, name, ttl, lock_delay, max_hold)
+
+    def semaphore(
+        self,
+        name: str,
+        limit: int,
+        permits: int = 1,
+        *,
+        ttl: float = 10.0,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+    ) -> Semaphore:
+        """A semaphore of `limit` permits, of which each acquire takes `permits`. The rest as for `lock`.
+
+        Raises
+        ------
+        BadKey, BadTTL; BadValue: no positive integers, or more permits than there are. `LimitDiffers` when it is acquired.
+        """
+        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold)
+
+    async def locks(self, prefix: str = "") -> tuple[Locked, ...]:
+        """Every lock, read-write lock, semaphore, election and barrier that somebody holds and whose name begins with `prefix`,
+        as the voters know them; for looking, not for deciding. A checkpoint; waits 2 s for silent voters at the most. Raises
+        `NoQuorum` if fewer than a majority of all voters answer."""
+        return await listed(self._core, prefix)
 
     def lease(self, *, ttl: float = 10.0) -> Lease:
         """A life to bind keys to; nothing is asked for yet. `ttl` as for `lock`. Raises `BadTTL`."""
@@ -101,19 +135,10 @@ class Peer:
             replication.end_sync(query)
 
     async def explain(self, key: str) -> Explanation:
-        """Who keeps a lock (`jobs/nightly`) or another register (`lease/…`, `atomic/…`), who holds it and waits for it, who is
-        silent and who abstains. A checkpoint; waits about a second for silent voters at the most."""
-        register = explained_key(key)
-        inspector = self._core.assembly.agreed.inspector
-        query, mailbox = self._core.dispatch.explain()
-        try:
-            with mailbox.expecting(Explained) as waiting:
-                self._core.driver.command(inspector, inspector.explain(query, register, self._core.now()))
-                event = await waiting.outcome()
-        finally:
-            self._core.dispatch.asked(query)
-        assert isinstance(event, Explained)
-        return event.explanation
+        """Who keeps a lock (`jobs/nightly`) or another register (`rwlock/…`, `semaphore/…`, `election/…`, `barrier/…`,
+        `lease/…`, `atomic/…`), who holds it and waits for it, who is silent and who abstains. A checkpoint; waits half a second
+        for silent voters at the most."""
+        return await self._core.inspect(explained_key(key), early=False)
 
     def stats(self) -> dict[str, int]:
         """Every count and drop of this peer, by `part.name`. Local."""

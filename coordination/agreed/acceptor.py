@@ -170,6 +170,10 @@ class Acceptor:
     def register(self, key: str) -> Register | None:
         return self._registers.get(key)
 
+    def keys(self) -> list[str]:
+        """Of all registers that are kept here."""
+        return list(self._registers)
+
     def abstaining(self, now: Instant) -> int:
         """ns until this voter may answer, 0 if it votes."""
         if not self._abstains:

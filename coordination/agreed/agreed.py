@@ -9,6 +9,7 @@ from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.birth import Birth
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.caller import Caller
+from coordination.agreed.census import Census
 from coordination.agreed.holder import Holder
 from coordination.agreed.inspector import Inspector
 from coordination.agreed.owner import Owner
@@ -34,6 +35,7 @@ class Agreed(NamedTuple):
     holder: Holder
     caller: Caller
     inspector: Inspector
+    census: Census
 
 
 def build_agreed(
@@ -73,4 +75,5 @@ def build_agreed(
     recollector = Recollector(identity, birth, boots, acceptor, voter_memory)
     caller = Caller(identity, view, birth)
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory)
-    return Agreed(birth, recall, acceptor, recollector, owner, holder, caller, inspector)
+    census = Census(identity, birth, acceptor)
+    return Agreed(birth, recall, acceptor, recollector, owner, holder, caller, inspector, census)

@@ -20,6 +20,7 @@ __all__ = [
     "Failure",
     "Granted",
     "LeaseOver",
+    "Listed",
     "OtherLimit",
     "Released",
     "RenewFailed",
@@ -169,6 +170,33 @@ class Explanation:
     missing: tuple[str, ...]
     """Of the group, those that did not answer."""
     note: str
+    kind: str = ""
+    """lock, rwlock, semaphore, election, barrier, lease or atomic."""
+    holders: tuple[tuple[str, int, float, int], ...] = ()
+    """Of each lease that is live: (holder, token, seconds as `remaining`, permits; 0: it is alone)."""
+    limit: int = 0
+    """Permits that there are; 0: no limit, or never used."""
+    shut: bool = False
+    """Of a barrier: its round is complete, and has not left yet."""
+    waiting: tuple[tuple[str, float, int], ...] = ()
+    """Those in the queue: (name, seconds that it has waited, permits)."""
+    decided: bool = False
+    """Whether a majority of the group, of voters that vote, has accepted the very same."""
+    state: bytes = b""
+    """Of an atomic register: what was accepted last, as it is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Event):
+    """What the voters know of locks that somebody holds."""
+
+    query: int
+    locks: tuple[tuple[str, tuple[tuple[str, int, float, int], ...]], ...]
+    """(register, its holders as in `Explanation.holders`), by register."""
+    missing: tuple[str, ...]
+    """Voters that did not answer."""
+    quorum: bool
+    """Whether a majority of the voters did."""
 
 
 @frozen

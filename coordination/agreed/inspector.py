@@ -1,4 +1,9 @@
-"""Explain one register: every voter of its group is asked what it keeps, and whoever is silent is named. Reads only."""
+"""Explain one register: every voter of its group is asked what it keeps, and whoever is silent is named.
+
+What is *decided* is what q voters, which do not abstain, have accepted at one and the same ballot. Whatever was decided before
+they were asked is that, or older; so an answer may be given as soon as q agree, whoever is silent. (What one voter alone has
+accepted may never be decided: a leader would be told that nobody elected.) If all have answered and no q agree, a change was
+given up half-way: the owner is asked to complete it."""
 
 from __future__ import annotations
 
@@ -10,10 +15,11 @@ from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.birth import Birth
 from coordination.agreed.events import Explained, Explanation
-from coordination.agreed.messages import ExplainAnswer, ExplainAsk
+from coordination.agreed.messages import ExplainAnswer, ExplainAsk, Mend, Reason, Waiter
 from coordination.agreed.owner import Owner
-from coordination.agreed.placement import Placement
+from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, View
+from coordination.agreed.registers import split_register
 from coordination.agreed.values import FREE
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import Instant
@@ -23,15 +29,35 @@ __all__ = ["Inspector"]
 
 ANSWER_WITHIN = NANOSECONDS // 2
 QUEUE_SHOWN = 16
+REASONS = {
+    Reason.BALLOT: "it has promised to a higher ballot",
+    Reason.LIVE: "a lease that the value lacks is live there",
+    Reason.TOKEN: "the token is off its clock, or too low",
+    Reason.BOOT: "the proposal rests on a promise of an earlier process",
+    Reason.ABSTAIN: "it does not vote yet",
+    Reason.EPOCH: "it goes by another roster",
+}
 
 
 class Question:
-    __slots__ = ("answers", "group", "key")
+    __slots__ = ("answers", "early", "group", "key")
 
-    def __init__(self, key: str, group: tuple[str, ...]) -> None:
+    def __init__(self, key: str, group: Group, *, early: bool) -> None:
         self.key = key
         self.group = group
+        self.early = early
         self.answers: dict[str, ExplainAnswer] = {}
+
+    def decided(self) -> ExplainAnswer | None:
+        """An answer that q give alike."""
+        ballots = Counter([answer.accepted for answer in self.answers.values() if answer.firm and not answer.abstaining])
+        for answer in self.answers.values():
+            if ballots[answer.accepted] >= self.group.quorum:
+                return answer
+        return None
+
+    def done(self) -> bool:
+        return len(self.answers) == len(self.group) or (self.early and self.decided() is not None)
 
 
 class Inspector:
@@ -57,15 +83,15 @@ class Inspector:
         self._questions: dict[int, Question] = {}
         self._counts: Counter[str] = Counter()
 
-    def explain(self, query: int, key: str, now: Instant) -> Directives:
-        """Answered by `Explained(query, ...)` once all of the group answered, or after 0.5 s."""
+    def explain(self, query: int, key: str, now: Instant, *, early: bool = False) -> Directives:
+        """Answered by `Explained(query, ...)` once all of the group answered, or after 0.5 s; `early`: once q agree."""
         roster = self._birth.roster
         if roster is None:
             waiting = self._birth.waiting_for()
             note = f"there is no roster yet; known founders: {', '.join(waiting)}"
             return (Emit(Explained(query, Explanation(key, (), None, None, None, None, (), (), (), (), note))),)
         group = Placement(roster).group(key)
-        self._questions[query] = Question(key, group)
+        self._questions[query] = Question(key, group, early=early)
         ask = ExplainAsk(query, self._identity.name, key)
         return (*(Send(name, ask) for name in group), Arm(query, now.mono + ANSWER_WITHIN))
 
@@ -74,12 +100,16 @@ class Inspector:
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         if isinstance(message, ExplainAsk):
-            return (Send(message.name, self._answer(message, now)),)
+            out: list[Directive] = []
+            if self._memory is not None and not self._memory.trouble(now.mono):
+                self._memory.rest(out)
+            out.append(Send(message.name, self._answer(message, now)))
+            return out
         if isinstance(message, ExplainAnswer):
             question = self._questions.get(message.query)
             if question is not None and message.voter in question.group and message.key == question.key:
                 question.answers[message.voter] = message
-                if len(question.answers) == len(question.group):
+                if question.done():
                     return (Disarm(message.query), *self._conclude(message.query))
         return ()
 
@@ -95,15 +125,18 @@ class Inspector:
     def _answer(self, ask: ExplainAsk, now: Instant) -> ExplainAnswer:
         register = self._acceptor.register(ask.key)
         desk = self._owner.desk(ask.key)
-        queue: tuple[str, ...] = ()
+        waiting: tuple[Waiter, ...] = ()
+        called: tuple[str, ...] = ()
         trouble = self._memory.trouble(now.mono) if self._memory is not None else ""
+        firm = not trouble
         notes = [f"does not vote: {trouble}"] if trouble else []
         if desk is not None:
-            queue = tuple([ticket.asker[0] for ticket in desk.queue.all()][:QUEUE_SHOWN])
-            if desk.round is not None and desk.round.refusals:
-                reasons = [f"{name} refused ({refusal.reason})" for name, refusal in desk.round.refusals.items()]
-                notes.append(", ".join(reasons))
-            queue += tuple([waiting.call.name for waiting in desk.calls.all()][:QUEUE_SHOWN])
+            shown = desk.queue.all()[:QUEUE_SHOWN]
+            waiting = tuple([Waiter(each.asker[0], now.mono - each.arrived, each.mode.permits) for each in shown])
+            if desk.round is not None:
+                for name, refusal in desk.round.refusals.items():
+                    notes.append(f"{name} refused: {REASONS.get(refusal.reason, f'reason {refusal.reason}')}")
+            called = tuple([each.call.name for each in desk.calls.all()][:QUEUE_SHOWN])
         promised = accepted = ZERO
         value = FREE
         live = []
@@ -115,22 +148,39 @@ class Inspector:
         if is_atomic(ask.key):
             left = 0  # no matter of time: it votes once it has read the register back
             if not self._acceptor.atomic.remembers(ask.key):
+                firm = False
                 notes.append("has no memory of it")
-        note = "; ".join(notes)
-        return ExplainAnswer(ask.query, ask.key, self._identity.name, promised, accepted, value, tuple(live), left, queue, note)
+        return ExplainAnswer(
+            ask.query,
+            ask.key,
+            self._identity.name,
+            promised,
+            accepted,
+            value,
+            tuple(live),
+            left,
+            (*[each.name for each in waiting], *called),
+            "; ".join(notes),
+            waiting,
+            firm,
+        )
 
     def _conclude(self, query: int) -> list[Directive]:
         question = self._questions.pop(query)
         answers = [question.answers[name] for name in question.group if name in question.answers]
-        best = max(answers, key=lambda answer: answer.accepted, default=None)
+        decided = question.decided()
+        best = decided or max(answers, key=lambda answer: answer.accepted, default=None)
+        value = best.value if best is not None else FREE
         owner = next((name for name in question.group if self._view.is_alive(name)), None)
-        holder = token = remaining = None
-        if best is not None and best.value.holdings:
-            lease = best.value.holdings[0].lease
+        holders = []
+        for holding in value.holdings:
+            lease = holding.lease
             left = max([live.remaining for answer in answers for live in answer.leases if live.lease == lease], default=0)
             if left:
-                holder, token, remaining = lease.name, lease.token, left / NANOSECONDS
+                holders.append((lease.name, lease.token, left / NANOSECONDS, holding.permits))
+        holder, token, remaining, _ = holders[0] if holders else (None, None, None, 0)
         queue = max((answer.queue for answer in answers), key=len, default=())
+        waiting = max((answer.waiting for answer in answers), key=len, default=())
         explanation = Explanation(
             question.key,
             tuple(question.group),
@@ -143,8 +193,18 @@ class Inspector:
             tuple((answer.voter, answer.abstaining / NANOSECONDS) for answer in answers if answer.abstaining),
             tuple(name for name in question.group if name not in question.answers),
             "; ".join(f"{answer.voter}: {answer.note}" for answer in answers if answer.note),
+            split_register(question.key)[0],
+            tuple(holders),
+            value.limit,
+            value.shut and bool(holders),
+            tuple((each.name, each.age / NANOSECONDS, each.permits) for each in waiting),
+            decided is not None,
+            value.state,
         )
-        return [Emit(Explained(query, explanation))]
+        out: list[Directive] = [Emit(Explained(query, explanation))]
+        if decided is None and owner is not None and len(answers) >= question.group.quorum:
+            out.append(Send(owner, Mend(question.key)))
+        return out
 
 
 def _text(ballot: Ballot) -> str:

@@ -33,6 +33,9 @@ __all__ = [
     "ExplainAsk",
     "Freed",
     "Grant",
+    "ListAnswer",
+    "ListAsk",
+    "ListRow",
     "Live",
     "Mend",
     "Occupied",
@@ -47,6 +50,8 @@ __all__ = [
     "RenewItem",
     "RenewResult",
     "RosterIs",
+    "Standing",
+    "Waiter",
     "Waiting",
 ]
 
@@ -395,6 +400,15 @@ class RosterIs(Message):
 # --- explain --------------------------------------------------------------------------------------------------------
 
 
+class Waiter(NamedTuple):
+    """One in an owner's queue."""
+
+    name: str
+    age: int
+    """ns that it has waited."""
+    permits: int
+
+
 @message(90)
 class ExplainAsk(Message):
     query: int
@@ -415,3 +429,41 @@ class ExplainAnswer(Message):
     """ns left, 0 if it votes."""
     queue: tuple[str, ...]
     note: str
+    waiting: tuple[Waiter, ...] = ()
+    firm: bool = True
+    """Whether it votes as far as its disk goes."""
+
+
+class Standing(NamedTuple):
+    """One lease of a register that somebody holds."""
+
+    name: str
+    token: int
+    permits: int
+    remaining: int
+    """ns, 0: not live at this voter."""
+
+
+class ListRow(NamedTuple):
+    key: str
+    accepted: Ballot
+    holders: tuple[Standing, ...]
+
+
+@message(92)
+class ListAsk(Message):
+    """Which locks whose names begin with `prefix` are held? `page` counts from 0; each is asked for until it has come."""
+
+    query: int
+    name: str
+    prefix: str
+    page: int
+
+
+@message(93)
+class ListAnswer(Message):
+    query: int
+    voter: str
+    page: int
+    rows: tuple[ListRow, ...]
+    more: bool

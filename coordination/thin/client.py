@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from coordination.agreed.events import Explanation
-from coordination.checks import check_key, check_watch
+from coordination.checks import check_watch, explained_key
 from coordination.driver_seam import DRIVER
 from coordination.errors import BadConfig
+from coordination.holding import let_go
 from coordination.leases import Lease
-from coordination.locks import Lock, let_go
+from coordination.locks import Lock, RWLock, Semaphore
+from coordination.standing import Locked, listed
 from coordination.thin.atomic import ThinAtomicRegister
 from coordination.thin.core import ThinAssembly, ThinCore
 from coordination.thin.keys import ThinCounter, ThinKV
@@ -53,10 +55,31 @@ class Client:
         """The address, of those given to `connect`, at which it was reached."""
         return self._core.address
 
-    def lock(self, name: str, *, ttl: float = 10.0) -> Lock:
+    def lock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> Lock:
         """A lock of the mesh, as `Peer.lock`. If the node goes away the body runs on until the lock's deadline, and raises
         `LeaseLost` then."""
-        return Lock(self._core, name, ttl)
+        return Lock(self._core, name, ttl, lock_delay, max_hold)
+
+    def rwlock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> RWLock:
+        """A read-write lock, as `Peer.rwlock`."""
+        return RWLock(self._core, name, ttl, lock_delay, max_hold)
+
+    def semaphore(
+        self,
+        name: str,
+        limit: int,
+        permits: int = 1,
+        *,
+        ttl: float = 10.0,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+    ) -> Semaphore:
+        """A semaphore, as `Peer.semaphore`."""
+        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold)
+
+    async def locks(self, prefix: str = "") -> tuple[Locked, ...]:
+        """Every lock that somebody holds and whose name begins with `prefix`, as `Peer.locks`. A checkpoint."""
+        return await listed(self._core, prefix)
 
     def lease(self, *, ttl: float = 10.0) -> Lease:
         """A life to bind keys to, as `Peer.lease`."""
@@ -91,8 +114,7 @@ class Client:
 
     async def explain(self, key: str) -> Explanation:
         """Who keeps a lock or register, who holds it and waits for it, who is silent and who abstains, as `Peer.explain`."""
-        found = await self._core.ask("explain", check_key(key))
-        return Explanation(*found)
+        return await self._core.inspect(explained_key(key), early=False)
 
     async def stats(self) -> dict[str, int]:
         """Every count and drop of the node, by `part.count`. A checkpoint."""

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import cbor2
 import trio
 
-from coordination.agreed.events import Unavailable
+from coordination.agreed.events import Explanation, Listed, Unavailable
 from coordination.agreed.holder import Holder
 from coordination.agreed.ports import Identity
+from coordination.claims import Claims
 from coordination.dispatch import Dispatch
 from coordination.errors import Disconnected, MeshError, OutcomeUnknown, Unreachable
 from coordination.sponsor.failures import revived
@@ -66,6 +67,7 @@ class ThinCore:
         self.line = assembly.line
         self.driver = driver
         self.dispatch = Dispatch()
+        self.claims = Claims()
         self.sponsor = ""
         self.address = ""
         self.watches: dict[int, Follower] = {}
@@ -103,6 +105,12 @@ class ThinCore:
     def longest_ttl(self) -> int:
         roster = self.line.mesh.roster
         return roster.max_ttl if roster is not None else LONGEST_TTL
+
+    async def inspect(self, register: str, *, early: bool) -> Explanation:
+        return Explanation(*await self.ask("standing" if early else "explain", register))
+
+    async def list_locks(self, prefix: str) -> Listed:
+        return Listed(0, *await self.ask("locks", prefix))
 
     # --- the stream --------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from coordination import (
     connect,
 )
 from tests.coordination.meshes import SECRET, mesh_of, until
-from tests.coordination.test_locks import cancelled_at
+from tests.coordination.steps import cancelled_at
 from tests.coordination.thin_proxy import Proxy, proxy_to
 
 
