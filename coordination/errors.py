@@ -159,12 +159,24 @@ class ClockDrift(MeshError):
 
 
 class Fenced(MeshError):
-    """The key was written under a fencing token, which leads its order: a write without one would lose everywhere."""
+    """The key, or the resource, was written under a fencing token: a write without one, under a lower one, or under another
+    lock's would undo what a later holder did. `key`, `fence` and `lock` (if known) say what stands there."""
 
-    def __init__(self, key: str, fence: int) -> None:
-        super().__init__(f"the key {key!r} carries the fence {fence}: only the holder of that lock may write it")
+    def __init__(self, key: str, fence: int, lock: str = "", why: str = "") -> None:
+        of = f" of {lock.replace('/', ' ', 1)!r}" if lock else ""
+        super().__init__(
+            f"the key {key!r} carries the fence {fence}{of}: " + (why or "only the holder of that lock may write it")
+        )
         self.key = key
         self.fence = fence
+        self.lock = lock
+
+    @classmethod
+    def refused(cls, key: str, fence: int, lock: str, token: int, own_lock: str) -> Fenced:
+        """A local write was refused: say why."""
+        if token and lock and lock != own_lock:
+            return cls(key, fence, lock, f"the token of {own_lock.replace('/', ' ', 1)!r} is another lock's")
+        return cls(key, fence, lock, f"the token {token} is an earlier holder's" if token else "")
 
 
 class OutcomeUnknown(MeshError):

@@ -14,6 +14,10 @@ from crdt.change import Change, ChangeKind
 __all__ = ["Follower", "Interest", "Slot", "note"]
 
 
+FENCED_MARK = "\0fenced"
+"""That a write was overruled stands in a slot of its own: the change of what is seen comes with it."""
+
+
 class Follower(Protocol):
     @property
     def key(self) -> str | None: ...
@@ -44,9 +48,10 @@ class Slot:
 
 def note(slots: dict[str, Slot] | dict[str, Slot | None], change: Change) -> None:
     """Keep a change for later: the first stays in line, the last is what is read."""
-    slot = slots.get(change.key)
+    name = change.key if change.kind is not ChangeKind.FENCED else change.key + FENCED_MARK
+    slot = slots.get(name)
     if slot is None:
-        slots[change.key] = Slot(change.old, change)
+        slots[name] = Slot(change.old, change)
     else:
         slot.change = change
 

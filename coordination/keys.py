@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from coordination.checks import check_key, encode_checked, key_ttl_ms
 from coordination.core import Core
 from coordination.errors import BadTTL, Fenced, LeaseLost
-from crdt.cell import Cell, expiry_of
+from crdt.cell import Cell, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, Instant
 from crdt.store import StoreFencedError
 from mesh.values import decode_value
 
-__all__ = ["KV", "Binding", "Entry"]
+__all__ = ["KV", "Binding", "Entry", "Fencing"]
 
 SCALARS = 8_192
 """Decoded scalars that are remembered; beyond it all are forgotten at once and decoded anew."""
@@ -28,6 +28,21 @@ class Binding(Protocol):
 
     def covers(self, now: Instant) -> bool:
         """Whether it holds at the moment of the write: this process may have been stopped since `bind` answered."""
+
+    def lost(self) -> LeaseLost: ...
+
+
+class Fencing(Protocol):
+    """A lock that is held, and its token."""
+
+    @property
+    def key(self) -> str:
+        """Of the lock's register."""
+
+    @property
+    def token(self) -> int: ...
+    def covers(self, now: Instant) -> bool:
+        """Whether it is held at the moment of the write."""
 
     def lost(self) -> LeaseLost: ...
 
@@ -46,6 +61,8 @@ class Entry:
     """The id of the lease that it is bound to."""
     writer: str | None
     """The member that put it, if it is one now."""
+    fence: int = 0
+    """The fencing token under which it was put; 0 for none."""
 
 
 class KV:
@@ -108,7 +125,7 @@ class KV:
         put, actor = cell.order[1], cell.order[2]
         assert isinstance(put, int) and isinstance(actor, bytes)
         remaining = (expiry - stamp) / (1000 << COUNTER_BITS) if expiry else None
-        return Entry(key, self._decode(cell.body), put, remaining, cell.bound, self.writer(actor))
+        return Entry(key, self._decode(cell.body), put, remaining, cell.bound, self.writer(actor), fence_of(cell))
 
     def writer(self, actor: bytes) -> str | None:
         """The member whose process an actor is."""
@@ -130,7 +147,9 @@ class KV:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    async def put(self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None) -> int:
+    async def put(
+        self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None, fence: Fencing | None = None
+    ) -> int:
         """Put a value; its stamp. Seen here at once and elsewhere as gossip carries it.
 
         A checkpoint, before anything is written.
@@ -139,11 +158,13 @@ class KV:
         ----------
         ttl: seconds until it expires, at least 1.0; None for never.
         lease: the key is gone on every replica once this lease has ended. Not together with `ttl`.
+        fence: a lock that is held. Its token leads the order of the key from now on: no write of an earlier holder, however
+            late it comes, and none without a token ever undoes this one. The key belongs to that lock for good.
 
         Raises
         ------
-        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries a fence; LeaseLost if the lease is not valid
-        any more.
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries another fence; LeaseLost if the lease or the
+        lock is not held any more.
         """
         check_key(key)
         body = encode_checked(value)
@@ -152,21 +173,34 @@ class KV:
             raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
         await self._core.turn()
         if lease is None:
-            return self._put(key, body, ttl_ms)
+            return self._put(key, body, ttl_ms, fence=fence)
         bound = await lease.bind()
         now = self._driver.instant()
         if not lease.covers(now):
             raise lease.lost()
-        return self._put(key, body, 0, bound, now)
+        return self._put(key, body, 0, bound, now, fence)
 
-    def _put(self, key: str, body: bytes | None, ttl_ms: int = 0, bound: str | None = None, now: Instant | None = None) -> int:
+    def _put(
+        self,
+        key: str,
+        body: bytes | None,
+        ttl_ms: int = 0,
+        bound: str | None = None,
+        now: Instant | None = None,
+        fence: Fencing | None = None,
+    ) -> int:
         self._core.check_writable()
         replication = self._replication
         now = now or self._driver.instant()
+        token, lock = 0, ""
+        if fence is not None:
+            if not fence.covers(now):  # the very moment that stamps the write
+                raise fence.lost()
+            token, lock = fence.token, fence.key
         try:
-            stamp, directives = replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound)
+            stamp, directives = replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound, fence=token, lock=lock)
         except StoreFencedError as problem:
-            raise Fenced(key, problem.fence) from None
+            raise Fenced.refused(key, problem.fence, problem.lock, token, lock) from None
         self._driver.command(replication, directives, now)
         return stamp
 
@@ -179,14 +213,15 @@ class KV:
         for key, body in encoded:
             self._put(key, body, ttl_ms)
 
-    async def delete(self, key: str) -> bool:
+    async def delete(self, key: str, *, fence: Fencing | None = None) -> bool:
         """Delete a key; whether it had a value here. A checkpoint, before anything is written.
 
-        Also without a value here: one that is on its way from elsewhere, and older, is deleted too."""
+        Also without a value here: one that is on its way from elsewhere, and older, is deleted too. `fence` as for `put`: a
+        key that was deleted under a fence keeps it."""
         check_key(key)
         await self._core.turn()
         had = self._store.get(key, self._clock.read(self._driver.instant())) is not None
-        self._put(key, None)
+        self._put(key, None, fence=fence)
         return had
 
     async def touch(self, key: str, ttl: float) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "LEASE_END",
     "MAX_BODY_BYTES",
     "MAX_KEY_BYTES",
+    "MAX_LOCK_BYTES",
     "Cell",
     "CellError",
     "Order",
@@ -53,6 +54,8 @@ MAX_DOT = (1 << 64) - 1
 MAX_KEY_BYTES = 1_024
 """Above any user's key (512) and the suffix of a counter's slot."""
 MAX_BOUND_BYTES = 512
+MAX_LOCK_BYTES = 600
+"""A lock's name (512), and its kind."""
 MAX_BODY_BYTES = (1 << 20) + 64
 MAX_ORDER = 16
 """Elements of an order of a kind that is not known yet."""
@@ -80,6 +83,8 @@ class Cell(NamedTuple):
     n: int
     hash: bytes = b""
     """Of the value that was dropped."""
+    lock: str = ""
+    """Of a fenced KEY: the lock whose tokens are its fence. No part of its order."""
 
 
 def above(cell: Cell, other: Cell) -> bool:
@@ -150,15 +155,16 @@ def stamps_of(cell: Cell) -> tuple[Stamp, ...]:
 
 # --- as bytes ------------------------------------------------------------------------------------------------------
 
-_SEVEN, _EIGHT = array_head(7), array_head(8)
+_HEADS = (array_head(7), array_head(8), array_head(9))
 
 
 def encode_cell(cell: Cell) -> bytes:
     """Canonical: equal cells are equal bytes."""
-    kind, key, order, body, bound, actor, n, hash_ = cell
+    kind, key, order, body, bound, actor, n, hash_, lock = cell
+    more = (write_bytes(hash_), write_text(lock)) if lock else (write_bytes(hash_),) if hash_ else ()
     return b"".join(
         (
-            _EIGHT if hash_ else _SEVEN,
+            _HEADS[len(more)],
             write_int(kind),
             write_text(key),
             array_head(len(order)),
@@ -167,7 +173,7 @@ def encode_cell(cell: Cell) -> bytes:
             NULL if bound is None else write_text(bound),
             write_bytes(actor),
             write_int(n),
-            write_bytes(hash_) if hash_ else b"",
+            *more,
         )
     )
 
@@ -188,10 +194,11 @@ def cell_of(raw: object) -> Cell:
     ------
     CellError: it is none, or breaks a bound.
     """
-    if type(raw) is not tuple or not 7 <= len(raw) <= 8:
-        raise CellError("a cell is an array of 7 or 8")
+    if type(raw) is not tuple or not 7 <= len(raw) <= 9:
+        raise CellError("a cell is an array of 7 to 9")
     kind, key, order, body, bound, actor, n = raw[:7]
-    hash_ = raw[7] if len(raw) == 8 else b""
+    hash_ = raw[7] if len(raw) > 7 else b""
+    lock = raw[8] if len(raw) > 8 else ""
     if type(kind) is not int or not 0 <= kind <= MAX_KIND or type(n) is not int or not 1 <= n <= MAX_DOT:
         raise CellError("kind or dot out of range")
     if type(key) is not str or not _fits(key, MAX_KEY_BYTES):
@@ -205,6 +212,8 @@ def cell_of(raw: object) -> Cell:
     if type(hash_) is not bytes or len(hash_) not in (0, HASH_BYTES) or (hash_ and body is not None):
         raise CellError("only a value that was dropped has a hash")
     _check_order(kind, order)
+    if type(lock) is not str or not _fits(lock, MAX_LOCK_BYTES) or (lock and (kind != KEY or not order[0])):
+        raise CellError("only a key with a fence names the lock of it")
     if kind == KEY and order[3]:
         if bound is not None:
             raise CellError("a key ends by time or with a lease, not both")
@@ -214,7 +223,7 @@ def cell_of(raw: object) -> Cell:
         raise CellError("a counter's base is a whole number")
     if kind == LEASE_END and body != b"":
         raise CellError("the end of a lease has an empty body")
-    return Cell(kind, key, order, body, bound, actor, n, hash_)
+    return Cell(kind, key, order, body, bound, actor, n, hash_, lock)
 
 
 def _fits(text: str, limit: int) -> bool:

@@ -16,6 +16,9 @@ class ChangeKind(StrEnum):
     DELETE = "delete"
     EXPIRE = "expire"
     LEASE_ENDED = "lease_ended"
+    FENCED = "fenced"
+    """A write of this replica has lost to a fence that it did not know, though it is the later one. What readers see is told by
+    another change; this one's `new` and `old` are the write that lost, and its origin who wrote what won."""
 
 
 class Change(NamedTuple):

@@ -47,12 +47,13 @@ WALK_STEP = 512
 
 
 class StoreFencedError(Exception):
-    """The key carries a higher fence than the write."""
+    """The key carries a higher fence than the write, or belongs to another lock (`lock`, if it is known)."""
 
-    def __init__(self, key: str, fence: int) -> None:
-        super().__init__(f"the key {key!r} carries the fence {fence}")
+    def __init__(self, key: str, fence: int, lock: str = "") -> None:
+        super().__init__(f"the key {key!r} carries the fence {fence}{f' of {lock!r}' if lock else ''}")
         self.key = key
         self.fence = fence
+        self.lock = lock
 
 
 class Flushed(NamedTuple):
@@ -160,19 +161,28 @@ class Store:
     # --- local writes ----------------------------------------------------------------------------------------------
 
     def put(
-        self, key: str, body: bytes | None, stamp: Stamp, expiry: Stamp = 0, bound: str | None = None, fence: int = 0
+        self,
+        key: str,
+        body: bytes | None,
+        stamp: Stamp,
+        expiry: Stamp = 0,
+        bound: str | None = None,
+        fence: int = 0,
+        lock: str = "",
     ) -> Cell:
-        """Put a value, or a tombstone (None), under a fresh stamp.
+        """Put a value, or a tombstone (None), under a fresh stamp; `fence`: under that token of `lock`.
 
         Raises
         ------
-        StoreFencedError: the key's cell carries a higher fence. Nothing was written.
+        StoreFencedError: the key's cell carries a higher fence, or one of another lock. Nothing was written.
         """
         self.expire(stamp)
         old = self._keys.get(key)
-        if old is not None and fence_of(old) > fence:
-            raise StoreFencedError(key, fence_of(old))
-        cell = Cell(KEY, key, (fence, stamp, self.actor, expiry, 0, b""), body, bound, self.actor, 0)
+        if old is not None and (fenced := fence_of(old)):
+            if fenced > fence or (lock and old.lock and lock != old.lock):
+                raise StoreFencedError(key, fenced, old.lock)
+            lock = lock or old.lock
+        cell = Cell(KEY, key, (fence, stamp, self.actor, expiry, 0, b""), body, bound, self.actor, 0, b"", lock)
         self._write(old, cell, stamp)
         return cell
 
@@ -224,8 +234,8 @@ class Store:
         for (kind, key), previous in self._pending.items():
             n = dots.last(actor) + 1  # also above what a clone of this process may have written
             cells = self._cells[kind]
-            _, _, order, body, bound, _, _, hash_ = cells[key]
-            cells[key] = own[n] = cell = Cell(kind, key, order, body, bound, actor, n, hash_)
+            _, _, order, body, bound, _, _, hash_, lock = cells[key]
+            cells[key] = own[n] = cell = Cell(kind, key, order, body, bound, actor, n, hash_, lock)
             if kind == COUNTER:
                 self._slots[counter_of(key)][key] = cell
             dots.claim(actor, n)
@@ -249,6 +259,8 @@ class Store:
             if old is not None:
                 cell = fill(cell, old)
                 self._pending.pop((cell.kind, cell.key), None)
+                if cell.kind == KEY and fence_of(cell) > fence_of(old):
+                    self._overrule(old, cell)
             self._place(old, cell, stamp)
         elif old.hash and cell.body is not None:
             filled = fill(old, cell)
@@ -339,6 +351,12 @@ class Store:
             kind = ChangeKind.LEASE_ENDED
         self.revision = revision = self.revision + 1
         self._changes.append(Change(kind, cell.key, cell, old, cell.actor, revision))
+
+    def _overrule(self, old: Cell, cell: Cell) -> None:
+        """Tell of a write of this replica that loses to a fence alone: it is the later one."""
+        if old.order[2] == self.actor and old.order[1] > cell.order[1]:  # type: ignore[operator]
+            self.revision += 1
+            self._changes.append(Change(ChangeKind.FENCED, old.key, old, old, cell.actor, self.revision))
 
     def _unbind(self, lease: str, key: str) -> None:
         keys = self._bound[lease]

@@ -42,7 +42,7 @@ class Following:
         return len(self._slots)
 
     def offer(self, change: Change) -> None:
-        if not self._snapshot or (self._cursor is not None and change.key <= self._cursor):
+        if not self._snapshot or change.kind is ChangeKind.FENCED or (self._cursor is not None and change.key <= self._cursor):
             note(self._slots, change)
 
     def batch(self, store: Store, stamp: Stamp, name_of: Callable[[bytes], str | None]) -> tuple[Happening, ...]:

@@ -51,7 +51,9 @@ WINDOW = 4
 ASK_BYTES = 3 << 20
 """Arguments of one operation: the largest value, its key, and room."""
 
-WRITES = frozenset({"put", "put_many", "delete", "touch", "add", "atomic_set", "atomic_cas", "atomic_add"})
+WRITES = frozenset(
+    {"add", "atomic_add", "atomic_cas", "atomic_set", "delete", "delete_fenced", "put", "put_fenced", "put_many", "touch"}
+)
 """Operations that must not happen twice."""
 
 

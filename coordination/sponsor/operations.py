@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any
 
+from coordination.agreed.registers import LOCKS, split_register
 from coordination.agreed.values import parse_lease
 from coordination.checks import check_amount, check_key, key_ttl_ms
 from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, Fenced, LeaseLost
 from coordination.sponsor.messages import WRITES
-from crdt.cell import expiry_of
+from crdt.cell import MAX_LOCK_BYTES, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant
 from crdt.store import Store, StoreFencedError
 from mesh.directives import Act, Directive
@@ -24,6 +25,8 @@ from mesh.wire import WireError
 
 __all__ = ["PAGE_BYTES", "PAGE_ENTRIES", "Operations"]
 
+TOKEN_AHEAD = 3_600_000 << COUNTER_BITS
+"""An hour: far above what clocks may differ, and what many grants in a row can add."""
 PAGE_ENTRIES = 256
 PAGE_BYTES = 256 << 10
 """A page ends with the value that reaches this."""
@@ -48,8 +51,10 @@ class Operations:
             "entry": ((Text,), self._entry),
             "scan": ((Text, Optional), self._scan),
             "put": ((Text, (bytes,), Seconds, Optional), self._put),
+            "put_fenced": ((Text, (bytes,), Seconds, Optional, (int,), Text), self._put),
             "put_many": (((tuple,), Seconds), self._put_many),
             "delete": ((Text,), self._delete),
+            "delete_fenced": ((Text, (int,), Text), self._delete),
             "touch": ((Text, (int, float)), self._touch),
             "add": ((Text, (int,)), self._add),
             "value": ((Text,), self._value),
@@ -90,7 +95,7 @@ class Operations:
         assert isinstance(actor, bytes)
         member = self._membership.by_session(actor)
         remaining = (expiry - stamp) / (1000 << COUNTER_BITS) if expiry else None
-        return [cell.body, put, remaining, cell.bound, None if member is None else member.name]
+        return [cell.body, put, remaining, cell.bound, None if member is None else member.name, fence_of(cell)]
 
     def _scan(self, now: Instant, out: list[Directive], prefix: str, after: str | None) -> list[Any]:
         """[[key, value], …] and whether there may be more."""
@@ -122,7 +127,17 @@ class Operations:
 
     # --- writes ------------------------------------------------------------------------------------------------------
 
-    def _put(self, now: Instant, out: list[Directive], key: str, body: bytes, ttl: float | None, bound: str | None) -> int:
+    def _put(
+        self,
+        now: Instant,
+        out: list[Directive],
+        key: str,
+        body: bytes,
+        ttl: float | None,
+        bound: str | None,
+        token: int = 0,
+        lock: str = "",
+    ) -> int:
         check_key(key)
         ttl_ms = key_ttl_ms(ttl)
         if bound is not None:
@@ -132,7 +147,7 @@ class Operations:
                 raise BadConfig(f"{bound!r} is no lease")
             if self._store.lease_ended(bound):
                 raise LeaseLost(f"the key {key!r} was not written: its lease has ended")
-        return self._write(key, check_body(body), now, out, ttl_ms, bound)
+        return self._write(key, check_body(body), now, out, ttl_ms, bound, token, lock)
 
     def _put_many(self, now: Instant, out: list[Directive], pairs: Sequence[Any], ttl: float | None) -> None:
         ttl_ms = key_ttl_ms(ttl)
@@ -143,18 +158,28 @@ class Operations:
         for key, body in pairs:
             self._write(key, body, now, out, ttl_ms)
 
-    def _delete(self, now: Instant, out: list[Directive], key: str) -> bool:
+    def _delete(self, now: Instant, out: list[Directive], key: str, token: int = 0, lock: str = "") -> bool:
         had = self._store.get(check_key(key), self._clock.read(now)) is not None
-        self._write(key, None, now, out)
+        self._write(key, None, now, out, token=token, lock=lock)
         return had
 
     def _write(
-        self, key: str, body: bytes | None, now: Instant, out: list[Directive], ttl_ms: int = 0, bound: str | None = None
+        self,
+        key: str,
+        body: bytes | None,
+        now: Instant,
+        out: list[Directive],
+        ttl_ms: int = 0,
+        bound: str | None = None,
+        token: int = 0,
+        lock: str = "",
     ) -> int:
+        if token:
+            check_fence(token, lock, self._clock.read(now))
         try:
-            stamp, directives = self._replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound)
+            stamp, directives = self._replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound, fence=token, lock=lock)
         except StoreFencedError as problem:
-            raise Fenced(key, problem.fence) from None
+            raise Fenced.refused(key, problem.fence, problem.lock, token, lock) from None
         out.append(Act(self._replication, directives))
         return stamp
 
@@ -172,6 +197,12 @@ def check_arguments(operation: str, types: Sequence[tuple[type, ...]], arguments
     """Refuse what is no call of this operation."""
     if len(arguments) != len(types) or any(type(each) not in kinds for each, kinds in zip(arguments, types, strict=False)):
         raise BadConfig(f"these are no arguments of the operation {operation!r}: client and node are of different versions")
+
+
+def check_fence(token: int, lock: str, stamp: int) -> None:
+    """A token of some lock. One that is far ahead of the clock would keep every later holder from its keys."""
+    if not 0 < token <= stamp + TOKEN_AHEAD or split_register(lock)[0] not in LOCKS or len(lock.encode()) > MAX_LOCK_BYTES:
+        raise BadConfig(f"{token} of {lock!r} is no fencing token")
 
 
 def check_body(body: bytes) -> bytes:

@@ -11,7 +11,7 @@ import trio
 
 from coordination.checks import check_amount, check_key, encode_checked, key_ttl_ms
 from coordination.errors import BadTTL
-from coordination.keys import Binding, Entry
+from coordination.keys import Binding, Entry, Fencing
 from coordination.thin.core import ThinCore
 from mesh.values import decode_value
 
@@ -43,8 +43,8 @@ class ThinKV:
         found = await self._core.ask("entry", check_key(key))
         if found is None:
             return None
-        body, stamp, remaining, lease, writer = found
-        return Entry(key, decode_value(body), stamp, remaining, lease, writer)
+        body, *rest = found
+        return Entry(key, decode_value(body), *rest)
 
     async def scan(self, prefix: str = "") -> list[tuple[str, Any]]:
         """(key, value) of all keys that begin with `prefix`, in key order, read page by page."""
@@ -57,18 +57,22 @@ class ThinKV:
             pairs += [(key, decode_value(body)) for key, body in page]
         return pairs
 
-    async def put(self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None) -> int:
+    async def put(
+        self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None, fence: Fencing | None = None
+    ) -> int:
         """Put a value; its stamp. The sponsor writes it, under its own name.
 
         Parameters
         ----------
         ttl: seconds until it expires, at least 1.0; None for never.
         lease: the key is gone on every replica once this lease has ended. Not together with `ttl`.
+        fence: as for a peer's `put`; that the lock is held is checked here, before it is sent. What arrives too late loses to a
+            later holder's write.
 
         Raises
         ------
-        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries a fence; LeaseLost if the lease is not valid
-        any more.
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries another fence; LeaseLost if the lease or the
+        lock is not held any more.
         """
         check_key(key)
         body = encode_checked(value)
@@ -78,8 +82,14 @@ class ThinKV:
             if ttl is not None:
                 raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
             bound = await lease.bind()
-        stamp: int = await self._core.ask("put", key, body, ttl, bound)
-        return stamp
+        if fence is None:
+            return int(await self._core.ask("put", key, body, ttl, bound))
+        return int(await self._core.ask("put_fenced", key, body, ttl, bound, *self._token(fence)))
+
+    def _token(self, fence: Fencing) -> tuple[int, str]:
+        if not fence.covers(self._core.now()):
+            raise fence.lost()
+        return fence.token, fence.key
 
     async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None) -> None:
         """Put many keys. All are checked before any is written; more than 1 MiB are written in several steps, of which the
@@ -99,10 +109,12 @@ class ThinKV:
         else:
             await trio.lowlevel.checkpoint()
 
-    async def delete(self, key: str) -> bool:
-        """Delete a key; whether it had a value on the sponsor."""
-        had: bool = await self._core.ask("delete", check_key(key))
-        return had
+    async def delete(self, key: str, *, fence: Fencing | None = None) -> bool:
+        """Delete a key; whether it had a value on the sponsor. `fence` as for `put`."""
+        check_key(key)
+        if fence is None:
+            return bool(await self._core.ask("delete", key))
+        return bool(await self._core.ask("delete_fenced", key, *self._token(fence)))
 
     async def touch(self, key: str, ttl: float) -> bool:
         """Extend the life of a key that has a ttl to `ttl` seconds from now; False if it has no value, or no ttl. It never

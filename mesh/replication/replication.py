@@ -95,17 +95,25 @@ class Replication:
     # --- local commands ----------------------------------------------------------------------------------------------
 
     def put(
-        self, key: str, body: bytes | None, now: Instant, *, ttl_ms: int = 0, bound: str | None = None, fence: int = 0
+        self,
+        key: str,
+        body: bytes | None,
+        now: Instant,
+        *,
+        ttl_ms: int = 0,
+        bound: str | None = None,
+        fence: int = 0,
+        lock: str = "",
     ) -> tuple[Stamp, Directives]:
-        """Put a value, or delete with a body of None; its stamp.
+        """Put a value, or delete with a body of None; its stamp. `fence`: under that token of `lock`.
 
         Raises
         ------
-        StoreFencedError: the key's cell carries a higher fence. Nothing was written.
+        StoreFencedError: the key's cell carries a higher fence, or one of another lock. Nothing was written.
         """
         stamp = self._clock.tick(now)
         expiry = stamp + (ttl_ms << COUNTER_BITS) if ttl_ms else 0
-        self.store.put(key, body, stamp, expiry, bound, fence)
+        self.store.put(key, body, stamp, expiry, bound, fence, lock)
         if self._touched:
             self._touched.pop(key, None)
         return stamp, self._written(now)

@@ -147,6 +147,8 @@ class WatchFold(Checker):
             if change.revision <= self._revisions.get(process, 0):
                 self.fail("C13", f"{process} was told revision {change.revision} again")
             self._revisions[process] = change.revision
+            if change.kind is ChangeKind.FENCED:
+                continue  # what is seen is told by the next one
             before = change.old.body if change.old is not None else None
             if before != shown.get(key):
                 self.fail("C13", f"{process} missed a change of {key!r}")

@@ -39,8 +39,8 @@ def test_keys_are_written_and_read() -> None:
     guest = pair.welcomed()
     stamp = guest.do("put", "k", encode_value({"a": [1]}), 5.0, None)
     assert decode_value(guest.do("get", "k")) == {"a": [1]}
-    body, written, remaining, lease, writer = guest.do("entry", "k")
-    assert (decode_value(body), written, lease, writer) == ({"a": [1]}, stamp, None, "n0")
+    body, written, remaining, lease, writer, fence = guest.do("entry", "k")
+    assert (decode_value(body), written, lease, writer, fence) == ({"a": [1]}, stamp, None, "n0", 0)
     assert 4.9 < remaining <= 5.0
     assert guest.do("touch", "k", 50) is True
     assert guest.do("entry", "k")[2] > 49

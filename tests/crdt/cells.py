@@ -33,7 +33,8 @@ def key_cells(draw: st.DrawFn) -> Cell:
         touch = (stamp + touched, draw(actors)) if touched else touch
     order = (*put, expiry, *touch)
     body = None if variant == 1 else repr(put).encode()
-    cell = Cell(KEY, "k", order, body, "lease" if variant == 2 else None, *_dot(order, draw(actors), draw(st.integers(0, 1))))
+    dot = _dot(order, draw(actors), draw(st.integers(0, 1)))
+    cell = Cell(KEY, "k", order, body, "lease" if variant == 2 else None, *dot, b"", "lock/l" * fence)
     return drop(cell) if expiry and draw(st.booleans()) else cell
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from crdt.cell import KEY, Cell, above, cell_of, drop, expiry_of, is_dropped, put_of, stamps_of
+from crdt.cell import KEY, Cell, Order, above, cell_of, drop, expiry_of, fence_of, is_dropped, put_of, stamps_of
 from crdt.change import ChangeKind
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.dots import DotSet, Summary
@@ -85,6 +85,10 @@ class World:
         """Every cell that got a dot, as it was at its writer."""
         self.touches: dict[tuple[str, tuple[int | bytes, ...]], list[tuple[Stamp, Stamp]]] = {}
         """Of each put: (touch stamp, expiry)."""
+        self.fenced: list[Order] = []
+        """Puts under the key that carries fences."""
+        self.overruled: dict[Order, None] = {}
+        """Of these, those whose writers were told that a fence has beaten them."""
         self.added = dict.fromkeys(COUNTERS, 0)
         self.bag: list[Push] = []
 
@@ -112,6 +116,8 @@ class World:
             cell = replica.store.put(key, body, stamp, expiry, bound, fence)
         except StoreFencedError:
             return
+        if key == FENCED:
+            self.fenced.append(put_of(cell))
         seen = replica.store.get(key, stamp)
         hidden = body is None or (bound is not None and replica.store.lease_ended(bound))
         require(seen is None if hidden else seen == cell, "a write is not seen by its writer:", cell, seen)
@@ -257,6 +263,9 @@ class World:
         for kind, key, new, old, _, revision in changes:
             require(revision > replica.revision, "a revision does not rise:", revision)
             replica.revision = revision
+            if kind is ChangeKind.FENCED:
+                self.check_overruled(replica, new)
+                continue
             before = shown.get(key)
             require((before and before.body) == (old and old.body), "old is not what was shown of", key, before, old)
             if kind is ChangeKind.PUT:
@@ -274,6 +283,15 @@ class World:
         for key in KEYS:
             cell = store.get(key, stamp)
             require((cell and cell.body) == visible.get(key), "get and scan differ on", key)
+
+    def check_overruled(self, replica: Replica, lost: Cell) -> None:
+        """Only a write of its own is told, that the fence alone has beaten; and never twice."""
+        now = replica.store.cell(KEY, lost.key)
+        assert now is not None
+        require(lost.order[2] == replica.store.actor, "told of another one's write:", lost)
+        require(fence_of(now) > fence_of(lost), "told of a write that no fence has beaten:", lost, now)
+        require(put_of(lost) not in self.overruled, "told twice that it has lost:", lost)
+        self.overruled[put_of(lost)] = None
 
     def check_return(self, replica: Replica, cell: Cell) -> None:
         """A value that had expired here may be shown again only because it was touched before."""
@@ -327,6 +345,9 @@ class World:
         for cell in self.log.values():
             own = first.cell(cell.kind, cell.key)
             require(own is not None and not above(cell, own), "a write is lost:", cell, own)
+        if self.fenced:
+            won = first.cell(KEY, FENCED)
+            require(won is not None and put_of(won) == max(self.fenced), "not the highest (token, stamp) has won:", won)
         for counter, total in self.added.items():
             require(first.counter(counter) == total, "the adds to", counter, "are", total, "but it is", first.counter(counter))
 

@@ -172,6 +172,10 @@ HOSTILE: list[tuple[str, Cell, dict[str, Any]]] = [
     ("huge stamp", VALUE, {"order": (0, 1 << 64, A, 0, 0, b"")}),
     ("huge touch", TIMED, {"order": (0, 9, A, 50, 1 << 64, B)}),
     ("huge fence", VALUE, {"order": (1 << 64, 9, A, 0, 0, b"")}),
+    ("lock without a fence", VALUE, {"lock": "lock/l"}),
+    ("lock of a slot", SLOT, {"lock": "lock/l"}),
+    ("long lock", VALUE, {"order": (1, 9, A, 0, 0, b""), "lock": "l" * 601}),
+    ("lock that is no text", VALUE, {"order": (1, 9, A, 0, 0, b""), "lock": b"l"}),
     ("huge epoch", SLOT, {"order": (1 << 64, b"", 3, 1)}),
     ("huge end", END, {"order": (1 << 64, A)}),
     ("huge sum", SLOT, {"order": (0, b"", 1 << 8192, 1)}),
@@ -193,10 +197,10 @@ HOSTILE: list[tuple[str, Cell, dict[str, Any]]] = [
 def test_what_no_replica_writes_is_refused(cell: Cell, fields: dict[str, Any]) -> None:
     broken = cell._replace(**fields)
     with pytest.raises(CellError):
-        cell_of(tuple(broken) if broken.hash else tuple(broken[:7]))
+        cell_of(tuple(broken) if broken.lock else tuple(broken[:8]) if broken.hash else tuple(broken[:7]))
 
 
-@pytest.mark.parametrize("raw", [None, 7, b"", "cell", {}, [], (), tuple(VALUE[:6]), (*VALUE, 1), list(VALUE[:7])])
+@pytest.mark.parametrize("raw", [None, 7, b"", "cell", {}, [], (), tuple(VALUE[:6]), (*VALUE, 1, 2), list(VALUE[:7])])
 def test_another_shape_is_refused(raw: object) -> None:
     with pytest.raises(CellError):
         cell_of(raw)

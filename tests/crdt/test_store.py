@@ -232,6 +232,47 @@ def test_a_higher_fence_wins_over_any_later_stamp(store: Store) -> None:
     assert shown(store) == {"k": b"new holder"}
 
 
+def test_a_fenced_key_belongs_to_one_lock(store: Store) -> None:
+    store.put("k", b"1", 10, fence=5, lock="lock/a")
+    (flushed,) = store.flush()
+    assert flushed.cell.lock == "lock/a"
+    with pytest.raises(StoreFencedError, match="of 'lock/a'") as refused:
+        store.put("k", b"2", 20, fence=9, lock="lock/b")
+    assert refused.value.lock == "lock/a"
+    store.put("k", None, 21, fence=6, lock="lock/a")
+    with pytest.raises(StoreFencedError):
+        store.put("k", b"3", 22, fence=9, lock="lock/b")
+    # A replica that did not know: the higher token wins, whoever's it is.
+    store.apply(remote(B, "k", b"other", 5, fence=9)._replace(lock="lock/b"), 30)
+    assert shown(store) == {"k": b"other"}
+    with pytest.raises(StoreFencedError):
+        store.put("k", b"4", 31, fence=12, lock="lock/a")
+
+
+def test_a_later_write_that_loses_to_a_fence_is_told_to_its_writer_once(store: Store) -> None:
+    store.put("k", b"unfenced", 20)
+    store.flush()
+    told(store)
+    winner = remote(B, "k", b"fenced", 10, fence=3)
+    store.apply(winner, 21)
+    lost, seen = store.take_changes()[0]
+    assert (lost.kind, lost.new.body, lost.new.order[1], lost.origin) == (ChangeKind.FENCED, b"unfenced", 20, B)
+    assert (seen.kind, seen.new.body, seen.old and seen.old.body) == (PUT, b"fenced", b"unfenced")
+    store.apply(remote(C, "k", b"fenced again", 22, fence=4), 23)
+    assert [change.kind for change in store.take_changes()[0]] == [PUT], "it lost once"
+
+
+@pytest.mark.parametrize("stamp", [10, 30])
+def test_who_loses_by_time_or_did_not_write_it_is_told_nothing(store: Store, stamp: int) -> None:
+    if stamp == 30:
+        store.put("k", b"unfenced", 20)
+    else:
+        store.apply(remote(C, "k", b"another's", 20), 21)
+    told(store)
+    store.apply(remote(B, "k", b"fenced", stamp, fence=3), 31)
+    assert [change.kind for change in store.take_changes()[0]] == [PUT]
+
+
 # --- anything ------------------------------------------------------------------------------------------------------
 
 few_cells = any_cells(
@@ -287,6 +328,8 @@ def test_no_cell_that_may_be_received_breaks_a_store(steps: list[Cell | tuple[st
         for change in store.take_changes()[0]:
             assert since < change.revision <= store.revision
             since = change.revision
+            if change.kind is ChangeKind.FENCED:
+                continue
             if index > snapshot_at:
                 assert (change.old and change.old.body) == folded.get(change.key)
                 folded[change.key] = change.new.body if change.kind is PUT else None

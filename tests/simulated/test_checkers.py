@@ -63,7 +63,7 @@ def spreading(make: Build) -> Callable[[int], Any]:
 @pytest.mark.parametrize(
     ("fault", "laws"),
     [
-        ("the owner takes one answer for a quorum", ("L1",)),
+        ("the owner takes one answer for a quorum", ("L1", "L2")),
         ("accepts a value that loses a live identity", ("L1",)),
         ("token from the clock alone", ("L2",)),
         ("re-accept resets until", ("L12",)),
