@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from coordination.errors import OutcomeUnknown as OutcomeUnknown
     from coordination.errors import TooLarge as TooLarge
     from coordination.errors import Unreachable as Unreachable
+    from coordination.fence import Fence as Fence
+    from coordination.fence import SqliteFence as SqliteFence
     from coordination.holding import Held as Held
     from coordination.keys import KV as KV
     from coordination.keys import Entry as Entry
@@ -68,6 +70,7 @@ _HOMES = {
         "MeshError", "NameTaken",
         "NoQuorum", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
     ),
+    "coordination.fence": ("Fence", "SqliteFence"),
     "coordination.holding": ("Held",),
     "coordination.keys": ("KV", "Entry"),
     "coordination.leases": ("Lease",),

@@ -162,11 +162,10 @@ class Fenced(MeshError):
     """The key, or the resource, was written under a fencing token: a write without one, under a lower one, or under another
     lock's would undo what a later holder did. `key`, `fence` and `lock` (if known) say what stands there."""
 
-    def __init__(self, key: str, fence: int, lock: str = "", why: str = "") -> None:
+    def __init__(self, key: str, fence: int, lock: str = "", why: str = "", what: str = "key") -> None:
         of = f" of {lock.replace('/', ' ', 1)!r}" if lock else ""
-        super().__init__(
-            f"the key {key!r} carries the fence {fence}{of}: " + (why or "only the holder of that lock may write it")
-        )
+        why = why or "only the holder of that lock may write it"
+        super().__init__(f"the {what} {key!r} carries the fence {fence}{of}: {why}")
         self.key = key
         self.fence = fence
         self.lock = lock

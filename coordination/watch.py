@@ -32,7 +32,7 @@ class EventKind(StrEnum):
     LEASE_ENDED = "lease_ended"
     FENCED = "fenced"
     """A put or delete of this peer lost to a fence that it had not seen, though it is the later one: `stamp` is what that put
-    answered, `old` its value, `origin` who wrote what won. What is seen now is told by the event that follows."""
+    answered, `old` its value, `origin` who wrote what won. What is seen now another event tells."""
     SYNCED = "synced"
     """The snapshot is over; what follows are changes."""
 

@@ -36,9 +36,9 @@ def command(
 ) -> None:
     """Run COMMAND while holding the lock NAME, and exit with its code.
 
-    The fencing token is in its environment as MESH_TOKEN. If the lock can be proven no longer, COMMAND gets SIGTERM before
-    anyone else can be granted the lock, SIGKILL at the deadline, and the exit code is 74. Signals are passed on to COMMAND,
-    which runs in a process group of its own unless it reads from a terminal.
+    The fencing token is in its environment as MESH_TOKEN, and whose it is as MESH_HOLDER. If the lock can be proven no longer,
+    COMMAND gets SIGTERM before anyone else can be granted the lock, SIGKILL at the deadline, and the exit code is 74. Signals
+    are passed on to COMMAND, which runs in a process group of its own unless it reads from a terminal.
 
     \b
     Example:
@@ -107,7 +107,7 @@ class Child:
         """Run it to its end, or until the lock is lost: SIGTERM then, SIGKILL at the deadline."""
         import trio
 
-        environment = {**os.environ, "MESH_TOKEN": str(held.token)}
+        environment = {**os.environ, "MESH_TOKEN": str(held.token), "MESH_HOLDER": held.id}
         try:
             process = await trio.lowlevel.open_process(
                 list(self._arguments), env=environment, process_group=0 if self._grouped else None
