@@ -200,10 +200,11 @@ def replay(file: Path, json_output: bool) -> None:
     "--kind", "kinds", multiple=True, metavar="KIND", help="Only this: send, recv, timer, event, fault, ...; again for more."
 )
 @click.option("--node", "only", multiple=True, metavar="NAME", help="Only what happened there; again for more.")
+@click.option("--text", default="", help="Only what says this, in any of its words.")
 @click.option("--since", type=float, metavar="SECONDS", help="Of true time.")
 @click.option("--until", type=float, metavar="SECONDS", help="Of true time.")
 @click.option("--causes", type=int, metavar="N", help="Only event N and all that led to it, the first cause first.")
-@click.option("--last", type=click.IntRange(1), help="Only so many of what is chosen.")
+@click.option("--last", type=click.IntRange(1), help="Show only so many of what is chosen.")
 @click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write what is chosen to this file, as JSON lines."
 )
@@ -214,6 +215,7 @@ def trace(
     plan: Path | None,
     kinds: tuple[str, ...],
     only: tuple[str, ...],
+    text: str,
     since: float | None,
     until: float | None,
     causes: int | None,
@@ -231,7 +233,7 @@ def trace(
     \b
     Examples:
       mesh simulate trace locking --seed 7 --kind fault --kind event --node n3
-      mesh simulate trace case.json --save case.jsonl --last 40
+      mesh simulate trace case.json --save case.jsonl --last 40 --text lock/a
       mesh simulate trace case.jsonl --causes 5091 --last 20
     """
     from simulations.tracing import HEAD, Choice, column, dump
@@ -241,12 +243,12 @@ def trace(
         happenings, result = read_trace(what, seed, plan, nodes, profile)
         chosen = happenings if causes is None else led_to(happenings, causes)
         end = None if until is None else round(until * 1e9)
-        return Choice(kinds, only, round((since or 0) * 1e9), end).of(chosen), result
+        return Choice(kinds, only, text, round((since or 0) * 1e9), end).of(chosen), result
 
     chosen, result = told(work)
-    chosen = chosen[-last:] if last else chosen
     if save is not None:
         write_text(save, "".join([dump(each) + "\n" for each in chosen]))
+    chosen = chosen[-last:] if last else chosen
     for line in map(dump, chosen) if json_output else [HEAD, *map(column, chosen)]:
         say(line)
     if result is not None and result.violation is not None:

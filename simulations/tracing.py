@@ -31,6 +31,8 @@ class Choice:
 
     kinds: Collection[str] = ()
     nodes: Collection[str] = ()
+    text: str = ""
+    """Of what it is about, or of its details."""
     since: int = 0
     """True ns."""
     until: int | None = None
@@ -52,6 +54,7 @@ class Choice:
             isinstance(happening, Happening)
             and (not self.kinds or happening.kind in self.kinds)
             and (not self.nodes or happening.node in self.nodes)
+            and (self.text in happening.detail or self.text in happening.what)
             and happening.at >= self.since
             and (self.until is None or happening.at <= self.until)
         )

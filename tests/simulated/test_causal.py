@@ -208,10 +208,17 @@ def test_what_a_users_service_does_comes_of_its_turns_and_these_of_what_it_heard
 
 def test_it_is_chosen_from_by_kind_node_and_time() -> None:
     happenings = recorded().happenings
-    chosen = Choice(("send", "event"), ("n2",), 2 * SECOND, 6 * SECOND).of(happenings)
+    chosen = Choice(("send", "event"), ("n2",), since=2 * SECOND, until=6 * SECOND).of(happenings)
     assert {(each.kind, each.node) for each in chosen} == {("send", "n2"), ("event", "n2")}
     assert all(2 * SECOND <= each.at <= 6 * SECOND for each in chosen)
     assert Choice().of(happenings) == happenings
+    said = Choice(text="Accept(key=lock/").of(happenings)
+    assert {each.kind for each in said} >= {"send", "recv"}
+    assert all("Accept(key=lock/" in each.detail for each in said)
+    assert [each.what.split("(")[0] for each in Choice(text="plan[1] ").of(happenings)] == [
+        "plan[1] Pause",
+        "end of plan[1] Pause",
+    ]
     with pytest.raises(ValueError, match="no kind 'sned' in this trace; there are accept, boot"):
         Choice(("sned",)).of(happenings)
     with pytest.raises(ValueError, match=r"no node 'n7' in this trace; there are \*, n0, n1, n2"):
@@ -257,12 +264,13 @@ def test_the_command_shows_saves_and_reads_a_trace(tmp_path: Path) -> None:
     case, saved = tmp_path / "case.json", tmp_path / "case.jsonl"
     case.write_text(Case.of(recorded().result).dump())
     shown = mesh_simulate("trace", str(case), "--save", str(saved), "--kind", "fault", "--kind", "event", "--last", "40")
+    assert "Granted(" in mesh_simulate("trace", str(case), "--text", "Granted(", "--last", "1").stdout.splitlines()[1]
     assert shown.exit_code == 0, shown.output
     head, *columns = shown.stdout.splitlines()
     assert head.split() == ["n", "cause", "true", "time,", "s", "node", "event", "with", "what"]
     kept = list(load(saved.read_text().splitlines()))
-    assert columns == [column(each) for each in kept]
-    assert kept == [each for each in recorded().happenings if each.kind in ("fault", "event")][-40:]
+    assert kept == [each for each in recorded().happenings if each.kind in ("fault", "event")]
+    assert columns == [column(each) for each in kept[-40:]]
     assert mesh_simulate("trace", str(case), "--save", str(saved), "--until", "2").exit_code == 0
     grant = next(each for each in recorded().happenings if each.detail.startswith("Granted("))
     led = mesh_simulate("trace", str(saved), "--causes", str(grant.n), "--json")
