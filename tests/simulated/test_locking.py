@@ -9,8 +9,10 @@ import pytest
 
 from simulations import scenarios
 from simulations.checkers import Violation
-from simulations.plans import KINDS
+from simulations.faults import Isolate, Partition
+from simulations.plans import KINDS, random_plan
 from simulations.scenarios import run_locking
+from simulations.world import SECOND
 from tests.coordination.agreed_faults import FAULTS
 from tests.simulated.planted import with_planted
 
@@ -42,8 +44,9 @@ def test_no_two_holders_in_ten_thousand_grants(first: int) -> None:
 def test_the_history_of_a_campaign_is_judged_too(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if nobody looks at what each process believes: the grants alone show it."""
     monkeypatch.setattr(scenarios, "Exclusion", lambda locks: None)
+    plan = random_plan(0, ["n0", "n1", "n2", "n3"], 25, 30 * SECOND, kinds=(Partition, Isolate))
     with pytest.raises(Violation, match=r"^L1/L2: the history of 'lock/a' cannot be linearized"):
-        run_locking(0, make=with_planted(FAULTS[fault].changes))
+        run_locking(0, plan=plan, make=with_planted(FAULTS[fault].changes))
 
 
 @pytest.mark.soak
