@@ -67,7 +67,21 @@ def test_processes_with_different_hash_seeds_see_the_same_world() -> None:
         same(one, trace(7, hash_seed))
     assert len(one) > 3_000
     kinds = {line.split()[2] for line in one[:-1]}
-    assert {"send", "recv", "cut", "lost", "event", "fault", "crash", "boot", "pause", "resume", "read"} <= kinds
+    assert {
+        "send",
+        "recv",
+        "cut",
+        "lost",
+        "event",
+        "fault",
+        "crash",
+        "boot",
+        "pause",
+        "resume",
+        "read",
+        "full",
+        "corrupt",
+    } <= kinds
     assert any("Granted" in line for line in one)
     assert trace(8, "1")[-1] != one[-1]
 

@@ -7,7 +7,19 @@ from __future__ import annotations
 import sys
 
 from simulations.cluster import Cluster
-from simulations.faults import Crash, Faults, Partition, Pause
+from simulations.faults import (
+    Corruption,
+    Crash,
+    Faults,
+    Partition,
+    Pause,
+    RandomCuts,
+    Ring,
+    Slow,
+    Throttle,
+    Weather,
+)
+from simulations.latency import LogNormal
 from simulations.locking import Locks, LockUser
 from simulations.network import Conditions
 from simulations.trace import Line
@@ -26,6 +38,12 @@ def main(seed: int) -> None:
         Partition(3 * SECOND, 2 * SECOND, ("n0", "n3")),
         Crash(5 * SECOND, SECOND, "n1"),
         Pause(7 * SECOND, 2 * SECOND, "n2"),
+        Weather(3 * SECOND, 3 * SECOND, Conditions(LogNormal(2 * MS, 800), loss=0.05), ("n4",)),
+        Throttle(4 * SECOND, 3 * SECOND, 2_000, 2_000, ("n0",)),
+        Corruption(5 * SECOND, 3 * SECOND, 0.1, 0.05),
+        Slow(8 * SECOND, 3 * SECOND, "n3", 3 * MS, 50 * MS, 0.1),
+        RandomCuts(9 * SECOND, SECOND, 0.3, seed),
+        Ring(10 * SECOND, SECOND, ("n1", "n3", "n0", "n4", "n2")),
     )
     Faults(world).set(plan)
     for number in range(30):
