@@ -114,6 +114,10 @@ class Disk:
             else:
                 rows[key] = value
 
+    def row(self, table: str, key: bytes) -> bytes | None:
+        """What is durable under a key at this moment."""
+        return self._tables.get(table, {}).get(key)
+
     def snapshot(self) -> Snapshot:
         """A copy of the memory as it is now."""
         return {table: dict(rows) for table, rows in self._tables.items()}

@@ -31,6 +31,7 @@ from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Mess
 from mesh.memory import Memory
 from simulations.disk import Disk
 from tests.coordination.agreed_checks import Closed, Tokens, clash
+from tests.coordination.disk_laws import DiskLaws
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -212,6 +213,7 @@ class World:
         self.blind = False
         """Gossip tells of no restart: only messages do."""
         self.voters = voters
+        self.laws = DiskLaws(self) if durable else None
         names = [f"n{index}" for index in range(voters + clients)]
         names += [f"t{index}@n{self.random.randrange(voters + clients)}" for index in range(thin)]
         for name in names:
@@ -302,6 +304,8 @@ class World:
         node.routes = {kind: part for part in parts for kind in part.messages}
         for part in parts:
             self.perform(node, part, part.start(self.instant(node)))
+        if self.laws is not None and node.disk is not None:
+            self.laws.started(node)
 
     def crash(self, name: str) -> None:
         node = self.nodes[name]
@@ -361,6 +365,8 @@ class World:
             following = iter(answered)
             for directive in following:
                 if isinstance(directive, Send):
+                    if self.laws is not None:
+                        self.laws.sent(node, directive.message)
                     if directive.to == node.name:
                         target = node.routes[type(directive.message)]
                         source = Source(node.boot.session, "", node.name, node.boot, None)
@@ -402,7 +408,8 @@ class World:
                 self.perform(node, part, (directive,))
             else:
                 held.append(directive)
-        memory.hold(parts.index(part), held)
+        if held:
+            memory.hold(parts.index(part), held)
 
     def write(self, node: Node) -> None:
         memory, disk, boot = node.memory, node.disk, node.boot

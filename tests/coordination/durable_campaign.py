@@ -61,6 +61,8 @@ class DurableCampaign(Campaign):
             return
         self.wiped = world.now + 8_000 * MS
         self.reboot(name)
+        assert world.laws is not None
+        world.laws.lost(name)
         if self.coins.random() < 0.5:
             disk.wipe()
         else:

@@ -1,0 +1,149 @@
+"""Planted faults of memory: a voter in which one thing is not durable, or not what it should be. Each must be caught."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.ballot import ZERO
+from coordination.agreed.birth import Birth
+from coordination.agreed.recall import Recall
+from coordination.agreed.register import Kept, Register
+from coordination.agreed.values import LeaseId
+from coordination.agreed.voter_memory import VoterMemory
+from crdt.clock import Instant
+from mesh.directives import Act, Directive, Directives
+from tests.coordination.agreed_faults import Planted
+
+__all__ = ["MEMORY_FAULTS"]
+
+
+class AnswersFirst(VoterMemory):
+    """What is told does not wait for the disk: the record stands in a list of its own."""
+
+    __slots__ = ()
+
+    def keep(self, key: str, register: Register, out: list[Directive]) -> None:
+        record: list[Directive] = []
+        super().keep(key, register, record)
+        out.append(Act(None, record))  # type: ignore[arg-type]
+
+
+class NoBarrier(VoterMemory):
+    """The repetition of an answer, and a renewal, do not wait for the disk."""
+
+    __slots__ = ()
+
+    def rest(self, out: list[Directive]) -> None:
+        return
+
+
+class ForgetsPromises(VoterMemory):
+    __slots__ = ()
+
+    def registers(self, mono: int) -> Iterator[tuple[str, Register]]:
+        for key, register in super().registers(mono):
+            register.promised = register.accepted.next() if register.accepted != ZERO else ZERO
+            yield key, register
+
+
+class NoEnds(VoterMemory):
+    """Releases are not written down."""
+
+    __slots__ = ()
+
+    def registers(self, mono: int) -> Iterator[tuple[str, Register]]:
+        for key, register in super().registers(mono):
+            register.ended.clear()
+            yield key, register
+
+
+class OwnVoteFirst(Acceptor):
+    """The proposer of the same node counts its vote at once."""
+
+    @property
+    def remembers(self) -> bool:
+        return False
+
+
+UNTIL: dict[tuple[str, LeaseId], int] = {}
+
+
+class OldUntil(VoterMemory):
+    """Writes down until when a lease counts, and goes by that after a restart: renewals came later."""
+
+    __slots__ = ()
+
+    def keep(self, key: str, register: Register, out: list[Directive]) -> None:
+        UNTIL.update({(key, lease): kept.until for lease, kept in register.leases.items()})
+        super().keep(key, register, out)
+
+    def registers(self, mono: int) -> Iterator[tuple[str, Register]]:
+        for key, register in super().registers(mono):
+            for lease, kept in register.leases.items():
+                register.leases[lease] = Kept(kept.serial, UNTIL.get((key, lease), kept.until), kept.binds)
+            yield key, register
+
+
+class LowToken(VoterMemory):
+    """The highest token is that of the value, whatever was granted before."""
+
+    __slots__ = ()
+
+    def registers(self, mono: int) -> Iterator[tuple[str, Register]]:
+        for key, register in super().registers(mono):
+            register.highest = max([holding.lease.token for holding in register.value.holdings], default=0)
+            yield key, register
+
+
+class CompleteAtOnce(Recall):
+    """Takes an empty disk for a complete memory, from the second process on."""
+
+    def _look(self, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if self._memory is not None and not self._complete:
+            self._complete = True
+            self._memory.keep_complete(1, out)
+        return out
+
+
+class EmptyIsComplete(Birth):
+    """Votes at once, also with nothing on its disk."""
+
+    def abstaining_until(self, now: Instant) -> int | None:
+        return None
+
+
+class PromisesOnAFullDisk(VoterMemory):
+    """Says what it cannot write down while the disk is full."""
+
+    __slots__ = ()
+
+    def keep(self, key: str, register: Register, out: list[Directive]) -> None:
+        if self._memory.error:
+            return
+        super().keep(key, register, out)
+
+    def rest(self, out: list[Directive]) -> None:
+        return
+
+    def ready(self, mono: int) -> bool:
+        return True
+
+
+def anywhere(old: type, new: type, *focus: str) -> Planted:
+    return Planted(((old, new),), focus)
+
+
+MEMORY_FAULTS: dict[str, Planted] = {
+    "answers before it is durable": anywhere(VoterMemory, AnswersFirst, "torn"),
+    "repeats an answer before it is durable": anywhere(VoterMemory, NoBarrier, "torn", "slow_disk"),
+    "forgets a promise on restart": anywhere(VoterMemory, ForgetsPromises, "all_at_once"),
+    "does not keep ended leases": anywhere(VoterMemory, NoEnds, "all_at_once"),
+    "counts its own vote before it is durable": anywhere(Acceptor, OwnVoteFirst, "slow_disk"),
+    "goes by the until that it wrote down": anywhere(VoterMemory, OldUntil, "all_at_once"),
+    "a token lower than the highest": anywhere(VoterMemory, LowToken, "all_at_once"),
+    "takes an empty disk for complete": anywhere(Recall, CompleteAtOnce, "wipe"),
+    "votes at once whatever it remembers": anywhere(Birth, EmptyIsComplete, "wipe"),
+    "promises on a full disk": anywhere(VoterMemory, PromisesOnAFullDisk, "full_disk"),
+}
