@@ -16,6 +16,7 @@ from crdt.store import Store
 from mesh.directives import Address, Directives
 from mesh.driver import NodeLike
 from mesh.membership import LAN, Profile, State
+from mesh.memory import Memory
 from mesh.values import encode_value
 from simulations.network import Conditions
 from simulations.parcels import Parcels
@@ -99,6 +100,7 @@ class Cluster:
     ----------
     names: of the nodes, and of their machines.
     expect: how many of them found the mesh; by default up to five.
+    durable: whether every node keeps what it promises on the disk of its machine.
     make: builds a node; a planted fault is a builder that breaks something.
     encoded: whether datagrams are sealed bytes; else they carry the messages themselves (`simulations.parcels`).
     """
@@ -113,6 +115,7 @@ class Cluster:
         parameters: Parameters = DEFAULT_PARAMETERS,
         make: Build = build,
         encoded: bool = True,
+        durable: bool = False,
     ) -> None:
         self.world = world
         self.names = [f"n{number}" for number in range(names)] if isinstance(names, int) else list(names)
@@ -120,6 +123,7 @@ class Cluster:
         self.profile = profile
         self.parameters = parameters
         self.make = make if encoded else partial(make, envelope=Parcels)
+        self.durable = durable
         self.fresh = True
         """What a founder that starts now says: the operator's word that no lock of this mesh is alive."""
         self.peers: dict[str, SimPeer] = {}
@@ -133,6 +137,7 @@ class Cluster:
         sources = process.sources()
         name = process.disk.kept.setdefault("name", process.machine)
         founder = process.machine in self.names[: self.expect]
+        memory = Memory(process.disk.open()) if self.durable else None
         settings = Settings(
             name=name,
             address=process.address,
@@ -145,7 +150,8 @@ class Cluster:
             parameters=self.parameters,
         )
         assembly = self.make(
-            settings, session=sources.session, entropy=sources.entropy, random=sources.random, now=sources.now
+            settings, session=sources.session, entropy=sources.entropy, random=sources.random, now=sources.now,
+            memory=memory,
         )  # fmt: skip
         self.peers[process.machine] = SimPeer(process, assembly)
         return assembly.node

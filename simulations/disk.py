@@ -52,11 +52,17 @@ class Disk:
         self.slower: dict[int, int] = {}
         """ns that each fault adds to a commit."""
         self.damaged = False
+        self.tears: Callable[[], None] | None = None
+        """What happens in the middle of the next commit."""
         self.tables: Tables = {}
         """What the newest process found."""
         self.commits = 0
+        self.failures = 0
+        """Commits that were refused."""
         self.set_aside = 0
         """Damaged memories that a process found."""
+        self.remembered = 0
+        """Processes that found a memory."""
         self._schedule = schedule
         self._random = Random(seed)
         self._tables: Snapshot = {}
@@ -69,6 +75,7 @@ class Disk:
             self.damaged = False
             self.set_aside += 1
             self._tables = {}
+        self.remembered += bool(self._tables)
         self.tables = self.snapshot()
         return self.tables
 
@@ -78,6 +85,9 @@ class Disk:
         self._write = _Write(self._writes, commit, done)
         latency = self._random.randint(*LATENCY) + sum(self.slower.values())
         self._schedule.after(latency, self._finish, self._writes)
+        if self.tears is not None:
+            self._schedule.after(latency // 2, self.tears)
+            self.tears = None
 
     def _finish(self, number: int) -> None:
         write = self._write
@@ -85,6 +95,7 @@ class Disk:
             return
         self._write = None
         if self.full:
+            self.failures += 1
             write.done(write.commit.number, "the disk is full")
         else:
             self._apply(write.commit.records)

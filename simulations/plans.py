@@ -8,11 +8,15 @@ from random import Random
 
 from simulations.dice import seed_of
 from simulations.faults import (
+    Blackout,
     Corruption,
     Crash,
     Cut,
+    Damage,
     Fault,
+    FullDisk,
     Isolate,
+    OldDisk,
     OneWay,
     Partition,
     Pause,
@@ -20,8 +24,10 @@ from simulations.faults import (
     Rate,
     Ring,
     Slow,
+    SlowDisk,
     Suspend,
     Throttle,
+    Torn,
     WallDrift,
     WallStep,
     Weather,
@@ -29,7 +35,7 @@ from simulations.faults import (
 from simulations.latency import Latency, LogNormal, Pareto
 from simulations.network import Conditions
 
-__all__ = ["KINDS", "random_plan"]
+__all__ = ["DISK_KINDS", "KINDS", "random_plan"]
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -101,6 +107,14 @@ def _crash(draw: _Draw) -> Fault:
     return Crash(draw.at, draw.lasts, draw.whom, power=draw.dice.random() < 0.3, wipe=draw.dice.random() < 0.5)
 
 
+def _slow_disk(draw: _Draw) -> Fault:
+    return SlowDisk(draw.at, draw.lasts, draw.whom, draw.dice.choice((5 * MS, 50 * MS, 500 * MS)))
+
+
+def _blackout(draw: _Draw) -> Fault:
+    return Blackout(draw.at, draw.lasts, draw.names if draw.dice.random() < 0.5 else draw.some)
+
+
 def _wall_step(draw: _Draw) -> Fault:
     return WallStep(draw.at, draw.lasts, draw.whom, draw.dice.randint(-draw.wall_ms, draw.wall_ms))
 
@@ -125,6 +139,20 @@ _DRAWN: dict[type[Fault], Callable[[_Draw], Fault]] = {
 }
 
 KINDS: tuple[type[Fault], ...] = tuple(_DRAWN)
+"""What may befall any mesh."""
+
+_DRAWN |= {
+    Blackout: _blackout,
+    SlowDisk: _slow_disk,
+    FullDisk: lambda draw: FullDisk(draw.at, draw.lasts, draw.whom),
+    Torn: lambda draw: Torn(draw.at, draw.lasts, draw.whom),
+    Damage: lambda draw: Damage(draw.at, draw.lasts, draw.whom),
+    OldDisk: lambda draw: OldDisk(draw.at, draw.lasts, draw.whom),
+}
+
+DISK_KINDS: tuple[type[Fault], ...] = (Blackout, SlowDisk, FullDisk, Torn, Damage)
+"""What is of interest where voters keep their promises on disk. Not `OldDisk`: a disk that forgets in silence is what durable
+excludes."""
 
 
 def random_plan(

@@ -5,6 +5,7 @@ alone.
     flaky     a network that is bad at times: weather, narrow and noisy links, short cuts of a link, a direction or a node
     hostile   everything: partitions of every shape, crashes with and without memory, pauses, suspended and slow machines,
               clocks at their bounds
+    disks     hostile, and what befalls disks: for a mesh whose voters keep their promises there
     swarm     of each seed its own kinds, each in or out by chance, and its own number of them (swarm testing; Groce and others,
               2012): what one kind hides from another shows where it is left out"""
 
@@ -16,7 +17,7 @@ from random import Random
 
 from simulations.dice import seed_of
 from simulations.faults import Corruption, Cut, Fault, Isolate, OneWay, Rate, Throttle, WallDrift, WallStep, Weather
-from simulations.plans import KINDS, random_plan
+from simulations.plans import DISK_KINDS, KINDS, random_plan
 
 __all__ = ["PROFILES", "Profile", "profile_of"]
 
@@ -59,6 +60,7 @@ PROFILES = {
             "flaky", "a bad network at times", 30, (Weather, Throttle, Corruption, OneWay, Cut, Isolate), longest=3 * SECOND
         ),
         Profile("hostile", "every kind of fault", 50),
+        Profile("disks", "every kind of fault, and of disks; everyone at once", 60, (*KINDS, *DISK_KINDS, *DISK_KINDS)),
         Profile("swarm", "a random subset of kinds per seed", 50, chosen=True),
     )
 }

@@ -24,6 +24,20 @@ def _locking(
     return {"grants": done.locks.grants, **done.locks.outcomes, **done.phases.reached}
 
 
+def _durable_locking(
+    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]
+) -> Mapping[str, int]:  # fmt: skip
+    done = scenarios.run_locking(seed, nodes=nodes, plan=plan, durable=True, seen=seen)
+    disks = [machine.disk for machine in done.world.machines.values()]
+    memory = {
+        "commits": sum([disk.commits for disk in disks]),
+        "set aside": sum([disk.set_aside for disk in disks]),
+        "failed commits": sum([disk.failures for disk in disks]),
+        "remembered": sum([disk.remembered for disk in disks]),
+    }
+    return {"grants": done.locks.grants, **done.locks.outcomes, **memory, **done.phases.reached}
+
+
 def _spreading(
     seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object], *, duration: int
 ) -> Mapping[str, int]:  # fmt: skip
@@ -41,6 +55,12 @@ SCENARIOS = {
             "L1 no two holders in true time, L2 tokens rise, L4 bodies are told, L12 everyone gets every lock, M8",
             _locking, nodes=4, fewest=3, duration=30 * SECOND, sometimes=("grants", "released", "cancelled", "busy"),
             shortest=SECOND,
+        ),
+        Scenario(
+            "durable-locking",
+            "as locking, with voters that keep their promises on disk: restarts of all at once, torn and damaged disks",
+            _durable_locking, nodes=4, fewest=3, duration=30 * SECOND, profile="disks",
+            sometimes=("grants", "Blackout", "Torn", "set aside", "failed commits", "remembered"),
         ),
         Scenario(
             "spreading",

@@ -47,12 +47,13 @@ def run_locking(
     parameters: Parameters = SHORT_TERMS,
     make: Build = build,
     encoded: bool = True,
+    durable: bool = False,
     seen: Callable[[World], object] | None = None,
 ) -> Locking:
     """Lock users on every node under faults of every kind (L1, L2, L4), then every lock can be had by everyone (L12); in
     the end all grants together must be those of a mutex with rising tokens (L1 and L2, seen from outside).
 
-    `seen` is shown the world before anything happens; `encoded` as for `Cluster`.
+    `seen` is shown the world before anything happens; `encoded` and `durable` as for `Cluster`.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def run_locking(
     world = World(seed, conditions=network_of(seed))
     if seen is not None:
         seen(world)
-    cluster = Cluster(world, nodes, expect=voters, parameters=parameters, make=make, encoded=encoded)
+    cluster = Cluster(world, nodes, expect=voters, parameters=parameters, make=make, encoded=encoded, durable=durable)
     cluster.form()
     locks = Locks(cluster)
     Exclusion(locks)

@@ -5,6 +5,7 @@ fault keeps it down, a link is cut while any rule cuts it, the latest rate count
 (a pause of what does not run) does nothing."""
 
 from simulations.faults.clocks import ClockFault, Rate, WallDrift, WallStep
+from simulations.faults.disks import Damage, DiskFault, FullDisk, OldDisk, SlowDisk, Torn
 from simulations.faults.injector import Fault, Faults
 from simulations.faults.links import (
     Corruption,
@@ -18,18 +19,23 @@ from simulations.faults.links import (
     Throttle,
     Weather,
 )
-from simulations.faults.nodes import Crash, NodeFault, Pause, Slow, Suspend
+from simulations.faults.nodes import Blackout, Crash, NodeFault, Pause, Slow, Suspend
 
 __all__ = [
+    "Blackout",
     "ClockFault",
     "Corruption",
     "Crash",
     "Cut",
+    "Damage",
+    "DiskFault",
     "Fault",
     "Faults",
+    "FullDisk",
     "Isolate",
     "LinkFault",
     "NodeFault",
+    "OldDisk",
     "OneWay",
     "Partition",
     "Pause",
@@ -37,8 +43,10 @@ __all__ = [
     "Rate",
     "Ring",
     "Slow",
+    "SlowDisk",
     "Suspend",
     "Throttle",
+    "Torn",
     "WallDrift",
     "WallStep",
     "Weather",

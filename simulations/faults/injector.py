@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
+from simulations.disk import Snapshot
 from simulations.faults.clocks import ClockFault, Rate, WallDrift, WallStep
+from simulations.faults.disks import Damage, DiskFault, FullDisk, OldDisk, SlowDisk, Torn
 from simulations.faults.links import LinkFault
-from simulations.faults.nodes import Crash, NodeFault, Pause, Slow, Suspend
+from simulations.faults.nodes import Blackout, Crash, NodeFault, Pause, Slow, Suspend
 from simulations.network import Pairs, Rule
 from simulations.process import Process
 from simulations.slowness import Service
@@ -15,7 +18,7 @@ from simulations.world import World
 
 __all__ = ["Fault", "Faults"]
 
-Fault = LinkFault | NodeFault | ClockFault
+Fault = LinkFault | NodeFault | ClockFault | DiskFault
 
 
 class Faults:
@@ -32,6 +35,7 @@ class Faults:
         """The rates and drifts in force, by fault."""
         self._slow: dict[str, dict[int, Service]] = {}
         """By machine, of the faults in force."""
+        self._backups: dict[int, Snapshot] = {}
         self._numbers = 0
         self._running: dict[int, Fault] = {}
 
@@ -54,9 +58,22 @@ class Faults:
         self._running[number] = fault
         match fault:
             case Crash(whom=whom):
+                self._fell(whom, power=fault.power, wipe=fault.wipe)
+            case Blackout():
+                for whom in fault.side:
+                    self._fell(whom, power=True)
+            case Damage(whom=whom):
+                self._fell(whom)
+                world.machines[whom].disk.damaged = True
+            case Torn(whom=whom):
                 self._down[whom] += 1
-                if world.machines[whom].process is not None or fault.power:
-                    world.kill(whom, power=fault.power, wipe=fault.wipe)
+                world.machines[whom].disk.tears = partial(self._torn, number, whom)
+            case SlowDisk(whom=whom):
+                world.machines[whom].disk.slower[number] = fault.adds
+            case FullDisk(whom=whom):
+                world.machines[whom].disk.full += 1
+            case OldDisk(whom=whom):
+                self._backups[number] = world.machines[whom].disk.snapshot()
             case Pause(whom=whom) | Suspend(whom=whom):
                 process = world.pause(whom)
                 if process is not None:
@@ -80,10 +97,22 @@ class Faults:
         world = self.world
         world.trace.add(world.now, getattr(fault, "whom", "*"), "fault", f"end of plan[{number - 1}] {type(fault).__name__}")
         match fault:
-            case Crash(whom=whom):
-                self._down[whom] -= 1
-                if not self._down[whom] and world.machines[whom].process is None:
-                    world.boot(whom)
+            case Crash(whom=whom) | Damage(whom=whom):
+                self._rises(whom)
+            case Torn(whom=whom):
+                world.machines[whom].disk.tears = None
+                self._rises(whom)
+            case Blackout():
+                for whom in fault.side:
+                    self._rises(whom)
+            case SlowDisk(whom=whom):
+                del world.machines[whom].disk.slower[number]
+            case FullDisk(whom=whom):
+                world.machines[whom].disk.full -= 1
+            case OldDisk(whom=whom):
+                self._fell(whom)
+                world.machines[whom].disk.restore(self._backups.pop(number))
+                self._rises(whom)
             case Pause() | Suspend():
                 process, since = self._paused.pop(number, (None, 0))
                 if process is not None:
@@ -98,6 +127,21 @@ class Faults:
                 world.set_service(fault.whom, ([None, *self._slow[fault.whom].values()])[-1])
             case _:
                 world.network.remove(*self._rules.pop(number))
+
+    def _fell(self, whom: str, *, power: bool = False, wipe: bool = False) -> None:
+        self._down[whom] += 1
+        if self.world.machines[whom].process is not None or power:
+            self.world.kill(whom, power=power, wipe=wipe)
+
+    def _rises(self, whom: str) -> None:
+        self._down[whom] -= 1
+        if not self._down[whom] and self.world.machines[whom].process is None:
+            self.world.boot(whom)
+
+    def _torn(self, number: int, whom: str) -> None:
+        """A commit has come to its middle."""
+        if number in self._running and self.world.machines[whom].process is not None:
+            self.world.kill(whom, power=True)
 
     def _pace(self, fault: Rate | WallDrift) -> None:
         ppm = ([0, *self._paces[type(fault), fault.whom].values()])[-1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simulations.slowness import Service
 
-__all__ = ["Crash", "NodeFault", "Pause", "Slow", "Suspend"]
+__all__ = ["Blackout", "Crash", "NodeFault", "Pause", "Slow", "Suspend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,15 @@ class Crash:
     """The machine loses its power: nobody is told by it."""
     wipe: bool = False
     """It comes back with an empty disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blackout:
+    """All of these machines lose their power at once, and start again together after `lasts` ns."""
+
+    at: int
+    lasts: int
+    side: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +67,4 @@ class Slow:
         return Service(self.step, self.stall, self.stalls)
 
 
-NodeFault = Crash | Pause | Suspend | Slow
+NodeFault = Crash | Blackout | Pause | Suspend | Slow

@@ -20,11 +20,12 @@ def test_no_violation_with_disks() -> None:
     assert sum(disk.commits for disk in disks) > 10_000
     assert sum(disk.set_aside for disk in disks) > 5, "no process met a damaged memory"
     laws = [world.laws for world in worlds if isinstance(world.laws, DiskLaws)]
-    assert sum(each.checked for each in laws) > 1_000, "hardly a register was compared after a restart"
-    assert sum(each.quorums for each in laws) > 1_000, "hardly a grant was looked for on the disks"
+    assert sum(each.checked for each in laws) > 500, "hardly a register was compared after a restart"
+    assert sum(each.quorums for each in laws) > 500, "hardly a grant was looked for on the disks"
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7_200)
 def test_no_violation_with_disks_over_many_seeds() -> None:
     assert durable_hunt(SOAK_SEEDS) is None
 

@@ -262,7 +262,7 @@ def test_list_names_scenarios_and_profiles() -> None:
     assert shown.exit_code == 0
     row = json.loads(shown.stdout)
     assert [each["name"] for each in row["scenarios"]] == list(SCENARIOS)
-    assert list(row["profiles"]) == ["calm", "flaky", "hostile", "swarm"]
+    assert list(row["profiles"]) == ["calm", "flaky", "hostile", "disks", "swarm"]
     assert "locking" in mesh_simulate("list").stdout
 
 
@@ -313,9 +313,12 @@ def test_wrong_usage_is_one_clear_line(tmp_path: Path) -> None:
     no_json = tmp_path / "no.json"
     no_json.write_text("nothing")
     for arguments, says in [
-        (("run", "lucking"), "mesh: no scenario 'lucking'; there are locking, spreading"),
+        (("run", "lucking"), "mesh: no scenario 'lucking'; there are locking, durable-locking, spreading"),
         (("run", "locking", "--nodes", "2"), "mesh: locking needs 3 nodes at least, not 2"),
-        (("sweep", "locking", "--profile", "stormy"), "mesh: no profile 'stormy'; there are calm, flaky, hostile, swarm"),
+        (
+            ("sweep", "locking", "--profile", "stormy"),
+            "mesh: no profile 'stormy'; there are calm, flaky, hostile, disks, swarm",
+        ),
         (("run", "locking", "--plan", str(plan)), 'mesh: plan[0].whom: unknown node "n9"; there are n0, n1, n2, n3'),
         (("run", "locking", "--plan", str(tmp_path / "none")), "No such file"),
         (("replay", str(no_json)), "mesh: case: no JSON"),
