@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coordination.agreed.events import Explanation as Explanation
     from coordination.atomic import AtomicRegister as AtomicRegister
+    from coordination.barriers import Barrier as Barrier
     from coordination.config import MeshConfig as MeshConfig
     from coordination.counters import Counter as Counter
+    from coordination.elections import Election as Election
+    from coordination.elections import Leader as Leader
     from coordination.errors import AddressRefused as AddressRefused
     from coordination.errors import AlreadyHeld as AlreadyHeld
     from coordination.errors import BadConfig as BadConfig
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from coordination.errors import OutcomeUnknown as OutcomeUnknown
     from coordination.errors import TooLarge as TooLarge
     from coordination.errors import Unreachable as Unreachable
+    from coordination.exclusive import exclusive as exclusive
     from coordination.fence import Fence as Fence
     from coordination.fence import SqliteFence as SqliteFence
     from coordination.holding import Held as Held
@@ -64,12 +68,15 @@ _HOMES = {
     "coordination.atomic": ("AtomicRegister",),
     "coordination.config": ("MeshConfig",),
     "coordination.counters": ("Counter",),
+    "coordination.barriers": ("Barrier",),
+    "coordination.elections": ("Election", "Leader"),
     "coordination.errors": (
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
         "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers", "MemoryLost",
         "MeshError", "NameTaken",
         "NoQuorum", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
     ),
+    "coordination.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),
     "coordination.holding": ("Held",),
     "coordination.keys": ("KV", "Entry"),

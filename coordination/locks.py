@@ -23,7 +23,7 @@ class Acquirable:
     Not re-entrant: a task that has entered it with `async with` and asks again raises `AlreadyHeld` instead of waiting for
     itself (see `coordination.claims` for what is found out)."""
 
-    __slots__ = ("_core", "_delay", "_key", "_mode", "_most", "name", "ttl")
+    __slots__ = ("_core", "_delay", "_mode", "_most", "key", "name", "ttl")
 
     def __init__(
         self,
@@ -38,7 +38,8 @@ class Acquirable:
         self._core = core
         self.name = check_key(name, f"{kind} name")
         self.ttl = ttl
-        self._key = f"{kind}/{name}"
+        self.key = f"{kind}/{name}"
+        """Of its register, as `explain` takes it."""
         self._mode = mode
         self._delay = lock_delay
         self._most = check_hold(max_hold)
@@ -47,14 +48,14 @@ class Acquirable:
     def _wish(self) -> Wish:
         longest = self._core.longest_ttl()
         ttl = check_lease_ttl(self.ttl, longest)
-        return Wish(self._key, ttl, self._mode, check_delay(self._delay, ttl, longest), self._most)
+        return Wish(self.key, ttl, self._mode, check_delay(self._delay, ttl, longest), self._most)
 
     async def enter(self, *, wait: bool = True) -> Held | None:
         """What `async with` does at its beginning; without `wait`, None if it would have to. A checkpoint.
 
         Every entry is to be left with `leave`, by the same task."""
         wish = self._wish()
-        self._core.claims.check(self._key, self._mode, str(wish))
+        self._core.claims.check(self.key, self._mode, str(wish))
         held = await acquire(self._core, wish, wait=wait, renew=True)
         if held is None:
             return None
@@ -64,7 +65,7 @@ class Acquirable:
 
     async def leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         """What `async with` does at its end."""
-        claim = self._core.claims.leave(self._key, Claim)
+        claim = self._core.claims.leave(self.key, Claim)
         if claim is None:
             raise NotHolding(f"{self.name!r} is left by another task than the one that entered it")
         return await claim.exit(kind, error, tb)
@@ -87,7 +88,7 @@ class Acquirable:
     async def acquire(self) -> Held:
         """Wait for one's turn. Not renewed by itself: call `renew`, and `release`. A checkpoint. Raises as the context."""
         wish = self._wish()
-        self._core.claims.check(self._key, self._mode, str(wish))
+        self._core.claims.check(self.key, self._mode, str(wish))
         held = await acquire(self._core, wish, wait=True, renew=False)
         assert held is not None
         return held
@@ -99,7 +100,7 @@ class Acquirable:
 
     async def holders(self) -> tuple[Holding, ...]:
         """Who holds it, as a majority of its voters says. A checkpoint. Raises `NoQuorum`."""
-        return await standing(self._core, self._key)
+        return await standing(self._core, self.key)
 
 
 class Lock(Acquirable):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from coordination.agreed.events import Explanation
 from coordination.atomic import AtomicRegister
+from coordination.barriers import Barrier
 from coordination.checks import check_watch, explained_key
 from coordination.core import Core
 from coordination.counters import Counter
-from coordination.keys import KV
+from coordination.elections import Election
+from coordination.keys import KV, Entry
 from coordination.leases import Lease
 from coordination.locks import Lock, RWLock, Semaphore
 from coordination.standing import Locked, listed
@@ -16,6 +18,22 @@ from mesh.membership import Member
 from mesh.replication import Synced
 
 __all__ = ["Peer"]
+
+
+class Around:
+    """A peer's keys and watches, as elections and barriers want them."""
+
+    __slots__ = ("_hub", "keys")
+
+    def __init__(self, keys: KV, hub: Hub) -> None:
+        self.keys = keys
+        self._hub = hub
+
+    async def entry(self, key: str) -> Entry | None:
+        return self.keys.entry(key)
+
+    def follow(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> Watch:
+        return Watch(self._hub, key, prefix, snapshot)
 
 
 class Peer:
@@ -85,6 +103,16 @@ class Peer:
         BadKey, BadTTL; BadValue: no positive integers, or more permits than there are. `LimitDiffers` when it is acquired.
         """
         return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold)
+
+    def election(self, name: str, *, ttl: float = 10.0) -> Election:
+        """An election: `async with election.lead(value)`, `await election.leader()`, `election.observe()`. Raises BadKey,
+        BadTTL."""
+        return Election(self._core, Around(self.kv, self._hub), name, ttl)
+
+    def barrier(self, name: str, parties: int, *, ttl: float = 10.0) -> Barrier:
+        """A double barrier for so many parties: see `Barrier`. `ttl`: seconds for which a party that has died still counts.
+        Raises BadKey, BadTTL, BadValue."""
+        return Barrier(self._core, Around(self.kv, self._hub), name, parties, ttl)
 
     async def locks(self, prefix: str = "") -> tuple[Locked, ...]:
         """Every lock, read-write lock, semaphore, election and barrier that somebody holds and whose name begins with `prefix`,

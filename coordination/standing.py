@@ -13,7 +13,7 @@ from coordination.checks import check_key
 from coordination.core import LeaseCore
 from coordination.errors import NoQuorum
 
-__all__ = ["Holding", "Locked", "holdings", "listed", "locked", "standing"]
+__all__ = ["Holding", "Locked", "holdings", "inspected", "listed", "locked", "standing"]
 
 ASK_AGAIN_SECONDS = 0.05
 GIVE_UP_SECONDS = 2.0

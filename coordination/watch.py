@@ -105,6 +105,10 @@ class Watch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave it, from outside of an `async with`."""
         self._entered = False
         self._hub.interest.remove(self)
         self._slots.clear()

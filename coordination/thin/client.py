@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from coordination.agreed.events import Explanation
+from coordination.barriers import Barrier
 from coordination.checks import check_watch, explained_key
 from coordination.driver_seam import DRIVER
+from coordination.elections import Election
 from coordination.errors import BadConfig
 from coordination.holding import let_go
+from coordination.keys import Entry
 from coordination.leases import Lease
 from coordination.locks import Lock, RWLock, Semaphore
 from coordination.standing import Locked, listed
@@ -27,6 +30,22 @@ from mesh.node import Node
 from mesh.shell.resolve import split
 
 __all__ = ["Client", "connect"]
+
+
+class Around:
+    """A client's keys and watches, as elections and barriers want them."""
+
+    __slots__ = ("_core", "keys")
+
+    def __init__(self, keys: ThinKV, core: ThinCore) -> None:
+        self.keys = keys
+        self._core = core
+
+    async def entry(self, key: str) -> Entry | None:
+        return await self.keys.entry(key)
+
+    def follow(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> ThinWatch:
+        return ThinWatch(self._core, key, prefix, snapshot)
 
 
 class Client:
@@ -76,6 +95,14 @@ class Client:
     ) -> Semaphore:
         """A semaphore, as `Peer.semaphore`."""
         return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold)
+
+    def election(self, name: str, *, ttl: float = 10.0) -> Election:
+        """An election, as `Peer.election`."""
+        return Election(self._core, Around(self.kv, self._core), name, ttl)
+
+    def barrier(self, name: str, parties: int, *, ttl: float = 10.0) -> Barrier:
+        """A double barrier, as `Peer.barrier`."""
+        return Barrier(self._core, Around(self.kv, self._core), name, parties, ttl)
 
     async def locks(self, prefix: str = "") -> tuple[Locked, ...]:
         """Every lock that somebody holds and whose name begins with `prefix`, as `Peer.locks`. A checkpoint."""

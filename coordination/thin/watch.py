@@ -40,15 +40,16 @@ class ThinWatch:
         try:
             await self._core.ask("watch", self._number, self._key, self._prefix, self._snapshot)
         except BaseException:
-            self._leave()
+            self.close()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._leave()
+        self.close()
         await trio.lowlevel.checkpoint_if_cancelled()
 
-    def _leave(self) -> None:
+    def close(self) -> None:
+        """Leave it, from outside of an `async with`."""
         number, self._number = self._number, 0
         del self._core.watches[number]
         self._batches.clear()
