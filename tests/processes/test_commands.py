@@ -15,7 +15,7 @@ from coordination.demo.programs import free_addresses
 from tests.processes.nodes import SECRET, mesh
 
 COMMANDS = ["node", "demo", "members", "kv", "kv get", "kv put", "kv delete", "kv scan", "lock", "keygen", "simulate"]
-COMMANDS += ["atomic", "atomic get", "atomic set", "atomic cas", "atomic add"]
+COMMANDS += ["locks", "explain", "atomic", "atomic get", "atomic set", "atomic cas", "atomic add"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -137,6 +138,30 @@ async def test_lock_commands() -> None:
         assert (code, err) == (127, "mesh: there is no command '/no/such/command'\n")
         code, out, err = await command("lock", "l", "--node", node)
         assert code == 2
+
+
+async def test_what_is_locked_is_listed_and_explained() -> None:
+    async with mesh_of_processes(1) as nodes, nodes.client("n0") as client:
+        node = nodes.address("n0")
+        async with client.lock("jobs/nightly") as held, client.semaphore("seats", 5, 3):
+            code, out, err = await command("locks", "--node", node)
+            assert (code, err) == (0, "")
+            assert [line.split()[:4] for line in out.splitlines()] == [
+                ["lock", "jobs/nightly", client.name, "alone"],
+                ["semaphore", "seats", client.name, "3"],
+            ]
+            code, out, err = await command("locks", "jobs/", "--json", "--node", node)
+            row = json.loads(out)
+            assert (row["kind"], row["name"], row["holder"], row["token"]) == ("lock", "jobs/nightly", client.name, held.token)
+            code, out, err = await command("explain", "jobs/nightly", "--node", node)
+            assert (code, err) == (0, "")
+            first, holder, *_ = out.splitlines()
+            assert (first, holder.split()[:2]) == ("lock/jobs/nightly: held", ["holder", client.name])
+            code, out, err = await command("explain", "semaphore/seats", "--json", "--node", node)
+            found = json.loads(out)
+            assert (found["limit"], found["holders"][0]["permits"], found["voters"][0]["name"]) == (5, 3, "n0")
+        code, out, err = await command("locks", "--node", node)
+        assert (code, out, err) == (0, "", "")
 
 
 async def test_a_lock_command_whose_node_dies_is_ended_in_time() -> None:
