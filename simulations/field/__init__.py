@@ -13,11 +13,12 @@ from simulations.field.owners import DOUBLE_GRANT
 from simulations.field.queues import GHOST_WAITER, LATE_GRANT
 from simulations.field.restarts import VOTERS_RESTART
 from simulations.field.stamps import EQUAL_STAMPS, SKEWED_CLOCK
+from simulations.field.transfers import BROKEN_TRANSFER
 
 __all__ = ["FIELD"]
 
 FIELD = (
-    LOST_INCREMENT, RESURRECTED_DELETE, EQUAL_STAMPS, SKEWED_CLOCK, CLOCK_JUMP,
+    LOST_INCREMENT, RESURRECTED_DELETE, BROKEN_TRANSFER, EQUAL_STAMPS, SKEWED_CLOCK, CLOCK_JUMP,
     DOUBLE_GRANT, STALE_TOKEN, PAUSED_HOLDER, LATE_GRANT, GHOST_WAITER, VOTERS_RESTART, ZOMBIE_LEASE,
     ONE_WAY_FLAP, OLD_INCARNATION, POISON,
 )  # fmt: skip

@@ -27,7 +27,7 @@ from simulations.clocks import MachineClocks
 from simulations.cluster import Build
 from simulations.field.holders import Resource
 from tests.coordination.agreed_faults import FAULTS, FromTheReply, KeepsGhosts, with_belief
-from tests.simulated.planted import ForgetsPromises, NeverWarns, with_parts, with_planted
+from tests.simulated.planted import ForgetsPromises, NeverWarns, RaisesEarly, with_parts, with_planted
 
 __all__ = ["Plant", "Row", "FAULTS_OF_THE_FIELD"]
 
@@ -120,6 +120,10 @@ def forgets_whom_it_refuses(patch: pytest.MonkeyPatch) -> Build:
     """What was refused as of the future is asked for again at every difference."""
     patch.setattr(Masks, "active", lambda self, stamp: [])
     return build
+
+
+def claims_with_the_first_chunk(patch: pytest.MonkeyPatch) -> Build:
+    return with_parts(RaisesEarly)
 
 
 # --- locks and leases ---------------------------------------------------------------------------------------------------
@@ -252,6 +256,7 @@ def time_is_the_wall_clock(patch: pytest.MonkeyPatch) -> Build:
 FAULTS_OF_THE_FIELD: list[Row] = [
     ("lost-increment", actor_is_the_name, ("C2", "C5", "C15")),
     ("resurrected-delete", gc_grace, ("C5", "C7", "C15")),
+    ("broken-transfer", claims_with_the_first_chunk, ("C5", "C15")),
     ("equal-stamps", the_first_to_come_stays, ("C5", "C9", "C15")),
     ("equal-stamps", a_delete_beats_a_put_where_it_was_made, ("C5", "C9", "C15")),
     ("skewed-clock", stamps_of_any_clock_count, ("C5", "C10", "C13", "C15")),
