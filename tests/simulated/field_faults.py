@@ -100,8 +100,17 @@ def a_delete_beats_a_put_where_it_was_made(patch: pytest.MonkeyPatch) -> Build:
 
 
 def stamps_of_any_clock_count(patch: pytest.MonkeyPatch) -> Build:
-    """Last writer wins by the writers' own clocks, whatever these say."""
+    """Last writer wins by the writers' own clocks, whatever these say: a write below what is there is lost without a word."""
+    honest_put = Store.put
+
+    def put(self: Store, key: str, body: Any, stamp: int, expiry: int = 0, bound: Any = None, fence: int = 0) -> Cell:
+        old = self.cell(KEY, key)
+        if old is not None and old.order[:2] > (fence, stamp):
+            return old
+        return honest_put(self, key, body, stamp, expiry, bound, fence)
+
     patch.setattr(HybridClock, "merge", lambda self, stamp, now: True)
+    patch.setattr(Store, "put", put)
     return build
 
 
@@ -259,7 +268,7 @@ FAULTS_OF_THE_FIELD: list[Row] = [
     ("broken-transfer", claims_with_the_first_chunk, ("C5", "C15")),
     ("equal-stamps", the_first_to_come_stays, ("C5", "C9", "C15")),
     ("equal-stamps", a_delete_beats_a_put_where_it_was_made, ("C5", "C9", "C15")),
-    ("skewed-clock", stamps_of_any_clock_count, ("C5", "C10", "C13", "C15")),
+    ("skewed-clock", stamps_of_any_clock_count, ("C10",)),
     ("skewed-clock", clocks_follow_any_stamp, ("C10",)),
     ("skewed-clock", forgets_whom_it_refuses, ("C11",)),
     ("double-grant", owner_by_view, ("L1", "L2")),
