@@ -103,11 +103,9 @@ def stamps_of_any_clock_count(patch: pytest.MonkeyPatch) -> Build:
     """Last writer wins by the writers' own clocks, whatever these say: a write below what is there is lost without a word."""
     honest_put = Store.put
 
-    def put(self: Store, key: str, body: Any, stamp: int, expiry: int = 0, bound: Any = None, fence: int = 0) -> Cell:
+    def put(self: Store, key: str, body: Any, stamp: int, *rest: Any) -> Cell:
         old = self.cell(KEY, key)
-        if old is not None and old.order[:2] > (fence, stamp):
-            return old
-        return honest_put(self, key, body, stamp, expiry, bound, fence)
+        return old if old is not None and old.order[:2] > (0, stamp) else honest_put(self, key, body, stamp, *rest)
 
     patch.setattr(HybridClock, "merge", lambda self, stamp, now: True)
     patch.setattr(Store, "put", put)
@@ -158,8 +156,8 @@ def keys_without_fences(patch: pytest.MonkeyPatch) -> Build:
     """The last write counts, whoever it is of."""
     honest = Store.put
 
-    def put(self: Store, key: str, body: Any, stamp: int, expiry: int = 0, bound: Any = None, fence: int = 0) -> Cell:
-        return honest(self, key, body, stamp, expiry, bound, 0)
+    def put(self: Store, key: str, body: Any, stamp: int, expiry: int, bound: Any, *fence: Any) -> Cell:
+        return honest(self, key, body, stamp, expiry, bound)
 
     patch.setattr(Store, "put", put)
     return build
