@@ -89,15 +89,16 @@ class Recording(Observer):
         """Put down what is not in the world's own trace; as `Trace.add`, the answer is its number."""
         if cause is None:
             cause = self._cause(kind, data)
-        if type(data) is not bytes:
-            detail, data = self._decoder.brief(data), b""
+        size = 0 if isinstance(data, Event) else len(data)
+        if isinstance(data, Event):
+            detail = self._decoder.brief(data)
         self.count = number = self.count + 1
         if kind in INPUTS:
             self._step = self._input = number
         if kind == "turn":  # of all tasks of a service: what they do comes of it
             self._root = number
         self._last, self._last_kind = number, kind
-        self._sink(Happening(number, at, node, kind, text, detail, len(data), cause))
+        self._sink(Happening(number, at, node, kind, text, detail, size, cause))
         return number
 
     def _cause(self, kind: str, data: bytes | Event) -> int:
@@ -142,7 +143,7 @@ class Recording(Observer):
     def _on_line(self, line: Line) -> None:
         at, node, kind, text, data = line
         detail = ""
-        if type(data) is bytes and data:
+        if data and not isinstance(data, Event):
             detail = self._texts.get(data) or f"{len(data)} bytes"
         if kind in ("recv", "full"):
             text = self._machine(text)
@@ -173,7 +174,7 @@ class Recording(Observer):
     def transmitted(self, process: Process, address: Address, data: bytes) -> None:
         keyring = self._meet(process)
         if isinstance(data, Parcel):
-            self._texts[data] = str(data)
+            self._texts[data] = self._decoder.messages(data.frame)
         elif keyring is not None:
             self._texts[data] = self._decoder.datagram(keyring, _name(process), process.address, address, data)
 

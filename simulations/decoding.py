@@ -16,7 +16,7 @@ from mesh.directives import Address
 from mesh.hello import COOKIE_BYTES
 from mesh.keyring import KEY_ID_BYTES, Keyring
 from mesh.seal import SESSION_BYTES, Kind, Refusal, Seal
-from mesh.wire import WireError, unpack
+from mesh.wire import Frame, WireError, unpack
 
 __all__ = ["Brief", "Decoder"]
 
@@ -143,6 +143,10 @@ class Decoder:
             frame = unpack(plaintext)
         except WireError as problem:
             return f"no frame: {problem}"
+        return self.messages(frame)
+
+    def messages(self, frame: Frame) -> str:
+        """What is in a frame."""
         odd = frame.unknown + frame.invalid
         return ", ".join([*map(self.brief, frame.messages), *[f"{odd} not understood"] * (odd > 0)]) or "nothing"
 

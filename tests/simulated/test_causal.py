@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from simulations.decoding import Decoder
 from simulations.faults import Crash, Fault, Partition, Pause
 from simulations.network import Conditions
 from simulations.registry import SCENARIOS, find
+from simulations.scenarios import run_locking
 from simulations.tracing import Choice, around, causes, column, dump, load, nodes_of
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import build_fakes
@@ -188,6 +190,19 @@ def test_whoever_embeds_a_node_puts_down_his_own() -> None:
     alone.after(5, alone.trace.add, 5, "n1", "turn", "task 3")
     alone.run(10)
     assert alone.trace.digest() == world.trace.digest() != World(1).trace.digest()
+
+
+def test_a_world_without_encoding_is_recorded_alike() -> None:
+    """To the last word and size: its datagrams are not read there, but shown."""
+    both: list[list[Happening]] = [[], []]
+    for encoded, happenings in enumerate(both):
+
+        def seen(world: World, sink: Callable[[Happening], None] = happenings.append) -> None:
+            Recording(world, sink)
+
+        run_locking(3, nodes=3, plan=[Pause(SECOND, SECOND, "n1")], duration=3 * SECOND, encoded=bool(encoded), seen=seen)
+    assert both[0] == both[1]
+    assert len(both[0]) > 1_000
 
 
 def test_what_a_users_service_does_comes_of_its_turns_and_these_of_what_it_heard() -> None:
