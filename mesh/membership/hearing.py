@@ -102,6 +102,8 @@ class Hearing:
         news = entry.member()
         if news is None:
             self._actions.count("news_invalid")
+        elif news is self._table.get(news.name) and news.state is not State.SUSPECT:
+            pass  # nearly all that is told is known already, and read to the same object
         elif news.name == self._identity.name:
             self._hear_of_own_name(news, source, now)
         elif source.session != news.boot.session and not self._plausible(news, now):
