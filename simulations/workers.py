@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 
 __all__ = ["cores", "workers"]
+
+GARBAGE = 50_000
+"""Objects between two looks for garbage: hardly any of a world's is in cycles before it ends, and by default a look comes after
+each 700."""
 
 
 def cores() -> int:
@@ -26,7 +31,12 @@ def workers(executor: Executor | None, jobs: int | None) -> Iterator[Executor]:
     with ProcessPoolExecutor(
         jobs or cores(),
         mp_context=get_context("spawn"),
-        initializer=signal.signal,  # an interrupt is for who waits for them, and lets them end
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=_begin,
     ) as pool:
         yield pool
+
+
+def _begin() -> None:
+    """In each worker. An interrupt is for who waits for them, and lets them end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(GARBAGE, 20, 10)

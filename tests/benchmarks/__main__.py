@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.benchmarks import hybrid, local, processes, world
+from tests.benchmarks import campaigns, hybrid, local, processes, world
 
-PARTS = {"local": local.main, "processes": processes.main, "world": world.main, "hybrid": hybrid.main}
+PARTS = {
+    "local": local.main,
+    "processes": processes.main,
+    "world": world.main,
+    "campaigns": campaigns.main,
+    "hybrid": hybrid.main,
+}
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ def title(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-def rate(what: str, per_second: float, goal: float | None, limit: float, limit_name: str) -> None:
-    """Operations a second, what the design asks, and the limit in the same run."""
+def rate(what: str, per_second: float, goal: float | None, limit: float, limit_name: str, unit: str = "/s") -> None:
+    """Operations a second (or another unit), what the design asks, and the limit in the same run."""
     wanted = (
         "" if goal is None else f"goal {goal:,.0f} ({'reached' if per_second >= goal else f'{per_second / goal:.0%} of it'})"
     )
-    beside = f"{per_second / limit:.3f} of {limit_name} ({limit:,.0f} /s)"
-    print(f"  {what:<46}{per_second:>12,.0f} /s   {wanted:<28}   {beside}", flush=True)
+    beside = f"{per_second / limit:.3f} of {limit_name} ({limit:,.0f} {unit})"
+    print(f"  {what:<46}{per_second:>12,.0f} {unit}   {wanted:<28}   {beside}", flush=True)
 
 
 def times(

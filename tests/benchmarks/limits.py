@@ -6,8 +6,9 @@ import os
 import socket
 import statistics
 import time
+from heapq import heappop, heappush
 
-__all__ = ["dictionary_gets", "encodings", "round_trip", "sealed_round_trips"]
+__all__ = ["dictionary_gets", "encodings", "heap_events", "round_trip", "sealed_round_trips"]
 
 
 def dictionary_gets(count: int) -> float:
@@ -39,6 +40,20 @@ def encodings(count: int) -> float:
         size += len(cbor2.dumps(["key", n, b"0123456789abcdef", n]))
     took = time.perf_counter() - began
     assert size > count
+    return count / took
+
+
+def heap_events(count: int) -> float:
+    """Events a second of a bare heap whose handlers do nothing."""
+    heap: list[tuple[int, int]] = [(n, n) for n in range(1000)]
+    done = 0
+    began = time.perf_counter()
+    for n in range(1000, count):
+        at, _ = heappop(heap)
+        done += at >= 0
+        heappush(heap, (n, n))
+    took = time.perf_counter() - began
+    assert done == count - 1000
     return count / took
 
 

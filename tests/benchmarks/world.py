@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from heapq import heappop, heappush
 
-from simulations import SECOND, Cluster, World
+from simulations import MS, SECOND, Cluster, World
 from simulations.checkers import agree
 from tests.benchmarks.figures import rate, title
+from tests.benchmarks.limits import heap_events
 
 __all__ = ["main"]
 
-SIZES: tuple[tuple[int, int, float | None], ...] = ((10, 60, None), (100, 20, 20.0))
-"""Nodes, virtual seconds, and how many times faster than real time the design wants it."""
+SIZES: tuple[tuple[int, int, float | None, tuple[bool, ...]], ...] = (
+    (10, 60, None, (True, False)),
+    (100, 20, 20.0, (True, False)),
+    (1_000, 5, 1.0, (False,)),
+)
+"""Nodes, virtual seconds, how many times faster than real time the design wants it, and whether messages are encoded."""
 
 
-def heap_events(count: int) -> float:
-    """Events a second of a bare heap whose handlers do nothing."""
-    heap: list[tuple[int, int]] = [(n, n) for n in range(1000)]
-    done = 0
-    began = time.perf_counter()
-    for n in range(1000, count):
-        at, _ = heappop(heap)
-        done += at >= 0
-        heappush(heap, (n, n))
-    took = time.perf_counter() - began
-    assert done == count - 1000
-    return count / took
-
-
-def live(nodes: int, seconds: int, *, writing: bool) -> tuple[float, float]:
+def live(cluster: Cluster, seconds: int, *, writing: bool) -> tuple[float, float]:
     """(events a second, virtual seconds a second) of a settled mesh, idle or with a key written a second."""
-    world = World(nodes)
-    cluster = Cluster(world, nodes)
-    cluster.form()
-    world.run(30 * SECOND)
+    world = cluster.world
     before = world.schedule.performed
     began = time.perf_counter()
     for second in range(seconds):
         if writing:
-            cluster.living()[second % nodes].put("key", second)
+            cluster.living()[second % len(cluster.names)].put("key", second)
         world.run(SECOND)
     took = time.perf_counter() - began
     events = world.schedule.performed - before
@@ -48,12 +36,38 @@ def live(nodes: int, seconds: int, *, writing: bool) -> tuple[float, float]:
     return events / took, seconds / took
 
 
+def kill(cluster: Cluster) -> tuple[float, float]:
+    """(virtual seconds until all know of a death, virtual seconds a second until then)."""
+    world, victim = cluster.world, cluster.names[-1]
+    world.kill(victim)
+    began = time.perf_counter()
+    took = world.run_until(
+        lambda: all(not peer.assembly.membership.is_alive(victim) for peer in cluster.living()), 60 * SECOND, 100 * MS
+    )
+    assert took is not None, "not everyone knows of a death"
+    assert all(len(peer.assembly.membership.names_alive()) == len(cluster.names) - 1 for peer in cluster.living())
+    return took / SECOND, took / SECOND / (time.perf_counter() - began)
+
+
 def main() -> None:
-    title("The simulated world, whole nodes, every message encoded and sealed")
+    title("The simulated world, whole nodes")
     limit = heap_events(500_000)
-    for nodes, seconds, goal in SIZES:
-        for writing in (False, True):
-            what = f"{nodes} nodes, {'one write a second' if writing else 'idle'}"
-            events, speed = live(nodes, seconds, writing=writing)
-            rate(f"{what}: events", events, None, limit, "a bare heap")
-            rate(f"{what}: virtual seconds", speed, goal, 1.0, "real time")
+    for nodes, seconds, goal, encodings in SIZES:
+        for encoded in encodings:
+            how = f"{nodes:,} nodes, {'sealed' if encoded else 'not encoded'}"
+            cluster = Cluster(World(nodes), nodes, encoded=encoded)
+            began = time.perf_counter()
+            cluster.form()
+            formed = time.perf_counter() - began
+            cluster.world.run(30 * SECOND)
+            gc.collect()
+            gc.freeze()  # what stays need not be looked through again and again
+            for writing in (False, True):
+                what = f"{how}, {'one write a second' if writing else 'idle'}"
+                events, speed = live(cluster, seconds, writing=writing)
+                rate(f"{what}: events", events, None, limit, "a bare heap")
+                rate(f"{what}: virtual seconds", speed, goal, 1.0, "real time")
+            known, speed = kill(cluster)
+            rate(f"{how}, a death ({known:.1f} s): virtual seconds", speed, None, 1.0, "real time")
+            print(f"  {how}: formed in {formed:.1f} s", flush=True)
+            gc.unfreeze()
