@@ -52,7 +52,7 @@ class Piece:
 class Parcel:
     """One datagram: from whom, for whom, its number, and what is in it."""
 
-    __slots__ = ("_batch", "counter", "frame", "key", "sender", "to")
+    __slots__ = ("_batch", "_text", "counter", "frame", "key", "sender", "to")
 
     def __init__(self, sender: bytes, to: bytes, key: bytes, counter: int, batch: Sequence[Encoded], frame: Frame) -> None:
         self.sender = sender
@@ -61,6 +61,7 @@ class Parcel:
         self.counter = counter
         self.frame = frame
         self._batch = batch
+        self._text = ""
 
     def __len__(self) -> int:
         return len(packed(self._batch, self.frame.cut)) + DATAGRAM_OVERHEAD
@@ -70,7 +71,9 @@ class Parcel:
         return bytes(len(self))
 
     def __str__(self) -> str:
-        return "+".join([type(message).__name__ for message in self.frame.messages])
+        if not self._text:
+            self._text = "+".join([type(message).__name__ for message in self.frame.messages])
+        return self._text
 
 
 _told = lru_cache(maxsize=GOSSIP)(decode)

@@ -123,7 +123,8 @@ class Process:
         self._schedule = schedule
         self._trace = trace
         self._wire = wire
-        self._node: NodeLike | None = None
+        self.node: NodeLike
+        """From `start` on."""
         self._performing = False
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
         self._held: deque[Event] | None = deque()
@@ -147,11 +148,6 @@ class Process:
         )
 
     # --- for the layer above (mesh.driver.Driver) --------------------------------------------------------------------
-
-    @property
-    def node(self) -> NodeLike:
-        assert self._node is not None
-        return self._node
 
     @property
     def running(self) -> bool:
@@ -196,7 +192,7 @@ class Process:
     # --- life ----------------------------------------------------------------------------------------------------------
 
     def start(self, node: NodeLike) -> None:
-        self._node = node
+        self.node = node
         node.start(self.instant())
         self.perform()
 

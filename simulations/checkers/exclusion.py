@@ -51,13 +51,13 @@ class Exclusion(Checker):
         claims = self._locks.of(process)
         if not claims:
             return
-        now = process.instant()
+        deadline_of = next(iter(claims.values())).peer.assembly.agreed.holder.deadline
         for claim in claims.values():
-            holder = claim.peer.assembly.agreed.holder
-            if claim.believed:
-                if now.boot >= self._until.get(claim, 0):
+            deadline = deadline_of(claim.request)
+            if deadline is not None and claim.believed:
+                if process.instant().boot >= self._until.get(claim, 0):
                     self._begins(claim)
-                self._until[claim] = holder.deadline(claim.request) or 0
+                self._until[claim] = deadline
 
     def _begins(self, claim: Claim) -> None:
         for other in self._locks.on(claim.key):

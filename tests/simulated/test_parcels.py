@@ -97,7 +97,7 @@ def test_nobody_changes_what_is_shared_and_all_of_it_reads_as_it_was_written(mon
 
 
 @pytest.mark.parametrize(("number", "cls"), MESSAGES)
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_no_message_is_larger_than_its_bound(number: int, cls: type[Message], data: st.DataObject) -> None:
     message = data.draw(values(cls))
