@@ -42,6 +42,7 @@ from coordination.agreed.atomic_memory import AtomicMemory, Blank
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.events import RosterDecided
+from coordination.agreed.learner import learn
 from coordination.agreed.messages import (
     Accept,
     Accepted,
@@ -245,6 +246,8 @@ class Acceptor:
         if ballot == register.accepted:
             if self._memory is not None:
                 self._memory.rest(out)
+            if ask.voted:
+                self._learn(ask, group, ask.ends, out)
             return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
         if ballot < register.promised:
             return self._reject(key, ballot, boots, Reason.BALLOT, now, register)
@@ -256,17 +259,25 @@ class Acceptor:
             lease = ask.value.holdings[ask.granting].lease
             if not self._window(register, lease, now):
                 return self._reject(key, ballot, boots, Reason.TOKEN, now, register, token=lease.token)
+        bound = tuple([lease for lease in ask.ends if (kept := register.leases.get(lease)) is not None and kept.binds])
         for lease in ask.ends:
             register.end(lease)
         self._adopt(register, ballot, ask.value, ask.waits, now.mono)
         if self._memory is not None:
             self._memory.keep(key, register, out)
+        if ask.voted:
+            self._learn(ask, group, bound, out)
         if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:
             self._free(key, register, out)
         for holding in ask.value.holdings:
             if holding.binds:
                 self._agenda.sooner(key, self._late(group, register.until()), out)
         return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
+
+    def _learn(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
+        decided = learn(ask, group, self._identity, self._boots, bound)
+        if decided is not None:
+            out.append(Emit(decided))
 
     def drop(self, key: str, lease: LeaseId, now: Instant, out: list[Directive]) -> bool:
         """The holder's own release, at this acceptor alone: no later proposer finds the identity live here.

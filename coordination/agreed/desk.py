@@ -15,6 +15,7 @@ from coordination.agreed.messages import Promise
 from coordination.agreed.pending import Calls
 from coordination.agreed.placement import Group
 from coordination.agreed.round import Round
+from coordination.agreed.sparing import Sparing
 from coordination.agreed.tickets import Asker, Queue
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from mesh.directives import Boot
@@ -153,6 +154,7 @@ class Desk:
         "rests",
         "round",
         "skew",
+        "sparing",
         "tell_at",
         "used",
         "waits",
@@ -209,6 +211,7 @@ class Desk:
         self.learnt_at = 0
         """When a prepare last showed it."""
         self.heard: dict[str, int] = {}
+        self.sparing = Sparing()
         self.abstaining: dict[str, int] = {}
 
     def wanted(self) -> bool:

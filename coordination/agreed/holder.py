@@ -25,6 +25,7 @@ from coordination.agreed.agenda import Agenda
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.events import Busy, Ended, Ending, OtherLimit, Released, RenewFailed, RosterDecided, Unavailable
 from coordination.agreed.keeper import TICK_TIMER, Keeper
+from coordination.agreed.learner import Decided
 from coordination.agreed.leavings import LeavingKey, Leavings
 from coordination.agreed.messages import (
     Acquire,
@@ -59,7 +60,7 @@ UNAVAILABLE_AFTER = 2 * NANOSECONDS
 class Holder:
     name = "holder"
     messages = (Grant, Waiting, Occupied, Declined, ReleaseDone, CancelDone, Dropped, RenewAnswer)
-    hears = (RosterDecided,)
+    hears = (RosterDecided, Decided)
 
     def __init__(
         self,
@@ -212,7 +213,12 @@ class Holder:
 
     def on_event(self, event: Event, now: Instant) -> Directives:
         out: list[Directive] = []
-        if isinstance(event, RosterDecided):
+        if isinstance(event, Decided):
+            if event.grant is not None:
+                self._on_grant(event.grant, now, out)
+            for lease in event.ended:
+                self._leavings.over(lease, out)
+        elif isinstance(event, RosterDecided):
             self._load()
             for record in list(self._wires.values()):
                 if record.state is State.ASKING and record.group is None:

@@ -131,7 +131,9 @@ class Inspector:
         firm = not trouble
         notes = [f"does not vote: {trouble}"] if trouble else []
         if desk is not None:
-            shown = desk.queue.all()[:QUEUE_SHOWN]
+            # Who is in the value does not wait, though the owner may not have heard yet that it is accepted.
+            held = [holding.lease.asker for holding in register.value.holdings] if register is not None else []
+            shown = [each for each in desk.queue.all() if each.asker not in held][:QUEUE_SHOWN]
             waiting = tuple([Waiter(each.asker[0], now.mono - each.arrived, each.mode.permits) for each in shown])
             if desk.round is not None:
                 for name, refusal in desk.round.refusals.items():

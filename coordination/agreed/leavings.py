@@ -115,8 +115,12 @@ class Leavings:
         self._agenda.at(key, now.mono + REPEAT * min(REPEAT_SLOWER, leaving.tries), out)
 
     def on_release_done(self, answer: ReleaseDone, now: Instant, out: list[Directive]) -> None:
-        if answer.lease in self._leaving:
-            self.done(answer.lease, out)
+        self.over(answer.lease, out)
+
+    def over(self, lease: LeaseId, out: list[Directive]) -> None:
+        """Its end is decided."""
+        if lease in self._leaving:
+            self.done(lease, out)
 
     def on_dropped(self, answer: Dropped, now: Instant, out: list[Directive]) -> None:
         leaving = self._leaving.get(answer.lease)

@@ -252,6 +252,8 @@ class Accept(Message):
     granting: int
     """Which holding is being granted, or -1: the only one whose token is checked."""
     ends: tuple[LeaseId, ...]
+    voted: int = 0
+    """Whether the proposer's own acceptor has accepted it, see `learner`."""
 
 
 @message(73)

@@ -39,6 +39,7 @@ from coordination.agreed.desk import ASKED_CAP, Change, Desk, GrantMade, Reading
 from coordination.agreed.desks import Desks
 from coordination.agreed.events import RosterDecided
 from coordination.agreed.grants import Grants
+from coordination.agreed.learner import learned_by
 from coordination.agreed.messages import (
     Accept,
     Accepted,
@@ -353,14 +354,27 @@ class Owner:
         desk.known_until = 0 if desk.ready is not None else min(desk.live_until, now.mono + READ_EVERY)
         desk.read_at = now.mono
         desk.as_of = round_.started
-        self._replies.accepted(desk, change, out)
+
+        def knows(lease: LeaseId) -> bool:
+            return learned_by(message, desk.group, round_.answers, lease)
+
+        self._replies.accepted(desk, change, knows, out)
         if desk.calls.served:
             self._server.accepted(desk, out)
         if change.granted is not None:
-            self._granted(desk, change.granted, change.handed, message, now, out)
+            self._granted(desk, change.granted, change.handed, message, knows, now, out)
         return True
 
-    def _granted(self, desk: Desk, holding: Holding, handed: bool, message: Accept, now: Instant, out: list[Directive]) -> None:
+    def _granted(
+        self,
+        desk: Desk,
+        holding: Holding,
+        handed: bool,
+        message: Accept,
+        knows: Callable[[LeaseId], bool],
+        now: Instant,
+        out: list[Directive],
+    ) -> None:
         desk.highest = max(desk.highest, holding.lease.token)
         if holding.binds:
             desk.binding[holding.lease] = None
@@ -369,7 +383,9 @@ class Owner:
             return
         made = desk.made[asker] = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=handed)
         desk.queue.remove(asker)
-        self._replies.grant(desk, made, out)
+        desk.sparing.granted(message.value, message.granting, now.mono)
+        if not knows(holding.lease):
+            self._replies.grant(desk, made, out)
         self._counts["grants"] += 1
 
     def _lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> None:

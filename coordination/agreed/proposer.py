@@ -24,6 +24,7 @@ from coordination.agreed.agenda import Agenda
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.desk import Change, Desk
+from coordination.agreed.learner import HANDED, VOTED
 from coordination.agreed.messages import Accept, Prepare, Promise, Reason, Rejected
 from coordination.agreed.ports import Identity
 from coordination.agreed.round import NO_VOTE, Answer, Round
@@ -41,6 +42,8 @@ ROUND_LASTS = NANOSECONDS
 """A round without a quorum after this long starts again with a prepare."""
 BACKOFF = 10 * MS
 BACKOFF_DOUBLINGS = 4
+SPARE_LEAST = 5 * MS
+"""Those that an accept was not sent to at first get it after this long at the earliest."""
 PATIENCE_TRIPS = 3
 """With a refusal, so many smoothed round trips are waited for the others' answers."""
 
@@ -94,7 +97,14 @@ class Proposer:
         ballot, desk.ready = desk.ready, None
         desk.change = change
         desk.mend = False
-        message = Accept(desk.key, ballot, desk.boots, desk.rests, value, tuple(waits), granting, change.ends)
+        # The own acceptor is asked first: it is a call, unless it writes its promises down.
+        voted = (
+            0 if self._acceptor.remembers or self._identity.name not in desk.group else VOTED | (HANDED if change.handed else 0)
+        )
+        ends = change.ends
+        if owed := desk.sparing.owed(value, desk.ended):
+            ends = (*ends, *[lease for lease in owed if lease not in ends])
+        message = Accept(desk.key, ballot, desk.boots, desk.rests, value, tuple(waits), granting, ends, voted)
         self._launch(desk, message, now, out)
 
     def repeat(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> bool:
@@ -113,12 +123,20 @@ class Proposer:
         desk.counter = max(desk.counter, message.ballot.counter)
         desk.used = now.mono
         own = self._identity.name
-        for name in desk.group:
-            if name != own:
-                out.append(Send(name, message))
-        self._agenda.at(desk.key, now.mono + RESEND, out)
         if own in desk.group:
             self._deliver(desk, own, message, now, out)
+        if isinstance(message, Accept) and message.voted and own not in desk.round.answers:
+            desk.round.message = message = replace(message, voted=0)  # it has refused
+        few = None
+        if isinstance(message, Accept) and message.voted:
+            few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
+        for name in few or desk.group:
+            if name != own:
+                out.append(Send(name, message))
+                if isinstance(message, Accept):
+                    desk.sparing.sent(name, message)
+        first = RESEND if few is None else min(RESEND, max(SPARE_LEAST, PATIENCE_TRIPS * self.trip))
+        self._agenda.at(desk.key, now.mono + first, out)
 
     def _deliver(self, desk: Desk, to: str, message: Prepare | Accept, now: Instant, out: list[Directive]) -> None:
         if to != self._identity.name:
@@ -142,6 +160,7 @@ class Proposer:
         """Take an answer in, whether it belongs to the round under way or is late."""
         if answer.boots:
             self._boots.learn(desk.group, answer.boots)
+        round_ = desk.round
         if isinstance(answer, Rejected):
             self._heed(desk, answer, now)
         else:
@@ -150,7 +169,9 @@ class Proposer:
                 desk.abstaining.pop(answer.name, None)
             if isinstance(answer, Promise):
                 self._clock.merge(answer.clock, now)
-        round_ = desk.round
+                desk.sparing.promised(answer.name, answer.ballot, answer.leases)
+            else:
+                desk.sparing.accepted(answer.name, answer.ballot)
         if round_ is None or not round_.add(answer):
             if isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason not in NO_VOTE:
                 desk.ready = None
@@ -166,6 +187,10 @@ class Proposer:
             return
         desk.heard[answer.name] = now.mono
         desk.abstaining.pop(answer.name, None)
+        if answer.reason == Reason.LIVE:
+            desk.sparing.refused(answer.name, answer.ballot, answer.leases)
+        else:
+            desk.sparing.unsure(answer.name)
         desk.counter = max(desk.counter, answer.promised.counter)
         self._clock.merge(answer.clock, now)
 

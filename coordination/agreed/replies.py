@@ -5,7 +5,7 @@ decided it, and again by whoever finds it decided; what is lost after that the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from coordination.agreed.desk import Change, Desk, GrantMade
 from coordination.agreed.events import LeaseOver
@@ -76,13 +76,13 @@ class Replies:
         desk.binding.pop(lease, None)
         out.append(Emit(LeaseOver(lease_text(desk.key, lease))))
 
-    def accepted(self, desk: Desk, change: Change, out: list[Directive]) -> None:
-        """q have accepted a value that ends these."""
+    def accepted(self, desk: Desk, change: Change, knows: Callable[[LeaseId], bool], out: list[Directive]) -> None:
+        """q have accepted a value that ends these; `knows` tells whose node has learned it already."""
         if change.ends:
             desk.remember_ended(change.ends)
             for lease in change.ends:
                 binds = lease in desk.binding
-                if desk.ends.pop(lease, None) is not None:
+                if desk.ends.pop(lease, None) is not None and (binds or not knows(lease)):
                     self.release_done(desk, lease, out, binds=binds)
                 elif binds:
                     self.over(desk, lease, out)

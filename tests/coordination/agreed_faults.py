@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from coordination.agreed.acceptor import Acceptor
@@ -12,8 +13,9 @@ from coordination.agreed.events import Ending
 from coordination.agreed.grants import Grants
 from coordination.agreed.holder import Holder
 from coordination.agreed.keeper import Keeper
+from coordination.agreed.learner import VOTED
 from coordination.agreed.leavings import Leavings
-from coordination.agreed.messages import Promise, RenewItem
+from coordination.agreed.messages import Accept, Promise, RenewItem
 from coordination.agreed.owner import Owner
 from coordination.agreed.placement import Group
 from coordination.agreed.proposer import Proposer
@@ -23,7 +25,7 @@ from coordination.agreed.roster import RosterValue
 from coordination.agreed.tickets import Ticket
 from coordination.agreed.values import Holding, LeaseId, Value
 from crdt.clock import Instant
-from mesh.directives import Directive, Directives, Emit
+from mesh.directives import Directive, Directives, Emit, Send
 from tests.coordination.agreed_world import Changes
 
 
@@ -294,6 +296,29 @@ class OwnPromiseOnly(Proposer):
                 fields = (own.accepted, own.value, (), (), own.highest, answer.clock)
                 answer = Promise(answer.key, answer.ballot, answer.name, answer.boot, answer.boots, *fields)
         super().take(desk, answer, now, out)
+
+
+class VotesUnasked(Proposer):
+    """Says that its own acceptor has accepted it, whatever that one says. (Found by `test_agreed_learner`.)"""
+
+    __slots__ = ()
+
+    def _launch(self, desk: Desk, message: Any, now: Instant, out: list[Directive]) -> None:
+        begun = len(out)
+        super()._launch(desk, message, now, out)
+        for index in range(begun, len(out)):
+            sent = out[index]
+            if isinstance(sent, Send) and isinstance(sent.message, Accept):
+                out[index] = Send(sent.to, replace(sent.message, voted=VOTED))
+
+
+class LearnsFromTwo(Acceptor):
+    """Two acknowledgements are enough for it, however many the group has. (Found by `test_agreed_learner`.)"""
+
+    def _learn(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
+        pair = Group(group[:2])
+        assert pair.quorum == 2
+        super()._learn(ask, pair, bound, out)
 
 
 class Planted(NamedTuple):

@@ -1,0 +1,137 @@
+"""Whom an accept goes to at first: as many as make a quorum with the proposer's own acceptor. The others get it only if these
+are silent ("thrifty", as in Moraru, Andersen and Kaminsky, "There is more consensus in egalitarian parliaments", 2013).
+
+It halves the messages of an uncontended lock, and is only worth it if nobody is left behind with a lease that it keeps to:
+
+- Whoever may still count a lease as live that the accept ends is among them. (It refuses the next grant that it is asked for.)
+- So is everyone, if that lease is old enough to have been renewed: renewals go to the whole group.
+- Atomic registers are not spared: what they hold is not there to run out.
+- The node whose lease it is about comes first, for it learns by it (`learner`); else whoever has answered of late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.messages import Accept, Live
+from coordination.agreed.placement import Group
+from coordination.agreed.values import LeaseId, Value
+from mesh.directives import NANOSECONDS
+
+__all__ = ["HEARD_LATELY", "Sparing"]
+
+HEARD_LATELY = 2 * NANOSECONDS
+"""Whoever has answered within this time may be one of the few."""
+UNANSWERED = 16
+"""Accepts that one acceptor may owe an answer to before it may count on anything."""
+RENEWED_AFTER = 8
+"""A lease older than this part of its ttl may have been renewed: well before the first renewal of its own accord."""
+
+
+class Acceptances:
+    """What one acceptor may count as live."""
+
+    __slots__ = ("base", "sent")
+
+    def __init__(self) -> None:
+        self.base: frozenset[LeaseId] | None = None
+        """What it has said; None: it may be any lease."""
+        self.sent: dict[Ballot, frozenset[LeaseId]] = {}
+        """What it has been sent since, and may have accepted."""
+
+    def leases(self) -> frozenset[LeaseId] | None:
+        return None if self.base is None else self.base.union(*self.sent.values())
+
+    def settle(self, ballot: Ballot, leases: frozenset[LeaseId]) -> None:
+        """Its answer at a ballot: nothing below that counts any more."""
+        self.base = leases
+        for old in [each for each in self.sent if each <= ballot]:
+            del self.sent[old]
+
+
+class Sparing:
+    """Of one register: what each acceptor may count as live, as far as its owner knows."""
+
+    __slots__ = ("_acceptors", "_since")
+
+    def __init__(self) -> None:
+        self._acceptors: dict[str, Acceptances] = {}
+        self._since: dict[LeaseId, int] = {}
+        """Until when a lease cannot have been renewed."""
+
+    def sent(self, name: str, ask: Accept) -> None:
+        """An accept is on its way to it."""
+        known = self._acceptors.setdefault(name, Acceptances())
+        known.sent[ask.ballot] = frozenset([holding.lease for holding in ask.value.holdings])
+        if len(known.sent) > UNANSWERED:
+            del known.sent[next(iter(known.sent))]
+            known.base = None
+
+    def accepted(self, name: str, ballot: Ballot) -> None:
+        known = self._acceptors.get(name)
+        if known is not None and ballot in known.sent:
+            known.settle(ballot, known.sent[ballot])
+
+    def promised(self, name: str, ballot: Ballot, live: Sequence[Live]) -> None:
+        """What it counts as live, before it accepts anything at that ballot."""
+        known = self._acceptors.setdefault(name, Acceptances())
+        if known.base is None or ballot not in known.sent:
+            at = known.sent.get(ballot)
+            known.settle(ballot, frozenset([each.lease for each in live if each.remaining]))
+            if at is not None:
+                known.sent[ballot] = at
+
+    def refused(self, name: str, ballot: Ballot, live: Sequence[Live]) -> None:
+        """It has not accepted it, for what is live there."""
+        known = self._acceptors.setdefault(name, Acceptances())
+        known.settle(ballot, frozenset([each.lease for each in live if each.remaining]))
+
+    def unsure(self, name: str) -> None:
+        """It may count on any lease."""
+        self._acceptors.pop(name, None)
+
+    def owed(self, value: Value, ended: Iterable[LeaseId]) -> tuple[LeaseId, ...]:
+        """Of the leases that their holders have ended: those that someone may still count on, though `value` lacks them."""
+        known = frozenset[LeaseId]().union(*[each.leases() or () for each in self._acceptors.values()])
+        return tuple([lease for lease in ended if lease in known and not value.has(lease)]) if known else ()
+
+    def granted(self, value: Value, granting: int, mono: int) -> None:
+        """A lease has been granted: those that are not in the value are over."""
+        fresh = value.holdings[granting]
+        kept = {holding.lease: self._since.get(holding.lease, 0) for holding in value.holdings}
+        kept[fresh.lease] = mono + fresh.worth // RENEWED_AFTER
+        self._since = kept
+
+    def few(self, ask: Accept, base: Value, group: Group, heard: dict[str, int], own: str, mono: int) -> list[str] | None:
+        """Those to send `ask` to, which changes `base`; None for all of the group."""
+        needed = group.quorum - 1
+        if needed >= len(group) - 1 or ask.value.state:
+            return None
+        over = [holding.lease for holding in base.holdings if not ask.value.has(holding.lease)]
+        if any(self._since.get(lease, 0) < mono for lease in over):
+            return None
+        over += ask.ends  # also ends that it missed
+        kept = {holding.lease for holding in ask.value.holdings}
+        must, may = [], []
+        sure = 0
+        for name in group:
+            if name == own:
+                continue
+            acceptor = self._acceptors.get(name)
+            knows = None if acceptor is None else acceptor.leases()
+            if knows is None:
+                must.append(name)
+            elif not knows <= kept:
+                if not knows <= kept.union(over):
+                    return None  # it keeps to another lease, and refuses
+                must.append(name)
+                sure += 1
+            elif mono - heard.get(name, -HEARD_LATELY) < HEARD_LATELY:
+                may.append(name)
+        about = {lease.name for lease in ask.ends}
+        if ask.granting >= 0:
+            about.add(ask.value.holdings[ask.granting].lease.name)
+        may.sort(key=lambda name: name not in about)
+        needed = max(needed - sure, sum([name in about for name in may]))
+        few = must + may[:needed]
+        return few if len(few) < len(group) - 1 and len(may) >= needed else None

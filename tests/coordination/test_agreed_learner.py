@@ -1,0 +1,204 @@
+"""Who accepts a value may learn by it that it is decided; and accepts go to as few as are needed, but leave nobody behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordination.agreed import desk
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.messages import Accept, Accepted, Acquire, Grant, Live, Release, ReleaseDone
+from coordination.agreed.placement import Group
+from coordination.agreed.proposer import Proposer
+from coordination.agreed.sparing import Sparing
+from coordination.agreed.values import LeaseId
+from mesh.directives import Message
+from tests.coordination.agreed_faults import LearnsFromTwo, VotesUnasked
+from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
+from tests.coordination.test_agreed_interleavings import KEY, group, held, live_at, ready
+
+
+def counted(world: World, story: list[type[Message]]) -> None:
+    """Keep the classes of all messages in `story`."""
+
+    def note(at: int, a: str, b: str, message: Message) -> bool:
+        story.append(type(message))
+        return False
+
+    world.lose = note
+
+
+def taken(world: World, name: str) -> tuple[int, int]:
+    """ns of an acquire and of a release of the lock by a node."""
+    begun = world.now
+    worker = held(world, name)
+    took = world.now - begun
+    begun = world.now
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    gave = world.now - begun
+    world.run(5 * MS)
+    return took, gave
+
+
+def test_an_acquire_of_a_voter_takes_two_hops_and_so_does_its_release() -> None:
+    world = ready()
+    owner, voter, _ = group(world)
+    taken(world, voter)  # the first one prepares
+    story: list[type[Message]] = []
+    counted(world, story)
+    for _ in range(10):
+        acquire, release = taken(world, voter)
+        assert acquire <= 2 * MS and release <= 2 * MS
+    assert story == 10 * [Acquire, Accept, Accepted, Release, Accept, Accepted], "no Grant, no ReleaseDone, one acceptor asked"
+    story.clear()
+    assert taken(world, owner) == (2 * MS, 2 * MS)
+    assert story == 2 * [Accept, Accepted]
+
+
+def test_one_that_is_no_voter_is_told() -> None:
+    world = ready(clients=1)
+    taken(world, "n3")
+    story: list[type[Message]] = []
+    counted(world, story)
+    taken(world, "n3")
+    assert [kind for kind in story if kind in (Grant, ReleaseDone)] == [Grant, ReleaseDone]
+
+
+def one_of_five_hears(faults: Changes) -> tuple[World, Worker]:
+    """The accept of a grant reaches the asker's node alone, and the two are cut off from the three."""
+    world = ready(voters=5, faults=faults)
+    owner, asker, *others = group(world)
+    taken(world, asker)
+
+    def lose(at: int, a: str, b: str, message: Message) -> bool:
+        return b in others or a in others
+
+    world.lose = lose
+    worker = world.acquire(asker, KEY, ttl=3 * S)
+    world.run(20 * MS)
+    for each in (owner, asker):
+        for other in others:
+            world.cut(each, other)
+    world.lose = lambda at, a, b, message: False
+    return world, worker
+
+
+def test_two_are_not_enough_where_three_make_a_quorum() -> None:
+    world, worker = one_of_five_hears(())
+    assert worker.state == "asking"
+    with pytest.raises(Violation, match=r"L1|L6"):  # the checkers see what it would come to
+        world, worker = one_of_five_hears(((Acceptor, LearnsFromTwo),))
+        assert worker.state == "held"
+        held(world, group(world)[2], within=2 * S)
+
+
+def refused_by_its_owner(faults: Changes) -> tuple[World, Worker]:
+    """The owner's own acceptor has forgotten what it promised, and abstains; the asker's accepts."""
+    world = ready(faults=faults)
+    owner, asker, other = group(world)
+    world.crash(owner)
+    world.start(owner)
+    world.run(S)
+
+    def lose(at: int, a: str, b: str, message: Message) -> bool:
+        return isinstance(message, Accept | Accepted) and other in (a, b)
+
+    world.lose = lose
+    worker = world.acquire(asker, KEY, ttl=3 * S)
+    world.run(20 * MS)
+    return world, worker
+
+
+def test_who_has_refused_says_so() -> None:
+    assert refused_by_its_owner(())[1].state == "asking"
+    assert refused_by_its_owner(((Proposer, VotesUnasked),))[1].state == "held", "the fault is seen"
+
+
+class LeavesBehind(Sparing):
+    """Sends an accept to one, whoever may still count on what it ends."""
+
+    __slots__ = ()
+
+    def few(self, ask: Accept, *rest: object) -> list[str] | None:
+        group: Group = rest[1]  # type: ignore[assignment]
+        return [name for name in group if name != rest[3]][:1]
+
+
+def left_behind(world: World) -> int:
+    """Voters take the lock in turn, and some hold it long enough to renew it everywhere: at how many voters, in all, a lease
+    that has been released is still live."""
+    names = group(world)
+    behind = 0
+    for turn in range(12):
+        worker = held(world, names[turn % 3], ttl=3 * S)
+        world.run(1200 * MS if turn % 4 == 0 else 5 * MS)
+        world.command(worker, "release")
+        assert world.run_until(lambda worker=worker: worker.state == "released", S)  # type: ignore[misc]
+        world.run(5 * MS)
+        behind += len(live_at(world, worker))
+    return behind
+
+
+def test_nobody_is_left_with_a_lease_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert left_behind(ready()) == 0
+    monkeypatch.setattr(desk, "Sparing", LeavesBehind)
+    assert left_behind(ready()) > 0, "the fault is seen"
+
+
+def test_a_silent_one_of_the_few_costs_milliseconds() -> None:
+    world = ready()
+    _, voter, other = group(world)
+    taken(world, voter)
+    world.isolate(other)
+    acquire, release = taken(world, voter)
+    assert max(acquire, release) <= 2 * MS, "it is not asked"
+    world.heal()
+    world.run(S)
+    owner = group(world)[0]
+    taken(world, owner)
+    world.isolate(voter)
+    acquire, release = taken(world, owner)
+    assert max(acquire, release) <= 80 * MS, "the other one is asked"
+
+
+# --- the rule on its own -----------------------------------------------------------------------------------------------
+
+
+def test_what_an_acceptor_may_count_on_decides() -> None:
+    world = ready()
+    owner, voter, other = names = group(world)
+    worker = held(world, voter)
+    world.run(5 * MS)
+    parts = world.nodes[owner].parts
+    assert parts is not None
+    owners = parts.owner.desk(KEY)
+    assert owners is not None
+    value, ballot = owners.base, owners.ballot.next()
+    (holding,) = value.holdings
+    end = Accept(KEY, ballot, owners.boots, owners.rests, value.keeping(()), (), -1, (holding.lease,), 1)
+    heard = {voter: world.now, other: world.now}
+    sparing = Sparing()
+
+    def few() -> list[str] | None:
+        return sparing.few(end, value, names, heard, owner, world.now)
+
+    def answered(name: str, *leases: LeaseId) -> None:
+        sparing.refused(name, ballot, [Live(lease, 1, S, False) for lease in leases])
+
+    assert few() is None, "nobody is known, and how old the lease is is not, either"
+    sparing.granted(value, 0, world.now)
+    assert few() is None, "nobody is known"
+    answered(voter, holding.lease)
+    answered(other)
+    assert few() == [voter]
+    answered(other, holding.lease)
+    assert few() is None, "both may count on it"
+    answered(other, LeaseId(1, "x", holding.lease.boot, 1))
+    assert few() is None, "it keeps to another one"
+    answered(other)
+    sparing.unsure(voter)
+    assert few() == [voter, other] or few() is None, "whoever is not known gets it, and does not count"
+    answered(voter, holding.lease)
+    assert sparing.few(end, value, names, heard, owner, world.now + holding.ttl // 4) is None, "it may have been renewed"
+    assert sparing.few(end, value, names, {}, owner, world.now) == [voter], "it has to hear of the end, heard or not"
+    assert worker.state == "held"
