@@ -8,6 +8,8 @@ What a round is for is the owner's concern. Rules:
     merged, who is heard and who abstains.
   - An acceptor that refuses a value for a lease which that lease's own holder has ended is told of the end: the same
     ballot, the same value, and the holder's word with it.
+  - An accept goes to few at first (`sparing`), and to all as soon as one of them refuses or is silent. (One voter whose
+    clock is off, and who refuses every token, costs a round each time.)
   - A round with a refusal is not worth waiting for the silent: it is given up at the first repetition. (Each change of
     the owner would cost a second while one voter of three is down.)
   - After a lost round comes a random pause, doubled with each one until an accept succeeds; a prepare that succeeds is no
@@ -114,6 +116,7 @@ class Proposer:
             return False
         for name in round_.silent():
             self._deliver(desk, name, round_.message, now, out)
+        round_.spared = ()
         round_.resent += 1
         self._agenda.at(desk.key, now.mono + min(RESEND << round_.resent, RESEND_LONGEST), out)
         return True
@@ -130,17 +133,18 @@ class Proposer:
         few = None
         if isinstance(message, Accept) and message.voted:
             few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
+        desk.round.spared = () if few is None else tuple([name for name in desk.group if name != own and name not in few])
         for name in few or desk.group:
             if name != own:
-                out.append(Send(name, message))
-                if isinstance(message, Accept):
-                    desk.sparing.sent(name, message)
+                self._deliver(desk, name, message, now, out)
         first = RESEND if few is None else min(RESEND, max(SPARE_LEAST, PATIENCE_TRIPS * self.trip))
         self._agenda.at(desk.key, now.mono + first, out)
 
     def _deliver(self, desk: Desk, to: str, message: Prepare | Accept, now: Instant, out: list[Directive]) -> None:
         if to != self._identity.name:
             out.append(Send(to, message))
+            if isinstance(message, Accept):
+                desk.sparing.sent(to, message)
             return
         acceptor = self._acceptor
         told: list[Directive] = []
@@ -176,8 +180,13 @@ class Proposer:
             if isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason not in NO_VOTE:
                 desk.ready = None
             return
-        if isinstance(answer, Rejected) and answer.reason == Reason.LIVE:
-            self._tell_ends(desk, round_, answer, now, out)
+        if isinstance(answer, Rejected):
+            # One of the few will not do: then the others have to.
+            spared, round_.spared = round_.spared, ()
+            for name in spared:
+                self._deliver(desk, name, round_.message, now, out)
+            if answer.reason == Reason.LIVE:
+                self._tell_ends(desk, round_, answer, now, out)
 
     def _heed(self, desk: Desk, answer: Rejected, now: Instant) -> None:
         if answer.reason == Reason.ABSTAIN:

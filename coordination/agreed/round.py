@@ -23,13 +23,15 @@ NO_VOTE = (Reason.ABSTAIN, Reason.MEMORY)
 
 
 class Round:
-    __slots__ = ("_named", "answers", "group", "message", "refusals", "resent", "started")
+    __slots__ = ("_named", "answers", "group", "message", "refusals", "resent", "spared", "started")
 
     def __init__(self, message: Prepare | Accept, group: Group, now: int) -> None:
         self.message = message
         self.group = group
         self.started = now
         self.resent = 0
+        self.spared: tuple[str, ...] = ()
+        """Those of the group that it has not been sent to yet."""
         self.answers: dict[str, Promise | Accepted] = {}
         self.refusals: dict[str, Rejected] = {}
         self._named: list[Boot] = list(message.boots)

@@ -202,3 +202,16 @@ def test_what_an_acceptor_may_count_on_decides() -> None:
     assert sparing.few(end, value, names, heard, owner, world.now + holding.ttl // 4) is None, "it may have been renewed"
     assert sparing.few(end, value, names, {}, owner, world.now) == [voter], "it has to hear of the end, heard or not"
     assert worker.state == "held"
+
+
+def test_one_that_refuses_is_made_up_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A voter whose clock is off takes no token. It costs a hop there and back, not a round."""
+    world = ready()
+    owner, voter, _ = group(world)
+    taken(world, owner)
+    parts = world.nodes[voter].parts
+    assert parts is not None
+    monkeypatch.setattr(parts.acceptor, "_window", lambda *arguments: False)
+    for _ in range(5):
+        acquire, release = taken(world, owner)
+        assert acquire <= 4 * MS and release <= 4 * MS
