@@ -1,6 +1,6 @@
 """A sealed stream, without I/O: handshake, then frames.
 
-    both       "TMS1"  4 bytes, version and purpose
+    both       "TMS2"  4 bytes, version and purpose
                key     4 bytes, which secret (the initiator's choice)
                session 16 bytes
                salt    32 bytes, fresh
@@ -27,7 +27,7 @@ from mesh.seal import SESSION_BYTES
 
 __all__ = ["MAX_FRAME", "Channel", "ChannelError"]
 
-MAGIC = b"TMS1"
+MAGIC = b"TMS2"
 SALT_BYTES = 32
 GREETING_BYTES = len(MAGIC) + KEY_ID_BYTES + SESSION_BYTES + SALT_BYTES
 MAX_FRAME = 4 << 20

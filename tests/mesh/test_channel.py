@@ -187,7 +187,7 @@ def test_a_reflected_greeting_is_a_stream_to_itself() -> None:
     assert outcome(one, iter([one.opening()])) == ([], "itself")
 
 
-@pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1\r\n", b"TMS2" + bytes(60), bytes(4), b"TMT"])
+@pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1\r\n", b"TMS1" + bytes(60), bytes(4), b"TMT"])
 def test_another_protocol_is_noticed_at_its_first_byte_that_differs(data: bytes) -> None:
     assert outcome(channel("two", initiator=False), iter([data])) == ([], "malformed")
 

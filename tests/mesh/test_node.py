@@ -365,7 +365,7 @@ def test_a_dial_to_itself_is_told() -> None:
 def test_a_handshake_that_stalls_is_given_up() -> None:
     net = Net()
     a = net.process("a")
-    for data in (b"", b"TMS1", b"TMS1" + a.ring.primary + bytes(48)):
+    for data in (b"", b"TMS2", b"TMS2" + a.ring.primary + bytes(48)):
         stream = a.node.on_accept("10.9.9.9:1", net.instant())
         a.node.on_stream(stream, data, net.instant())
     net.run(HANDSHAKE + 1)
