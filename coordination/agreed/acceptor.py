@@ -26,6 +26,17 @@ identity until when it counts as live *here*. The rules, each with what breaks w
   - A holder's word that its lease is over is kept also by an acceptor that has not heard of the lease yet. (The accept
     arrives after the release, and the lock stays closed for a term.)
 
+In an elastic roster (see `succession`), beside:
+
+  - Registers are served only while the node is not sealed, a majority of the roster has vouched for it of late, and no
+    newer roster is known. Whoever speaks of an older one is told the newer.
+  - One register serves all rosters, its ballots tell them apart: it is *started* in a roster once a value with a ballot of
+    that roster was accepted. A renewal extends only what is started in the newest one. (The acceptor, sealed for the old
+    one, extends what a mover has read already.)
+  - The first accept under a roster says how long each lease is waited for, also to an acceptor that has known the lease
+    before: it may have heard nothing of it since a roster long ago. (It lets go of a lease that others have extended.)
+  - To a mover it says what it holds, with the ballot at which that was accepted, so "not started" is never "empty".
+
 For atomic registers see `atomic_memory`. A free other one with nothing live for 2 M is forgotten, which equals a restart. What
 is malformed, or too much, is counted and gets no answer. With a memory (`voter_memory`) what is promised is durable before it
 is answered; while the disk fails, nothing is answered."""
@@ -63,6 +74,8 @@ from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, VoterSource
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.roster import RosterValue
+from coordination.agreed.standing import Standing
+from coordination.agreed.succession_messages import EpochAsk, Look, Seen
 from coordination.agreed.values import LeaseId, Value
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock, Instant
@@ -96,14 +109,21 @@ class Acceptor:
     What they answer rests on what stands in `out` then: it may be told behind that alone, also to the own proposer."""
 
     name = "acceptor"
-    messages = (Prepare, Accept, Renew, Drop)
+    messages = (Prepare, Accept, Renew, Drop, Look)
     hears = (RosterDecided,)
 
     def __init__(
-        self, identity: Identity, roster: VoterSource, clock: HybridClock, boots: BootRecord, memory: VoterMemory | None = None
+        self,
+        identity: Identity,
+        roster: VoterSource,
+        clock: HybridClock,
+        boots: BootRecord,
+        memory: VoterMemory | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self._identity = identity
         self._source = roster
+        self._standing = standing or Standing(identity)
         self._clock = clock
         self._boots = boots
         self._memory = memory
@@ -141,6 +161,12 @@ class Acceptor:
                 out.append(Send(message.ballot.name, answer))
         elif isinstance(message, Renew):
             self._renew(message, now, out)
+        elif isinstance(message, Look):
+            seen = self.look(message, now, out)
+            if seen is not None:
+                if self._memory is not None:
+                    self._memory.rest(out)
+                out.append(Send(message.ballot.name, seen))
         elif isinstance(message, Drop) and self.drop(message.key, message.lease, now, out):
             out.append(Send(message.lease.name, Dropped(message.key, message.lease, self._identity.name)))
         return out
@@ -188,7 +214,7 @@ class Acceptor:
         return max(1, until - now.mono)
 
     def prepare(self, ask: Prepare, now: Instant, out: list[Directive]) -> Promise | Rejected | None:
-        group = self._admit(ask.key, ask.ballot)
+        group = self._admit(ask.key, ask.ballot, now, out)
         if group is None:
             return None
         boots = self._boots.exchange(group, ask.boots)
@@ -225,7 +251,7 @@ class Acceptor:
 
     def accept(self, ask: Accept, now: Instant, out: list[Directive]) -> Accepted | Rejected | None:
         key, ballot = ask.key, ask.ballot
-        group = self._admit(key, ballot)
+        group = self._admit(key, ballot, now, out)
         if group is None or not self._well_formed(ask, group):
             return None
         boots = self._boots.exchange(group, ask.boots)
@@ -284,7 +310,7 @@ class Acceptor:
 
         Whether it has been noted."""
         placement = self._placement
-        if placement is None or is_atomic(key) or self._identity.name not in placement.group(key):
+        if placement is None or is_atomic(key) or self._identity.name not in placement.group(key) or self._standing.closed(now):
             return False
         register = self._touch(key, now, out)
         if register is None or not self._ready(now):
@@ -310,17 +336,49 @@ class Acceptor:
             if self._memory is not None:
                 self._memory.keep(key, register, out)
 
+    def look(self, ask: Look, now: Instant, out: list[Directive]) -> Seen | None:
+        """What is held here of a register in earlier rosters, for whoever moves it to a newer one."""
+        standing = self._standing
+        if ask.ballot.epoch > standing.epoch:
+            # Sealed for the earlier ones only once it knows of the newer one.
+            out.append(Send(ask.ballot.name, EpochAsk(standing.epoch, 0, self._identity.name)))
+            return None
+        whole = standing.whole_from(now)
+        if whole is None or self._boots.superseded():
+            self._counts["unseen"] += 1
+            return None
+        register = self._registers.get(ask.key) or Register()
+        return Seen(
+            ask.key,
+            ask.ballot,
+            self._identity.name,
+            self._identity.boot,
+            standing.epoch,
+            whole,
+            register.accepted,
+            register.value,
+            tuple(register.live(now.mono)),
+            tuple(register.ended),
+            register.highest,
+        )
+
     # --- rules --------------------------------------------------------------------------------------------------------
 
     def _unfit(self, key: str, ballot: Ballot, boots: tuple[Boot, ...], now: Instant, out: list[Directive]) -> Rejected | None:
-        """The refusal of a voter that has forgotten what an earlier process of its name answered."""
+        """The refusal of a voter that has forgotten what an earlier process of its name answered, or serves nothing now."""
         if is_atomic(key):
+            assert self._roster is not None
+            if self._roster.elastic:
+                return self._reject(key, ballot, boots, Reason.MEMORY, now)  # nobody moves them yet
             if self.atomic.remembers(key):
                 return None
             out.append(Emit(Blank(key)))
             return self._reject(key, ballot, boots, Reason.MEMORY, now)
         left = self.abstaining(now)
-        return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left) if left else None
+        if left:
+            return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left)
+        closed = self._standing.closed(now)
+        return self._reject(key, ballot, boots, closed, now) if closed else None
 
     def _well_formed(self, ask: Accept, group: Group) -> bool:
         holdings, longest = ask.value.holdings, self._longest
@@ -362,6 +420,7 @@ class Acceptor:
 
     @staticmethod
     def _adopt(register: Register, ballot: Ballot, value: Value, waits: Iterable[int], mono: int) -> None:
+        moved = register.accepted.epoch < ballot.epoch
         register.accepted = ballot
         register.promised = ballot.next()
         register.value = value
@@ -377,6 +436,8 @@ class Acceptor:
                 kept = Kept(holding.serial, mono + wait, holding.binds)
             elif holding.serial > kept.serial:
                 kept = Kept(holding.serial, max(kept.until, mono + wait), kept.binds or holding.binds)
+            elif moved:
+                kept = Kept(kept.serial, max(kept.until, mono + wait), kept.binds)
             leases[lease] = kept
         register.leases = leases
 
@@ -387,13 +448,20 @@ class Acceptor:
         if not self._ready(now):
             return
         abstains = self.abstaining(now) > 0
+        closed = self._standing.closed(now)
+        epoch = self._roster.epoch if self._roster is not None else 0
+        if ask.epoch != epoch:
+            closed = Reason.EPOCH
+            self._differ(ask.epoch, ask.name, now, out)
         results = []
         for item in ask.items:
-            group = self._admit(item.key, item.ballot)
+            group = self._group(item.key)
             if group is None:
                 continue
-            boots = self._boots.exchange(group, item.boots)
-            if abstains:
+            boots = self._boots.exchange(group, item.boots) if ask.epoch == epoch else ()
+            if closed:
+                reason = closed
+            elif abstains:
                 reason = Reason.ABSTAIN
             elif (
                 is_atomic(item.key)
@@ -409,7 +477,7 @@ class Acceptor:
             results.append(RenewResult(item.key, item.lease.request, item.serial, reason, boots))
         if self._memory is not None:
             self._memory.rest(out)
-        answer = RenewAnswer(self._identity.name, self._identity.boot, ask.name, ask.boot, tuple(results))
+        answer = RenewAnswer(self._identity.name, self._identity.boot, ask.name, ask.boot, tuple(results), epoch)
         out.append(Send(ask.name, answer))
 
     def _extend(self, item: RenewItem, now: Instant, out: list[Directive]) -> int:
@@ -419,6 +487,10 @@ class Acceptor:
         lease = item.lease
         kept = register.leases.get(lease)
         changed = kept is not None and item.binds and not kept.binds
+        assert self._roster is not None
+        epoch = self._roster.epoch
+        if register.accepted.epoch < epoch and item.ballot.epoch < epoch:
+            return Reason.UNSTARTED
         if lease in register.ended or (kept is not None and kept.until <= now.mono):
             return Reason.OVER
         if kept is None:
@@ -470,16 +542,32 @@ class Acceptor:
             self._placement = Placement(roster)
             self._longest = roster.max_ttl
 
-    def _admit(self, key: str, ballot: Ballot) -> Group | None:
+    def _admit(self, key: str, ballot: Ballot, now: Instant, out: list[Directive]) -> Group | None:
         """The register's group, if this node is of it in the ballot's epoch."""
-        if self._placement is None or self._roster is None or ballot.epoch != self._roster.epoch:
+        if self._roster is None or ballot.epoch != self._roster.epoch:
             self._counts["other_epoch"] += 1
+            self._differ(ballot.epoch, ballot.name, now, out)
+            return None
+        return self._group(key)
+
+    def _group(self, key: str) -> Group | None:
+        if self._placement is None:
             return None
         group = self._placement.group(key)
         if self._identity.name not in group:
             self._counts["misrouted"] += 1
             return None
         return group
+
+    def _differ(self, epoch: int, name: str, now: Instant, out: list[Directive]) -> None:
+        """Someone counts by another roster: whoever is behind is told. A thin client's sponsor stands for it."""
+        if self._roster is None or not self._roster.elastic:
+            return
+        to = name.rpartition("@")[2]
+        if epoch < self._roster.epoch:
+            out.append(Send(to, self._standing.chain(now)))
+        else:
+            out.append(Send(to, EpochAsk(self._roster.epoch, 0, self._identity.name)))
 
     def _touch(self, key: str, now: Instant, out: list[Directive]) -> Register | None:
         """The register of a key, new if need be; None if there are too many."""
@@ -543,8 +631,9 @@ class Acceptor:
             return
         if register.watcher:
             self._free(key, register, out)
-        if any(kept.binds for kept in register.leases.values()):
-            if (due := self._late(self._placement.group(key), until)) > now.mono:
+        group = self._placement.group(key)
+        if self._identity.name in group and any(kept.binds for kept in register.leases.values()):
+            if (due := self._late(group, until)) > now.mono:
                 self._agenda.sooner(key, due, out)
             else:
                 out.append(Emit(Expired(key)))

@@ -17,6 +17,8 @@ from coordination.agreed.ports import Identity, View
 from coordination.agreed.recall import Recall
 from coordination.agreed.recollector import Recollector
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.agreed.standing import Standing
+from coordination.agreed.succession import Succession
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock
 from mesh.memory import Memory
@@ -28,6 +30,7 @@ class Agreed(NamedTuple):
     """In the order in which events should reach them."""
 
     birth: Birth
+    succession: Succession
     recall: Recall
     acceptor: Acceptor
     recollector: Recollector
@@ -56,6 +59,7 @@ def build_agreed(
     memory nothing is written down."""
     voter_memory = VoterMemory(memory) if memory is not None else None
     boots = BootRecord(identity, view)
+    standing = Standing(identity)
     birth = Birth(
         identity,
         view,
@@ -67,13 +71,15 @@ def build_agreed(
         seeds=seeds,
         parameters=parameters,
         memory=voter_memory,
+        standing=standing,
     )
+    succession = Succession(identity, view, standing, random, boots, voter_memory)
     recall = Recall(identity, birth, voter_memory)
-    acceptor = Acceptor(identity, birth, clock, boots, voter_memory)
-    owner = Owner(identity, view, birth, clock, random, boots, acceptor)
+    acceptor = Acceptor(identity, birth, clock, boots, voter_memory, standing)
+    owner = Owner(identity, view, birth, clock, random, boots, acceptor, standing)
     holder = Holder(identity, view, birth, random, boots)
     recollector = Recollector(identity, birth, boots, acceptor, voter_memory)
     caller = Caller(identity, view, birth)
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory)
     census = Census(identity, birth, acceptor)
-    return Agreed(birth, recall, acceptor, recollector, owner, holder, caller, inspector, census)
+    return Agreed(birth, succession, recall, acceptor, recollector, owner, holder, caller, inspector, census)

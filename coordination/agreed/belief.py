@@ -95,6 +95,10 @@ class Belief:
         times.sort(reverse=True)
         return times[quorum - 1]
 
+    def regroup(self) -> None:
+        """Another group keeps the lease from now on. What the old one acknowledged holds, but counts for no quorum of it."""
+        self._acks.clear()
+
     def _over(self, now: int) -> bool:
         if self.deadline and now >= self.deadline:
             self._final = True

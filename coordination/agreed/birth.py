@@ -14,7 +14,8 @@ same set at the same ballot.
     process of its name may have accepted it.
   - `fresh=True` exempts from abstention only in a birth in which this very process accepted the decided ballot. A
     node that finds a roster abstains, whatever `fresh` says. (It restarted: leases that it promised may be alive.)
-  - Who has the roster tells it to anyone who asks; while rosters cannot change, one that has it is enough.
+  - Who has the roster tells it to anyone who asks, with all that followed it; for what a voter of an elastic roster has
+    to know beside, see `succession`.
   - With a memory, promises and acceptances are durable before they are answered, and the roster is kept: a node that
     finds it there knows it without asking. It asks all the same whether this is still its mesh, and ends if others
     contradict it and nobody confirms it for a while. (All restart at once, one stranger among them: they must not end.)
@@ -41,6 +42,7 @@ from coordination.agreed.messages import (
 )
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters, RosterValue, found
+from coordination.agreed.standing import Standing
 from coordination.agreed.voter_memory import PromiseNote, RosterNote, VoterMemory
 from coordination.errors import DifferentMesh
 from crdt.clock import Instant
@@ -80,9 +82,11 @@ class Birth:
         seeds: int,
         parameters: Parameters = DEFAULT_PARAMETERS,
         memory: VoterMemory | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self._identity = identity
         self._view = view
+        self._standing = standing or Standing(identity)
         self._random = random
         self._expect = expect
         self._founder = voter and (expect > 1 or seeds == 0)
@@ -90,10 +94,6 @@ class Birth:
         self._networked = networked
         self._seeds = seeds
         self._parameters = parameters
-        self._roster: RosterValue | None = None
-        self._ballot = ZERO
-        """At which the roster was decided."""
-        self._started = 0
         self._exempt = not networked
         self._promised = ZERO
         self._accepted = ZERO
@@ -126,13 +126,15 @@ class Birth:
             self._promised, self._accepted, self._accepted_roster, self._accepted_here = promise
             self._counter = max(self._promised.counter, self._accepted.counter)
         if known is not None:
-            self._roster, self._ballot, self._founding = known
+            self._standing.restore(known.ballot, (known.roster,), 0, memory=known.founding)
+            self._founding = known.founding
             self._exempt = self._exempt or memory.complete()
             self._doubted = self._networked
 
     @property
     def roster(self) -> RosterValue | None:
-        return self._roster
+        """The newest one."""
+        return self._standing.roster
 
     @property
     def founding(self) -> bool:
@@ -140,11 +142,20 @@ class Birth:
 
     def abstaining_until(self, now: Instant) -> int | None:
         """Monotonic ns until which this process gives no vote; None if it votes, or never will."""
-        roster = self._roster
-        if roster is None or self._exempt or self._identity.name not in roster.voters:
+        standing = self._standing
+        roster = standing.roster
+        if roster is None or standing.whole is not None or self._identity.name not in roster.voters:
             return None
-        until = self._started + roster.abstention
+        until = standing.started + roster.abstention
         return until if now.mono < until else None
+
+    def incomplete_until(self, now: Instant) -> int | None:
+        """Monotonic ns until which an earlier process of this name may have promised something that counts, or None."""
+        standing = self._standing
+        roster = standing.roster
+        if roster is None or not roster.elastic:
+            return self.abstaining_until(now)
+        return None if standing.whole_from(now) == 0 else standing.started + roster.abstention
 
     def waiting_for(self) -> tuple[str, ...]:
         """While there is no roster: the founders that are known, for whoever explains the wait."""
@@ -153,9 +164,11 @@ class Birth:
     # --- part -------------------------------------------------------------------------------------------------------
 
     def start(self, now: Instant) -> Directives:
-        self._started = now.mono
-        if self._roster is not None:
-            return (Emit(RosterDecided(self._roster)), *((Arm("call", now.mono),) if self._doubted else ()))
+        self._standing.begin(now)
+        if self._exempt:
+            self._standing.whole = 0
+        if self.roster is not None:
+            return (Emit(RosterDecided(self.roster)), *((Arm("call", now.mono),) if self._doubted else ()))
         if self._founder and self._expect == 1:
             out: list[Directive] = []
             roster = found((self._identity.name,), self._parameters)
@@ -167,12 +180,12 @@ class Birth:
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
         out: list[Directive] = []
-        if self._roster is not None and not self._doubted:
+        if self.roster is not None and not self._doubted:
             return out
         if self._conflict is not None and now.mono - self._conflict[0] >= HEARD_FOR:
             return (Stop(self._conflict[1]),)
         self._call(now, out)
-        if self._roster is None:
+        if self.roster is None:
             self._propose(now, out)
         self._calls += 1
         every = CALL_EVERY if self._calls < CALLS_QUICK else CALL_LATER
@@ -189,10 +202,10 @@ class Birth:
         out: list[Directive] = []
         if isinstance(message, RosterIs):
             self._learn(message.roster, message.ballot, now, out, source.name or "")
-        elif self._roster is not None:
+        elif self.roster is not None:
             asker = self._asker(message)
             if asker and asker != self._identity.name:
-                out.append(Send(asker, RosterIs(self._roster, self._ballot)))
+                out.append(Send(asker, self._answer(self.roster, now)))
         elif isinstance(message, Candidate):
             self._on_candidate(message, now)
         elif isinstance(message, BirthPrepare):
@@ -371,20 +384,25 @@ class Birth:
                 PromiseNote(self._promised, self._accepted, self._accepted_roster, self._accepted_here), out
             )
 
+    def _answer(self, roster: RosterValue, now: Instant) -> Message:
+        """To someone who has no roster."""
+        return self._standing.chain(now) if roster.elastic else RosterIs(roster, self._standing.origin)
+
     def _learn(self, roster: RosterValue, ballot: Ballot, now: Instant, out: list[Directive], told_by: str = "") -> None:
-        if self._roster is not None:
-            if roster != self._roster:
+        standing = self._standing
+        if standing.roster is not None:
+            if ballot != standing.origin if roster.elastic else roster != standing.roster:
                 self._counts["different_mesh"] += 1
-                out.append(Emit(RosterConflict(self._roster, roster, told_by)))
+                out.append(Emit(RosterConflict(standing.roster, roster, told_by)))
                 if self._doubted and self._conflict is None:
-                    self._conflict = now.mono, DifferentMesh(self._roster.voters, roster.voters, told_by)
+                    self._conflict = now.mono, DifferentMesh(standing.roster.voters, roster.voters, told_by)
             else:
                 self._doubted = False
             return
-        self._roster = roster
-        self._ballot = ballot
         self._founding = ballot == self._accepted_here
-        self._exempt = self._exempt or (self._fresh and self._founding)
+        if self._fresh and self._founding:
+            standing.whole = 0
+        standing.found(roster, ballot, now, memory=self._founding)
         self._candidates.clear()
         self._proposal = None
         out.append(Emit(RosterDecided(roster)))

@@ -36,7 +36,8 @@ class BootRecord:
         return tuple([of(name) for name in names])
 
     def learn(self, names: Sequence[str], boots: Sequence[Boot]) -> None:
-        """`names` are of a roster, which bounds the record."""
+        """`names` are of a roster, which bounds the record, and of the one by which `boots` were written down. (Those of
+        another order make a voter believe that it has been replaced.)"""
         for name, boot in zip(names, boots, strict=False):
             if boot > self._known.get(name, NO_BOOT):
                 self._known[name] = boot

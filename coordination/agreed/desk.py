@@ -15,7 +15,9 @@ from coordination.agreed.messages import Promise
 from coordination.agreed.pending import Calls
 from coordination.agreed.placement import Group
 from coordination.agreed.round import Round
+from coordination.agreed.search import Past, Search
 from coordination.agreed.sparing import Sparing
+from coordination.agreed.succession_messages import Seen
 from coordination.agreed.tickets import Asker, Queue
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from mesh.directives import Boot
@@ -34,25 +36,31 @@ class Reading:
 
     An identity that is live somewhere but not in the highest value blocks every change, for that acceptor refuses it; but
     if q of the promises do not call it live, they are the quorum that the next accept rests on. (A grant that one
-    acceptor alone accepted, the owner's own, would keep the lock closed for a term.)"""
+    acceptor alone accepted, the owner's own, would keep the lock closed for a term.) The same goes for each earlier
+    group, if the register is being moved from one."""
 
     __slots__ = ("ballot", "behind", "binding", "clock", "ended", "foreign", "highest", "live", "loose", "value")
 
-    def __init__(self, replies: Sequence[Promise], quorum: int, known_ended: Iterable[LeaseId]) -> None:
+    def __init__(
+        self, promises: Sequence[Promise], quorum: int, known_ended: Iterable[LeaseId], past: Past | None = None
+    ) -> None:
+        levels: list[tuple[Sequence[Promise | Seen], int]] = [(promises, quorum), *(past or ())]
+        replies = [reply for answers, _ in levels for reply in answers]
         best = max(replies, key=_accepted)
         self.ballot = best.accepted
         self.value = value = best.value
-        self.behind = False
+        # Nothing is started in the newest roster: whatever is alive has to be moved there.
+        self.behind = past is not None and value != FREE
         self.highest = 0
-        self.clock = sorted([reply.clock for reply in replies], reverse=True)[quorum - 1]
+        self.clock = sorted([promise.clock for promise in promises], reverse=True)[quorum - 1]
         """The q-th largest."""
         self.ended = ended = dict.fromkeys(known_ended)
         for reply in replies:
             self.highest = max(self.highest, reply.highest)
-            if reply.accepted != best.accepted:
-                self.behind = True
             for lease in reply.ended:
                 ended[lease] = None
+        if any(promise.accepted != best.accepted for promise in promises):
+            self.behind = True
         self.live: dict[LeaseId, int] = {}
         """Of the value's: the most that any reply still waits."""
         self.foreign: dict[LeaseId, int] = {}
@@ -60,33 +68,40 @@ class Reading:
         self.loose: dict[LeaseId, None] = {}
         """Ended by their holders, but some reply still calls them live: the next accept names them."""
         self.binding: dict[LeaseId, None] = {}
+        for answers, least in levels:
+            foreign = self._survey(answers, least)
+            for lease, remaining in foreign.items():
+                self.foreign[lease] = max(remaining, self.foreign.get(lease, 0))
+        if len(value.holdings) > 1:
+            # Who learnt the value from one of its holders knows of that one alone.
+            for promise in promises:
+                heard = [kept.lease for kept in promise.leases]
+                if any(lease not in heard for lease in self.live):
+                    self.behind = True
+
+    def _survey(self, answers: Sequence[Promise | Seen], quorum: int) -> dict[LeaseId, int]:
+        """What is live in one group; of that, what blocks."""
+        foreign: dict[LeaseId, int] = {}
         blocking = 0
-        for reply in replies:
+        for reply in answers:
             blocks = False
             for kept in reply.leases:
                 if kept.binds:
                     self.binding[kept.lease] = None
                 if not kept.remaining:
                     continue
-                if kept.lease in ended:
+                if kept.lease in self.ended:
                     self.loose[kept.lease] = None
-                elif value.has(kept.lease):
+                elif self.value.has(kept.lease):
                     self.live[kept.lease] = max(kept.remaining, self.live.get(kept.lease, 0))
                 else:
-                    self.foreign[kept.lease] = max(kept.remaining, self.foreign.get(kept.lease, 0))
+                    foreign[kept.lease] = max(kept.remaining, foreign.get(kept.lease, 0))
                     blocks = True
             blocking += blocks
-        if len(replies) - blocking >= quorum:
-            self.foreign.clear()
-        if len(value.holdings) > 1:
-            # Who learnt the value from one of its holders knows of that one alone.
-            for reply in replies:
-                heard = [kept.lease for kept in reply.leases]
-                if any(lease not in heard for lease in self.live):
-                    self.behind = True
+        return foreign if len(answers) - blocking < quorum else {}
 
 
-def _accepted(reply: Promise) -> Ballot:
+def _accepted(reply: Promise | Seen) -> Ballot:
     return reply.accepted
 
 
@@ -153,6 +168,7 @@ class Desk:
         "ready",
         "rests",
         "round",
+        "search",
         "skew",
         "sparing",
         "tell_at",
@@ -166,6 +182,8 @@ class Desk:
         self.queue = Queue()
         self.round: Round | None = None
         self.change: Change | None = None
+        self.search: Search | None = None
+        """Beside a prepare: the reading of earlier groups."""
         self.counter = 0
         self.losses = 0
         """Rounds lost in a row to other proposers."""
@@ -213,6 +231,14 @@ class Desk:
         self.heard: dict[str, int] = {}
         self.sparing = Sparing()
         self.abstaining: dict[str, int] = {}
+
+    def regroup(self, group: Group) -> None:
+        """Another roster counts: nothing that is known of the register may be built on."""
+        self.group = group
+        self.round = self.change = self.search = self.ready = None
+        self.made = {}
+        self.sparing = Sparing()
+        self.known_until = 0
 
     def wanted(self) -> bool:
         return bool(len(self.queue) or self.ends or self.cancels or self.checks or self.mend or self.calls)

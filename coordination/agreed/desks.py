@@ -69,6 +69,19 @@ class Desks:
         desk.used = now.mono
         return desk
 
+    def regroup(self) -> list[Desk]:
+        """Another roster counts: all desks, each with its new group."""
+        placement = self.placement
+        if placement is None:
+            return []
+        for desk in self._desks.values():
+            desk.regroup(placement.group(desk.key))
+        return list(self._desks.values())
+
+    def leave(self, desk: Desk) -> None:
+        """Another group keeps that register now."""
+        self._forget(desk)
+
     def look_again(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
         """Keep a time for every desk: a waiting one soon, an idle one when it may be forgotten."""
         if desk.wanted() or desk.round is not None:

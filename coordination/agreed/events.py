@@ -27,6 +27,7 @@ __all__ = [
     "Renewed",
     "RosterConflict",
     "RosterDecided",
+    "SealMet",
     "Unavailable",
 ]
 
@@ -113,6 +114,13 @@ class RosterConflict(Event):
     own: RosterValue
     other: RosterValue
     name: str
+
+
+@frozen
+class SealMet(Event):
+    """A voter refused a register because it is sealed, and nothing is known of a decision yet."""
+
+    epoch: int
 
 
 @frozen

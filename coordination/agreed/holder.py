@@ -221,10 +221,24 @@ class Holder:
         elif isinstance(event, RosterDecided):
             self._load()
             for record in list(self._wires.values()):
-                if record.state is State.ASKING and record.group is None:
-                    record.quorum_at = now.mono
-                    self._ask(record, now, out)
+                self._regroup(record, now, out)
+            self._keeper.regroup(now, out)
+            self._leavings.regroup(self._placement)
         return out
+
+    def _regroup(self, record: Request, now: Instant, out: list[Directive]) -> None:
+        """There is a roster, or another one."""
+        if record.group is None:
+            if record.state is State.ASKING:
+                record.quorum_at = now.mono
+                self._ask(record, now, out)
+        elif self._placement is not None:
+            record.group = self._placement.group(record.key)
+            if record.state is State.ASKING:
+                record.owner = ""
+                self._ask(record, now, out)
+            elif record.owner not in record.group:
+                record.owner = record.group[0]
 
     def stats(self) -> dict[str, int]:
         return {"requests": len(self._requests), "held": len(self._keeper), "leaving": len(self._leavings), **self._counts}
@@ -360,7 +374,8 @@ class Holder:
         record.ballot = grant.ballot
         record.value = grant.value
         record.owner = grant.owner
-        self._boots.learn(record.group, grant.boots)
+        if grant.ballot.epoch == roster.epoch:  # else they are of another group
+            self._boots.learn(record.group, grant.boots)
         self._agenda.drop(record.wire)
         self._keeper.keep(record, now, out, confirm=grant.handed or grant.term < record.ttl)
 
@@ -380,7 +395,7 @@ class Holder:
     # --- renewals -----------------------------------------------------------------------------------------------------
 
     def _on_renew_answer(self, answer: RenewAnswer, now: Instant, out: list[Directive]) -> None:
-        if answer.holder_boot != self._identity.boot or self._roster is None:
+        if answer.holder_boot != self._identity.boot or self._roster is None or answer.epoch != self._roster.epoch:
             return
         for result in answer.results:
             record = self._wires.get(result.request)
@@ -436,3 +451,4 @@ class Holder:
         self._roster = self._source.roster
         if self._roster is not None:
             self._placement = Placement(self._roster)
+            self._keeper.epoch = self._roster.epoch

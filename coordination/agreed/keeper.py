@@ -40,13 +40,16 @@ REFUSALS = {
     Reason.ABSTAIN: "renewal_refused_abstaining",
     Reason.OVER: "renewal_refused_over",
     Reason.BEHIND: "renewal_refused_behind",
+    Reason.EPOCH: "renewal_refused_epoch",
+    Reason.SEALED: "renewal_refused_sealed",
+    Reason.UNSTARTED: "renewal_refused_unstarted",
 }
 
 
 class Keeper:
     """Requests that are being confirmed or are held, by wire number."""
 
-    __slots__ = ("_boots", "_counts", "_held", "_identity", "_tick_at", "_view")
+    __slots__ = ("_boots", "_counts", "_held", "_identity", "_tick_at", "_view", "epoch")
 
     def __init__(self, identity: Identity, view: View, boots: BootRecord, counts: Counter[str]) -> None:
         self._identity = identity
@@ -55,6 +58,8 @@ class Keeper:
         self._counts = counts
         self._held: dict[int, Request] = {}
         self._tick_at = 0
+        self.epoch = 1
+        """Of the roster by whose groups renewals are counted."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -71,6 +76,14 @@ class Keeper:
 
     def drop(self, wire: int) -> None:
         self._held.pop(wire, None)
+
+    def regroup(self, now: Instant, out: list[Directive]) -> None:
+        """Another roster counts: renew everything there at once."""
+        for record in self._held.values():
+            record.belief.regroup()
+            record.renew_at = now.boot
+        self.renew(self._held.values(), now, out)
+        self._arm(self._held.values(), now, out)
 
     def renew_now(self, record: Request, now: Instant, out: list[Directive]) -> None:
         """Renew it at once, whether it is due or not; `Renewed` follows once q have answered to this or a later sending."""
@@ -102,7 +115,7 @@ class Keeper:
             for name in record.group:
                 batches.setdefault(name, []).append(item)
         for name, items in batches.items():
-            out.append(Send(name, Renew(self._identity.name, self._identity.boot, tuple(items))))
+            out.append(Send(name, Renew(self._identity.name, self._identity.boot, tuple(items), self.epoch)))
 
     def answered(
         self,
@@ -121,7 +134,7 @@ class Keeper:
             self._boots.learn(group, result.boots)
         if result.reason != Reason.OK:
             self._counts[REFUSALS.get(result.reason, "renewal_refused")] += 1
-            if result.reason in (Reason.BALLOT, Reason.LIVE, Reason.BEHIND):
+            if result.reason in (Reason.BALLOT, Reason.LIVE, Reason.BEHIND, Reason.UNSTARTED):
                 target = next((name for name in group if self._view.is_alive(name)), group[0])
                 out.append(Send(target, Mend(record.key)))
             return

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.events import Released
 from coordination.agreed.messages import Cancel, CancelDone, Drop, Dropped, Release, ReleaseDone
-from coordination.agreed.placement import Group
+from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.requests import Request
 from coordination.agreed.values import LeaseId
@@ -113,6 +113,16 @@ class Leavings:
             cancel = Cancel(leaving.key, self._identity.name, self._identity.boot, leaving.asker)
             out.extend(Send(name, cancel) for name in leaving.asked if name not in leaving.acks)
         self._agenda.at(key, now.mono + REPEAT * min(REPEAT_SLOWER, leaving.tries), out)
+
+    def regroup(self, placement: Placement | None) -> None:
+        """Another roster counts: what acceptors of the old groups have noted says nothing about the new ones."""
+        if placement is None:
+            return
+        for leaving in self._leaving.values():
+            if leaving.group is not None:
+                leaving.group = placement.group(leaving.key)
+                if leaving.lease is not None:
+                    leaving.acks.clear()
 
     def on_release_done(self, answer: ReleaseDone, now: Instant, out: list[Directive]) -> None:
         self.over(answer.lease, out)

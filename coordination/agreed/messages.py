@@ -78,6 +78,14 @@ class Reason:
     """A renewal of an identity that is not known here, without the value in which it was granted."""
     MEMORY = 9
     """Has no memory of this atomic register, and so is no voter of it: until it has read it back, if ever."""
+    SEALED = 10
+    """A successor of the roster has been accepted here, and is not decided yet."""
+    UNCONFIRMED = 11
+    """No majority of the voters has said of late that this roster is the newest."""
+    FORGOTTEN = 12
+    """Restarted without memory: not yet told by enough voters what became of the roster."""
+    UNSTARTED = 13
+    """A renewal of a register that nobody has moved to this roster yet."""
 
 
 # --- holder and owner -----------------------------------------------------------------------------------------------
@@ -309,6 +317,8 @@ class Renew(Message):
     name: str
     boot: Boot
     items: tuple[RenewItem, ...]
+    epoch: int = 1
+    """Of the roster whose groups the holder counts by."""
 
 
 @message(76)
@@ -318,6 +328,8 @@ class RenewAnswer(Message):
     holder: str
     holder_boot: Boot
     results: tuple[RenewResult, ...]
+    epoch: int = 1
+    """Of the acceptor's roster."""
 
 
 @message(77)

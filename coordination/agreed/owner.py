@@ -37,7 +37,7 @@ from coordination.agreed.boots import BootRecord
 from coordination.agreed.calls import Call
 from coordination.agreed.desk import ASKED_CAP, Change, Desk, GrantMade, Reading
 from coordination.agreed.desks import Desks
-from coordination.agreed.events import RosterDecided
+from coordination.agreed.events import RosterDecided, SealMet
 from coordination.agreed.grants import Grants
 from coordination.agreed.learner import learned_by
 from coordination.agreed.messages import (
@@ -49,6 +49,7 @@ from coordination.agreed.messages import (
     Mend,
     Prepare,
     Promise,
+    Reason,
     Rejected,
     Release,
 )
@@ -59,12 +60,15 @@ from coordination.agreed.proposer import Proposer
 from coordination.agreed.replies import Replies
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.round import Answer, Round
+from coordination.agreed.search import started
 from coordination.agreed.server import Server
+from coordination.agreed.standing import Standing
+from coordination.agreed.succession_messages import Seen
 from coordination.agreed.tickets import Ticket
 from coordination.agreed.usher import TELL_WITHIN, Usher
 from coordination.agreed.values import Holding, LeaseId, parse_lease
 from crdt.clock import HybridClock, Instant
-from mesh.directives import NANOSECONDS, Directive, Directives, Event, Message, Send, Source
+from mesh.directives import NANOSECONDS, Directive, Directives, Emit, Event, Message, Send, Source
 
 __all__ = ["Owner"]
 
@@ -81,7 +85,7 @@ COLLECT = 50_000_000
 
 class Owner:
     name = "owner"
-    messages = (Acquire, Release, Cancel, Mend, Promise, Accepted, Rejected, Freed, Call)
+    messages = (Acquire, Release, Cancel, Mend, Promise, Accepted, Rejected, Freed, Call, Seen)
     hears = (RosterDecided, Expired)
 
     def __init__(
@@ -93,6 +97,7 @@ class Owner:
         random: random.Random,
         boots: BootRecord,
         acceptor: Acceptor,
+        standing: Standing | None = None,
     ) -> None:
         self._identity = identity
         self._view = view
@@ -102,7 +107,7 @@ class Owner:
         self._roster: RosterValue | None = None
         self._agenda: Agenda[str] = Agenda("desk")
         self._counts: Counter[str] = Counter()
-        self._proposer = Proposer(identity, clock, random, boots, acceptor, self._agenda)
+        self._proposer = Proposer(identity, standing or Standing(identity), clock, random, boots, acceptor, self._agenda)
         self._desks = Desks(identity, self._proposer, self._agenda, self._counts)
         self._grants = Grants(clock, self._proposer)
         self._replies = Replies(identity)
@@ -117,6 +122,7 @@ class Owner:
             Promise: self._on_answer,
             Accepted: self._on_answer,
             Rejected: self._on_answer,
+            Seen: self._on_seen,
         }
 
     # --- part -------------------------------------------------------------------------------------------------------
@@ -147,18 +153,18 @@ class Owner:
         return out
 
     def on_event(self, event: Event, now: Instant) -> Directives:
+        out: list[Directive] = []
         if isinstance(event, RosterDecided):
             self._load()
+            self._regroup(now, out)
         elif isinstance(event, Expired):
-            out: list[Directive] = []
             desk = self._desks.open(event.key, now)
             if desk is not None:
                 desk.mend = True
                 if desk.round is None:
                     desk.ready = None
                 self._pump(desk, now, out)
-            return out
-        return ()
+        return out
 
     def stats(self) -> dict[str, int]:
         return {"desks": len(self._desks), **self._counts}
@@ -291,10 +297,19 @@ class Owner:
 
     def _on_answer(self, answer: Answer, now: Instant, out: list[Directive]) -> None:
         desk = self._desks.get(answer.key)
-        if desk is None or answer.name not in desk.group:
+        roster = self._roster
+        if desk is None or roster is None or answer.name not in desk.group or answer.ballot.epoch != roster.epoch:
             return
+        if isinstance(answer, Rejected) and answer.reason == Reason.SEALED:
+            out.append(Emit(SealMet(roster.epoch)))
         self._proposer.take(desk, answer, now, out)
         self._pump(desk, now, out)
+
+    def _on_seen(self, seen: Seen, now: Instant, out: list[Directive]) -> None:
+        desk = self._desks.get(seen.key)
+        if desk is not None:
+            self._proposer.seen(desk, seen)
+            self._pump(desk, now, out)
 
     # --- rounds -------------------------------------------------------------------------------------------------------
 
@@ -320,7 +335,14 @@ class Owner:
         reading = None
         if isinstance(round_.message, Prepare):
             promises = [answer for answer in round_.counted() if isinstance(answer, Promise)]
-            reading = Reading(promises, desk.group.quorum, (*desk.ended, *desk.ends))
+            past = None
+            epoch = round_.message.ballot.epoch
+            if epoch > 1 and not started(promises, epoch) and self._proposer.search(desk, now, out):
+                assert desk.search is not None
+                past = desk.search.past()
+                if past is None:
+                    return False
+            reading = Reading(promises, desk.group.quorum, (*desk.ended, *desk.ends), past)
             if reading.foreign and not round_.resent and round_.silent():
                 return False
             if reading.ballot == ZERO and round_.overtaken():
@@ -328,7 +350,7 @@ class Owner:
                 # value, and nobody would be granted anything beside it.
                 self._lost(desk, round_, now, out)
                 return True
-        desk.round = None
+        desk.round = desk.search = None
         self._proposer.trip += (now.mono - round_.started - self._proposer.trip) // 8
         desk.boots, desk.rests = round_.grounds()
         message = round_.message
@@ -380,6 +402,7 @@ class Owner:
             desk.binding[holding.lease] = None
         asker = holding.lease.asker
         if asker in desk.cancels:
+            desk.queue.remove(asker)  # its acquire came after its cancel
             return
         made = desk.made[asker] = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=handed)
         desk.queue.remove(asker)
@@ -527,6 +550,15 @@ class Owner:
         self._desks.look_again(desk, now, out)
 
     # --- help ---------------------------------------------------------------------------------------------------------
+
+    def _regroup(self, now: Instant, out: list[Directive]) -> None:
+        """Another roster counts. Whoever waits here for what other nodes keep now is passed on, with its age."""
+        for desk in self._desks.regroup():
+            if self._identity.name in desk.group:
+                self._pump(desk, now, out)
+            else:
+                self._usher.dismiss(desk, now, out)
+                self._desks.leave(desk)
 
     def _load(self) -> None:
         self._roster = self._source.roster

@@ -30,6 +30,9 @@ from coordination.agreed.learner import HANDED, VOTED
 from coordination.agreed.messages import Accept, Prepare, Promise, Reason, Rejected
 from coordination.agreed.ports import Identity
 from coordination.agreed.round import NO_VOTE, Answer, Round
+from coordination.agreed.search import Search
+from coordination.agreed.standing import Standing
+from coordination.agreed.succession_messages import Look, Seen
 from coordination.agreed.values import LeaseId, Value
 from crdt.clock import HybridClock, Instant
 from mesh.directives import NANOSECONDS, Act, Directive, Send
@@ -46,6 +49,8 @@ BACKOFF = 10 * MS
 BACKOFF_DOUBLINGS = 4
 SPARE_LEAST = 5 * MS
 """Those that an accept was not sent to at first get it after this long at the earliest."""
+NOT_SERVING = frozenset((Reason.SEALED, Reason.UNCONFIRMED, Reason.FORGOTTEN, Reason.MEMORY, Reason.EPOCH))
+"""Such a voter is as good as silent."""
 PATIENCE_TRIPS = 3
 """With a refusal, so many smoothed round trips are waited for the others' answers."""
 
@@ -53,11 +58,14 @@ PATIENCE_TRIPS = 3
 class Proposer:
     """The rounds of all desks of one node."""
 
-    __slots__ = ("_acceptor", "_agenda", "_boots", "_clock", "_identity", "_random", "floor", "longest", "trip")
+    __slots__ = (
+        "_acceptor", "_agenda", "_boots", "_clock", "_identity", "_random", "_standing", "floor", "longest", "trip",
+    )  # fmt: skip
 
     def __init__(
         self,
         identity: Identity,
+        standing: Standing,
         clock: HybridClock,
         random: random.Random,
         boots: BootRecord,
@@ -65,6 +73,7 @@ class Proposer:
         agenda: Agenda[str],
     ) -> None:
         self._identity = identity
+        self._standing = standing
         self._clock = clock
         self._random = random
         self._boots = boots
@@ -85,7 +94,30 @@ class Proposer:
         promised = register.promised.counter if register is not None else 0
         desk.counter = max(desk.counter, self.floor, promised) + 1
         ballot = Ballot(epoch, desk.counter, self._identity.name, self._identity.boot)
+        desk.search = None
         self._launch(desk, Prepare(desk.key, ballot, self._boots.group(desk.group)), now, out)
+        if epoch > 1 and (register is None or register.accepted.epoch < epoch):
+            # Most likely it was not moved yet: no need to wait for the promises before the earlier groups are asked.
+            self.search(desk, now, out)
+
+    def search(self, desk: Desk, now: Instant, out: list[Directive]) -> bool:
+        """Ask the register's earlier groups what they hold; False if there are none that count."""
+        round_ = desk.round
+        levels = self._standing.past(desk.key, now)
+        if not levels or round_ is None:
+            return False
+        if desk.search is None:
+            desk.search = Search(levels, self._boots)
+            self._look(desk.search, desk.key, round_, now, out)
+        return True
+
+    def _look(self, search: Search, key: str, round_: Round, now: Instant, out: list[Directive]) -> None:
+        look = Look(key, round_.message.ballot)
+        for name in search.silent():
+            if name != self._identity.name or self._acceptor.remembers:
+                out.append(Send(name, look))
+            elif (seen := self._acceptor.look(look, now, out)) is not None:
+                search.add(seen)
 
     def propose(self, desk: Desk, value: Value, change: Change, now: Instant, out: list[Directive], granting: int = -1) -> None:
         """Have `value` accepted at the ballot that is ready; `granting` is the index of the holding that is granted."""
@@ -117,6 +149,8 @@ class Proposer:
         for name in round_.silent():
             self._deliver(desk, name, round_.message, now, out)
         round_.spared = ()
+        if desk.search is not None:
+            self._look(desk.search, desk.key, round_, now, out)
         round_.resent += 1
         self._agenda.at(desk.key, now.mono + min(RESEND << round_.resent, RESEND_LONGEST), out)
         return True
@@ -188,11 +222,16 @@ class Proposer:
             if answer.reason == Reason.LIVE:
                 self._tell_ends(desk, round_, answer, now, out)
 
+    def seen(self, desk: Desk, answer: Seen) -> None:
+        round_ = desk.round
+        if desk.search is not None and round_ is not None and answer.ballot == round_.message.ballot:
+            desk.search.add(answer)
+
     def _heed(self, desk: Desk, answer: Rejected, now: Instant) -> None:
         if answer.reason == Reason.ABSTAIN:
             desk.abstaining[answer.name] = now.mono + answer.left
             return
-        if answer.reason == Reason.MEMORY:
+        if answer.reason in NOT_SERVING:
             return
         desk.heard[answer.name] = now.mono
         desk.abstaining.pop(answer.name, None)

@@ -61,7 +61,7 @@ class Recall:
         """Note that the memory is complete, once it is."""
         if self._memory is None or self._complete or self._birth.roster is None:
             return ()
-        until = self._birth.abstaining_until(now)
+        until = self._birth.incomplete_until(now)
         if until is not None:
             return (Arm("complete", until),)
         self._complete = True

@@ -144,7 +144,7 @@ class Recollector:
         if roster is None or self._placement is not None:
             return ()
         self._placement = Placement(roster)
-        if self._source.founding or self._identity.name not in roster.voters:
+        if self._source.founding or self._identity.name not in roster.voters or roster.elastic:
             return ()
         return (Arm("sweep", now.mono),)
 

@@ -2,15 +2,18 @@
 
 Safety rests on this value alone, never on a gossip view. The parameters are part of it because differing ones are
 unsafe: another R makes disjoint groups, another max_ttl or max_drift makes abstentions shorter than leases, another
-rho makes a holder believe for longer than the acceptors wait. A node's own differing configuration is ignored."""
+rho makes a holder believe for longer than the acceptors wait. A node's own differing configuration is ignored.
+
+A roster is *elastic* if it may be followed by another one (see `succession`): that, too, is agreed, because a voter of a
+fixed roster may serve where one of an elastic roster has to ask first whether it still is one."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from mesh.directives import NANOSECONDS
+from mesh.directives import NANOSECONDS, Boot
 
-__all__ = ["DEFAULT_PARAMETERS", "PLACEMENT_VERSION", "Parameters", "RosterValue"]
+__all__ = ["DEFAULT_PARAMETERS", "PLACEMENT_VERSION", "Joined", "Parameters", "RosterValue"]
 
 PLACEMENT_VERSION = 1
 MIN_ABSTENTION_DRIFTS = 4
@@ -26,9 +29,18 @@ class Parameters(NamedTuple):
     rho: int = 10
     """Bound of the clocks' rate error, in permille."""
     max_drift: int = NANOSECONDS // 2
+    elastic: bool = False
+    """Voters are admitted and evicted."""
 
 
 DEFAULT_PARAMETERS = Parameters()
+
+
+class Joined(NamedTuple):
+    """A voter that its roster admits, as the very process that asked: nothing was ever promised under this boot before."""
+
+    name: str
+    boot: Boot
 
 
 class RosterValue(NamedTuple):
@@ -43,15 +55,37 @@ class RosterValue(NamedTuple):
     max_drift: int
     """ns."""
     placement: int
+    elastic: bool = False
+    joined: tuple[Joined, ...] = ()
+    """Of the voters, those that the roster before this one did not have."""
 
     @property
     def majority(self) -> int:
         return len(self.voters) // 2 + 1
 
+    def may_be_followed(self, roster: RosterValue) -> bool:
+        """Whether that is a proper proposal for the next one: other voters, the same numbers."""
+        names = list(roster.voters)
+        same = self._replace(epoch=self.epoch + 1, voters=roster.voters, joined=roster.joined)
+        return roster == same and bool(names) and names == sorted(set(names))
+
     @property
     def abstention(self) -> int:
         """M: no lease that was promised before a restart is believed this long after it (ns)."""
         return max(self.max_ttl, MIN_ABSTENTION_DRIFTS * self.max_drift)
+
+    @property
+    def lapse(self) -> int:
+        """ns after the decision of the next roster, by which every lease that this one alone knows is over.
+
+        A voter serves for less than a max_ttl after a majority of this roster was last heard unsealed, and what it
+        extends then lasts a max_ttl more."""
+        return 2 * self.abstention
+
+    @property
+    def served(self) -> int:
+        """ns for which a voter of an elastic roster serves after a majority said that it is the newest."""
+        return self.believed(self.max_ttl)
 
     def believed(self, term: int) -> int:
         """How long a holder may believe in a term that acceptors wait in full: slowest clock against fastest."""
@@ -59,4 +93,13 @@ class RosterValue(NamedTuple):
 
 
 def found(voters: tuple[str, ...], parameters: Parameters) -> RosterValue:
-    return RosterValue(1, tuple(sorted(voters)), *parameters, PLACEMENT_VERSION)
+    return RosterValue(
+        1,
+        tuple(sorted(voters)),
+        parameters.R,
+        parameters.max_ttl,
+        parameters.rho,
+        parameters.max_drift,
+        PLACEMENT_VERSION,
+        parameters.elastic,
+    )

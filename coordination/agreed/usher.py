@@ -82,6 +82,10 @@ class Usher:
             desk.queue.remove(ticket.asker)
             self._counts["forwarded"] += 1
 
+    def dismiss(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
+        """Another group keeps the register now, without this node."""
+        self.forward(desk, next((name for name in desk.group if self._view.is_alive(name)), ""), now, out)
+
     def decline(self, desk: Desk, alive: Sequence[Holding], out: list[Directive]) -> bool:
         """Turn away who names another limit; True if the register has to be read first, for the limit may be a new one."""
         read = False

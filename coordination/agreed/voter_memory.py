@@ -3,6 +3,7 @@
     register    a key's promise, what it accepted, the highest token, and which leases have ended
     promise     the birth of the mesh, as far as this node has promised and accepted
     roster      the decided roster: who has it knows its mesh, and votes without asking anyone
+    standing    of an elastic roster: all those that followed, and what was promised and accepted about the next one
     boot        the newest process of this name on this disk
     complete    that nothing is missing here: see below
     known       the newest process of other voters that have forgotten, as they said (`recollector`)
@@ -43,6 +44,7 @@ __all__ = [
     "PromiseNote",
     "RegisterNote",
     "RosterNote",
+    "StandingNote",
     "VoterMemory",
     "check_tables",
 ]
@@ -79,6 +81,17 @@ class RosterNote(NamedTuple):
     """This memory began with the mesh: all that this voter ever answered of its registers is here."""
 
 
+class StandingNote(NamedTuple):
+    origin: Ballot
+    rosters: tuple[RosterValue, ...]
+    sealed: int
+    memory: bool
+    """Whether the promises below are all that there are."""
+    promised: Ballot
+    accepted: Ballot
+    roster: RosterValue | None
+
+
 class BootNote(NamedTuple):
     stamp: int
 
@@ -95,6 +108,7 @@ class CompleteNote(NamedTuple):
 REGISTER: RecordKind[RegisterNote] = RecordKind(RegisterNote)
 PROMISE: RecordKind[PromiseNote] = RecordKind(PromiseNote)
 ROSTER: RecordKind[RosterNote] = RecordKind(RosterNote)
+STANDING: RecordKind[StandingNote] = RecordKind(StandingNote)
 BOOT: RecordKind[BootNote] = RecordKind(BootNote)
 COMPLETE: RecordKind[CompleteNote] = RecordKind(CompleteNote)
 KNOWN: RecordKind[KnownNote] = RecordKind(KnownNote)
@@ -103,6 +117,7 @@ TABLES: dict[str, RecordKind[Any]] = {
     "register": REGISTER,
     "promise": PROMISE,
     "roster": ROSTER,
+    "standing": STANDING,
     "boot": BOOT,
     "complete": COMPLETE,
     "known": KNOWN,
@@ -193,6 +208,14 @@ class VoterMemory:
     def keep_roster(self, note: RosterNote, out: list[Directive]) -> None:
         """The promises that led to it have served their end."""
         out.append(Persist((("roster", ONLY, ROSTER.write(note)), ("promise", ONLY, None))))
+
+    # --- succession ---------------------------------------------------------------------------------------------------
+
+    def standing(self) -> StandingNote | None:
+        return self._one(STANDING, "standing")
+
+    def keep_standing(self, note: StandingNote, out: list[Directive]) -> None:
+        out.append(Persist((("standing", ONLY, STANDING.write(note)),)))
 
     # --- the process -------------------------------------------------------------------------------------------------
 

@@ -58,8 +58,19 @@ class Campaign:
         self.kinds = self.all_kinds + focus * FOCUS
         self.dice = dice = random.Random(seed * 7919 + 1)
         self.seed = seed
-        self.world = self.world_class(
-            seed,
+        self.world = self.make(faults)
+        if not self.world.run_until(self.world.founded, 60 * S):
+            raise Violation(f"birth: no roster after 60 s, seed {seed}")
+        self.keys: tuple[str, ...] = dice.choice(KEYS)
+        self.names = sorted(self.world.nodes)
+        self.members = [name for name in self.names if "@" not in name]
+        self.stop = self.world.now + duration
+        self.crashes_all = 0
+
+    def make(self, faults: Changes) -> World:
+        dice = self.dice
+        return self.world_class(
+            self.seed,
             voters=dice.choice([3, 3, 3, 5, 7]),
             loss=dice.choice([0, 0, 0.02, 0.15]),
             latency=dice.choice([(MS // 5, 2 * MS), (MS, 20 * MS), (MS // 5, 40 * MS)]),
@@ -68,13 +79,6 @@ class Campaign:
             durable=self.durable,
             faults=faults,
         )
-        if not self.world.run_until(self.world.founded, 60 * S):
-            raise Violation(f"birth: no roster after 60 s, seed {seed}")
-        self.keys: tuple[str, ...] = dice.choice(KEYS)
-        self.names = sorted(self.world.nodes)
-        self.members = [name for name in self.names if "@" not in name]
-        self.stop = self.world.now + duration
-        self.crashes_all = 0
 
     def run(self) -> World:
         world, dice = self.world, self.dice

@@ -183,7 +183,9 @@ class World:
         thin: int = 0,
         durable: bool = False,
         faults: Changes = (),
+        parameters: Parameters = PARAMETERS,
     ) -> None:
+        self.parameters = parameters
         self.random = random.Random(seed)
         self.seed = seed
         self.now = 0
@@ -296,7 +298,7 @@ class World:
                 fresh=fresh,
                 networked=self.voters > 1,
                 seeds=self.voters if self.voters > 1 else 0,
-                parameters=PARAMETERS,
+                parameters=self.parameters,
                 memory=node.memory,
             )
             node.holder = node.parts.holder

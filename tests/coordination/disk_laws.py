@@ -158,9 +158,11 @@ class DiskLaws:
             data = node.disk.row("register", grant.key.encode()) if node.disk is not None else None
             if data is not None and REGISTER.read(data).accepted >= grant.ballot:
                 holders.append(name)
-        voters = self.world.voters
-        quorum = min(voters, 5) // 2 + 1
+        quorum = self._quorum(grant)
         lately = any(self.world.now - at < 2 * S for at in self.emptied.values())
         self.quorums += 1
         if len(holders) < quorum and not lately:
             self.fail("D2", f"{grant.lease} is granted, and on the disks of {holders} alone")
+
+    def _quorum(self, grant: Grant) -> int:
+        return min(self.world.voters, 5) // 2 + 1

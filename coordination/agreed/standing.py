@@ -1,0 +1,194 @@
+"""The standing: which rosters this node knows to be decided, and how far its own process may take part.
+
+  sealed      the epoch up to which it serves no register any more: it has accepted a successor of that roster
+  confirmed   when it last asked a majority that had not
+  memory      whether it knows all that any process of its name has promised about the successor of the newest roster
+  whole       the first epoch of which it remembers every lease that a process of its name promised
+
+- Only decided rosters are in the chain. Old ones stay as long as something may not have been moved out of them.
+- A seal is never taken back, and a voter that has lost it takes part in nothing until it has been told. (It would
+  extend a lease that a mover has already read.)
+- Of two rosters of one epoch only one is ever decided; two that differ are two meshes. Their founding ballots tell
+  them apart also when their epochs do not meet."""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import pairwise
+
+from coordination.agreed.atomic import is_atomic
+from coordination.agreed.ballot import ZERO, Ballot
+from coordination.agreed.messages import Reason
+from coordination.agreed.placement import Group, Placement
+from coordination.agreed.ports import Identity
+from coordination.agreed.roster import Joined, RosterValue
+from coordination.agreed.succession_messages import ChainIs
+from coordination.agreed.vouching import NEVER
+from crdt.clock import Instant
+
+__all__ = ["Adoption", "Standing"]
+
+
+class Adoption(Enum):
+    NEW = 0
+    """There is a newer roster."""
+    KNOWN = 1
+    STALE = 2
+    """The other one is behind."""
+    OTHER = 3
+    """Another mesh's."""
+
+
+class Standing:
+    __slots__ = ("_identity", "_known", "_placements", "confirmed", "memory", "origin", "rosters", "sealed", "started", "whole")
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self.origin: Ballot = ZERO
+        self.rosters: tuple[RosterValue, ...] = ()
+        """Oldest first."""
+        self._known: dict[int, int] = {}
+        """Monotonic ns since when, at the latest, each of them is decided."""
+        self._placements: dict[int, Placement] = {}
+        self.sealed = 0
+        self.confirmed = NEVER
+        """Boot ns."""
+        self.memory = False
+        self.whole: int | None = None
+        """None: of none, until M has passed since `started`."""
+        self.started = 0
+
+    @property
+    def roster(self) -> RosterValue | None:
+        """The newest."""
+        return self.rosters[-1] if self.rosters else None
+
+    @property
+    def epoch(self) -> int:
+        return self.rosters[-1].epoch if self.rosters else 0
+
+    def placement(self, epoch: int) -> Placement:
+        placement = self._placements.get(epoch)
+        if placement is None:
+            roster = next(roster for roster in self.rosters if roster.epoch == epoch)
+            placement = self._placements[epoch] = Placement(roster)
+        return placement
+
+    # --- may it serve? --------------------------------------------------------------------------------------------------
+
+    def votes(self) -> bool:
+        """Whether this node is a voter of the newest roster that has its memory."""
+        return self.memory and bool(self.rosters) and self._identity.name in self.rosters[-1].voters
+
+    def closed(self, now: Instant) -> int:
+        """Why no register may be served now; `Reason.OK` if one may."""
+        roster = self.rosters[-1] if self.rosters else None
+        if roster is None or not roster.elastic:
+            return Reason.OK
+        if not self.memory:
+            return Reason.FORGOTTEN
+        if self.sealed >= roster.epoch:
+            return Reason.SEALED
+        if roster.majority > 1 and now.boot - self.confirmed >= roster.served:
+            return Reason.UNCONFIRMED
+        return Reason.OK
+
+    def whole_from(self, now: Instant) -> int | None:
+        """The first roster of whose leases it can speak. After M nothing is live that an earlier process promised."""
+        roster = self.roster
+        if roster is not None and now.mono - self.started >= roster.abstention:
+            return 0
+        return self.whole
+
+    def past(self, key: str, now: Instant) -> list[tuple[int, Group]]:
+        """The earlier groups that may keep something of a register which nobody has moved, newest first."""
+        found = []
+        for older, newer in reversed(list(pairwise(self.rosters))):
+            if now.mono - self._known[newer.epoch] >= older.lapse and not is_atomic(key):
+                break
+            found.append((older.epoch, self.placement(older.epoch).group(key)))
+        return found
+
+    # --- this process ------------------------------------------------------------------------------------------------------
+
+    def begin(self, now: Instant) -> None:
+        """The process starts. What its memory holds is decided now, at the latest."""
+        self.started = now.mono
+        self._known = {roster.epoch: now.mono for roster in self.rosters}
+
+    def restore(self, origin: Ballot, rosters: tuple[RosterValue, ...], sealed: int, *, memory: bool) -> None:
+        """As an earlier process wrote it down."""
+        self.origin, self.rosters, self.sealed, self.memory = origin, rosters, sealed, memory
+
+    # --- what is decided --------------------------------------------------------------------------------------------------
+
+    def found(self, roster: RosterValue, ballot: Ballot, now: Instant, *, memory: bool) -> None:
+        """The first roster, as birth decided it. `memory`: this very process took part."""
+        self.origin = ballot
+        self.rosters = (roster,)
+        self._known = {roster.epoch: now.mono}
+        self.memory = memory
+
+    def adopt(self, chain: ChainIs, now: Instant) -> Adoption:
+        """Take a chain over from another member."""
+        rosters = chain.rosters
+        if not rosters or len(chain.ages) != len(rosters):
+            return Adoption.KNOWN
+        if self.rosters and (chain.origin != self.origin or self._differs(rosters)):
+            return Adoption.OTHER
+        newest = self.epoch
+        if rosters[-1].epoch < newest:
+            return Adoption.STALE
+        own = {roster.epoch for roster in self.rosters}
+        self.origin = chain.origin
+        kept = []
+        for roster, age in zip(rosters, chain.ages, strict=True):
+            # Its clock and this one may each be off by rho; too young an age is safe.
+            since = now.mono - age * (1000 - 2 * roster.rho) // 1000
+            if roster.epoch > newest or roster.epoch in own:
+                kept.append(roster)
+                self._known[roster.epoch] = min(since, self._known.get(roster.epoch, since))
+            if roster.epoch > newest:
+                self._arrive(roster)
+        self._keep(tuple(kept))
+        if self.epoch == newest:
+            return Adoption.KNOWN
+        self.sealed = max(self.sealed, self.epoch - 1)
+        self.confirmed = NEVER
+        return Adoption.NEW
+
+    def follow(self, roster: RosterValue, now: Instant) -> None:
+        """The next roster has been decided, before this node's eyes."""
+        self._known[roster.epoch] = now.mono
+        self._arrive(roster)
+        self._keep((*self.rosters, roster))
+        self.sealed = max(self.sealed, roster.epoch - 1)
+        self.confirmed = NEVER
+
+    def drop(self, epochs: set[int]) -> None:
+        """Everything has been moved out of these."""
+        self._keep(tuple([roster for roster in self.rosters[:-1] if roster.epoch not in epochs] + [self.rosters[-1]]))
+
+    def lapsed(self, now: Instant) -> list[RosterValue]:
+        """The earlier rosters of which no lease can be alive."""
+        return [older for older, newer in pairwise(self.rosters) if now.mono - self._known[newer.epoch] >= older.lapse]
+
+    def chain(self, now: Instant) -> ChainIs:
+        ages = tuple([max(0, now.mono - self._known[roster.epoch]) for roster in self.rosters])
+        return ChainIs(self.origin, self.rosters, ages)
+
+    def _differs(self, rosters: tuple[RosterValue, ...]) -> bool:
+        own = {roster.epoch: roster for roster in self.rosters}
+        return any(own.get(roster.epoch, roster) != roster for roster in rosters)
+
+    def _arrive(self, roster: RosterValue) -> None:
+        if Joined(self._identity.name, self._identity.boot) in roster.joined:
+            self.memory = True
+            if self.whole is None:
+                self.whole = roster.epoch
+
+    def _keep(self, rosters: tuple[RosterValue, ...]) -> None:
+        self.rosters = rosters
+        epochs = {roster.epoch for roster in rosters}
+        self._known = {epoch: since for epoch, since in self._known.items() if epoch in epochs}
+        self._placements = {epoch: placement for epoch, placement in self._placements.items() if epoch in epochs}

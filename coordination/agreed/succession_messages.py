@@ -1,0 +1,142 @@
+"""The wire messages by which rosters follow each other (numbers 120 to 131)."""
+
+from __future__ import annotations
+
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.messages import Live
+from coordination.agreed.roster import Joined, RosterValue
+from coordination.agreed.values import LeaseId, Value
+from mesh.directives import Boot, Message
+from mesh.wire import message
+
+__all__ = [
+    "ChainIs",
+    "EpochAsk",
+    "EpochOk",
+    "Look",
+    "MemoryAsk",
+    "MemoryIs",
+    "RosterAccept",
+    "RosterAccepted",
+    "RosterPrepare",
+    "RosterPromise",
+    "RosterRefused",
+    "Seen",
+]
+
+
+@message(120)
+class RosterPrepare(Message):
+    """`ballot.epoch` is the epoch of the roster that is to be decided, by the voters of the one before."""
+
+    ballot: Ballot
+
+
+@message(121)
+class RosterPromise(Message):
+    ballot: Ballot
+    name: str
+    boot: Boot
+    boots: tuple[Boot, ...]
+    """This voter's record of the voters' boots, in the roster's order."""
+    accepted: Ballot
+    roster: RosterValue | None
+
+
+@message(122)
+class RosterAccept(Message):
+    ballot: Ballot
+    roster: RosterValue
+    rests: tuple[Joined, ...]
+    """The processes whose promises it rests on: a majority."""
+
+
+@message(123)
+class RosterAccepted(Message):
+    ballot: Ballot
+    name: str
+    boot: Boot
+    boots: tuple[Boot, ...]
+
+
+@message(124)
+class RosterRefused(Message):
+    ballot: Ballot
+    promised: Ballot
+
+
+@message(125)
+class ChainIs(Message):
+    """Decided rosters, oldest first: all that may still keep something that was not moved."""
+
+    origin: Ballot
+    """At which the first roster of this mesh was founded: no two meshes share it."""
+    rosters: tuple[RosterValue, ...]
+    ages: tuple[int, ...]
+    """ns for which each of them has been known to be decided, at least."""
+
+
+@message(126)
+class EpochAsk(Message):
+    """Is this the newest roster? A newer one is answered with the chain; serial 0 asks for nothing else."""
+
+    epoch: int
+    serial: int
+    name: str
+
+
+@message(127)
+class EpochOk(Message):
+    """By a voter that has accepted no successor."""
+
+    epoch: int
+    serial: int
+    name: str
+
+
+@message(128)
+class MemoryAsk(Message):
+    """From a voter that has forgotten what it promised about the successor of this roster."""
+
+    epoch: int
+    name: str
+    boot: Boot
+
+
+@message(129)
+class MemoryIs(Message):
+    """From a voter that has not."""
+
+    epoch: int
+    name: str
+    boot: Boot
+    promised: Ballot
+    accepted: Ballot
+    roster: RosterValue | None
+
+
+@message(130)
+class Look(Message):
+    """What do you hold of this register? Of nodes of its earlier groups, by a proposer of `ballot`."""
+
+    key: str
+    ballot: Ballot
+
+
+@message(131)
+class Seen(Message):
+    """What a node holds of a register in rosters that it no longer serves. It will never add to it."""
+
+    key: str
+    ballot: Ballot
+    name: str
+    boot: Boot
+    epoch: int
+    """Of its newest roster: it is sealed for all before."""
+    whole: int
+    """The first roster of which it remembers everything."""
+    accepted: Ballot
+    value: Value
+    leases: tuple[Live, ...]
+    ended: tuple[LeaseId, ...]
+    highest: int

@@ -1,0 +1,153 @@
+"""Short stories of one change each, told to the real parts or to planted ones. A rule that is broken raises Violation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from coordination.agreed.placement import Placement
+from coordination.agreed.succession_messages import ChainIs
+from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker
+from tests.coordination.roster_campaign import ELASTIC, RosterWorld
+
+KEY = "lock/x"
+Story = Callable[[int, Changes], RosterWorld]
+
+
+def begin(seed: int, faults: Changes, *, voters: int = 3, clients: int = 5, R: int = 3) -> RosterWorld:
+    world = RosterWorld(
+        seed, voters=voters, clients=clients, latency=(MS, 3 * MS), faults=faults, parameters=ELASTIC._replace(R=R)
+    )
+    if not world.run_until(world.founded, 20 * S):
+        raise Violation("birth: no roster")
+    world.run(S)
+    return world
+
+
+def deafen(world: RosterWorld, *names: str) -> None:
+    """Nobody tells these of a newer roster."""
+    world.lose = lambda number, a, to, message: to in names and isinstance(message, ChainIs)
+
+
+def settled(world: RosterWorld, worker: Worker, within: int) -> bool:
+    return world.run_until(lambda: worker.state != "asking", within) and worker.state == "held"
+
+
+def unaware_holder(seed: int, faults: Changes) -> RosterWorld:
+    """A holder that hears nothing of the new roster renews with the old one, while another asks the new one."""
+    world = begin(seed, faults)
+    deafen(world, "n3")
+    holder = world.acquire("n3", KEY, ttl=S)
+    if not settled(world, holder, 2 * S):
+        raise Violation("L12: not granted")
+    world.propose("n0", ("n5", "n6", "n7"))
+    world.run(random.Random(seed).randrange(20, 400) * MS)
+    world.acquire("n4", KEY, ttl=S)
+    world.run(5 * S)
+    return world
+
+
+def unaware_owner(seed: int, faults: Changes) -> RosterWorld:
+    """An owner and a user that hear nothing of the new roster, which has none of the voters."""
+    world = begin(seed, faults)
+    group = Placement(world.newest).group(KEY)
+    owner, rest = group[0], group[1:]
+    deafen(world, owner, "n3")
+    world.propose(rest[0], ("n5", "n6", "n7"))
+    world.run(S // 10)
+    world.acquire("n4", KEY, ttl=3 * S)
+    world.run(random.Random(seed).randrange(10, 200) * MS)
+    world.acquire("n3", KEY, ttl=3 * S)
+    world.run(5 * S)
+    return world
+
+
+def stale_voter(seed: int, faults: Changes) -> RosterWorld:
+    """One voter of three has not heard of a grant when all three are replaced."""
+    world = begin(seed, faults)
+    owner, _, stale = Placement(world.newest).group(KEY)
+    world.cut(owner, stale)
+    if not settled(world, world.acquire("n3", KEY, ttl=3 * S, renew=False), 2 * S):
+        return world  # one of the two that are left abstains
+    world.heal()
+    world.propose(owner, ("n5", "n6", "n7"))
+    world.run(random.Random(seed).randrange(10, 100) * MS)
+    world.acquire("n4", KEY, ttl=3 * S)
+    world.run(5 * S)
+    return world
+
+
+def unheard(seed: int, faults: Changes) -> RosterWorld:
+    """Who decides cannot tell anyone, and another proposes."""
+    world = begin(seed, faults, voters=random.Random(seed).choice([3, 4, 5]))
+    first, second = random.Random(seed).sample(world.newest.voters, 2)
+    world.lose = lambda number, a, to, message: a == first and isinstance(message, ChainIs)
+    world.propose(first, ("n5", "n6", "n7"))
+    world.run(random.Random(seed).randrange(5, 40) * MS)
+    world.propose(second, ("n0", "n1", "n6"))
+    world.run(S)
+    world.lose = None
+    world.run(8 * S)
+    return world
+
+
+def split_group(seed: int, faults: Changes) -> RosterWorld:
+    """A majority of the lock's group, but not of the voters, is cut off and evicted, and goes on renewing."""
+    world = begin(seed, faults, voters=5)
+    group = Placement(world.newest).group(KEY)
+    side = {*group[:2], "n5"}
+    holder = world.acquire("n5", KEY, ttl=3 * S)
+    if not settled(world, holder, 2 * S):
+        raise Violation("L12: not granted")
+    for name in world.nodes:
+        for far in side:
+            if name not in side:
+                world.cut(name, far)
+    rest = [name for name in world.newest.voters if name not in side]
+    world.propose(rest[0], rest)
+    world.run(S)
+    other = world.acquire("n6", KEY, ttl=3 * S)
+    again = world.acquire("n5", KEY, ttl=3 * S)
+    for _ in range(40):
+        world.run(S // 2)
+        if other.state not in ("asking", "held"):
+            other = world.acquire("n6", KEY, ttl=3 * S)
+        if again.state not in ("asking", "held"):
+            again = world.acquire("n5", KEY, ttl=3 * S)
+    if other.state != "held":
+        raise Violation(f"L12: a majority of the voters cannot have the lock, seed {seed}")
+    return world
+
+
+def duels(seed: int, faults: Changes) -> RosterWorld:
+    """Nothing but proposals, of two or three voters at once, on a network that loses some."""
+    dice = random.Random(seed)
+    world = begin(seed, faults, voters=dice.choice([3, 4, 5]), clients=2)
+    members = sorted(world.nodes)
+    for _ in range(4):
+        world.loss = dice.choice([0, 0, 0.1])
+        for rival in dice.sample(world.newest.voters, min(len(world.newest.voters), dice.choice([2, 2, 3]))):
+            chosen = dice.sample(members, dice.randrange(3, 6))
+            world.after(dice.randrange(9 * MS), lambda rival=rival, chosen=chosen: world.propose(rival, chosen))
+        if dice.random() < 0.3:
+            world.cut(*dice.sample(members, 2))
+        world.run(dice.randrange(5, 40) * MS)
+        world.heal()
+        world.run(dice.randrange(20, 3000) * MS)
+    world.loss = 0
+    world.heal()
+    world.run(8 * S)
+    epochs = {world.epoch(name) for name in members}
+    if epochs != {max(world.decided)}:
+        raise Violation(f"L11: {epochs} are the newest to some, {max(world.decided)} is decided, seed {seed}")
+    return world
+
+
+def tell(story: Story, seeds: range, faults: Changes = ()) -> tuple[int, str] | None:
+    """The first seed with which a rule is broken."""
+    for seed in seeds:
+        try:
+            story(seed, faults)
+        except Violation as violation:
+            return seed, str(violation)
+    return None

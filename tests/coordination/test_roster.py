@@ -1,0 +1,182 @@
+"""The roster changes under fire: nothing that holds without changes may break, and no two rosters are decided for one epoch."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordination.agreed import succession_messages
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.boots import NO_BOOT
+from coordination.agreed.roster import RosterValue, found
+from coordination.agreed.standing import Adoption, Standing
+from coordination.agreed.succession_messages import ChainIs
+from mesh.directives import Boot, Message
+from mesh.wire import decode, encode
+from tests.coordination.agreed_world import MS, Node, S, Self_, World
+from tests.coordination.roster_campaign import ELASTIC, RosterWorld, hunt, stress
+from tests.coordination.roster_faults import ROSTER_FAULTS, first
+from tests.coordination.roster_stories import (
+    Story,
+    begin,
+    duels,
+    settled,
+    split_group,
+    stale_voter,
+    tell,
+    unaware_holder,
+    unaware_owner,
+    unheard,
+)
+from tests.coordination.test_agreed_rules import at
+
+SEEDS = range(40)
+SOAK_SEEDS = range(1_000, 4_000)
+
+
+def test_no_rule_is_broken_while_rosters_follow_each_other() -> None:
+    grants = changes = lost = 0
+    for seed in SEEDS:
+        world = stress(seed)
+        grants += world.grants
+        changes += max(world.decided) - 1
+        lost += world.lost()
+    assert grants >= 20 * len(SEEDS) and changes >= 2 * len(SEEDS), "hardly anything happens: it proves nothing"
+    assert lost <= len(SEEDS) // 10
+
+
+@pytest.mark.soak
+def test_no_rule_is_broken_over_three_thousand_histories() -> None:
+    assert hunt(SOAK_SEEDS) is None
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["duel", "forget", "strand", "split", "unaware", "swap", "crash_change"])
+def test_no_rule_is_broken_where_one_kind_of_change_prevails(kind: str) -> None:
+    assert hunt(range(200), focus=(kind,)) is None
+
+
+@pytest.mark.parametrize(
+    ("story", "seeds"),
+    [(unaware_holder, 20), (unaware_owner, 20), (stale_voter, 20), (unheard, 20), (split_group, 4), (duels, 60)],
+)
+def test_each_story_ends_well(story: Story, seeds: int) -> None:
+    assert tell(story, range(seeds)) is None
+
+
+@pytest.mark.parametrize("fault", ROSTER_FAULTS)
+def test_planted_fault_is_caught(fault: str) -> None:
+    planted = ROSTER_FAULTS[fault]
+    assert first(planted) is not None, f"no checker noticed {fault} in {planted.seeds} seeds"
+
+
+def test_a_held_lock_goes_with_the_roster_and_is_never_lost() -> None:
+    """All five voters are replaced, one by one, under a lock that is held throughout."""
+    world = begin(1, (), voters=5, clients=6, R=5)
+    holder = world.acquire("n10", "lock/held", ttl=2 * S)
+    assert settled(world, holder, 2 * S)
+    voters = list(world.newest.voters)
+    for old, new in zip(tuple(voters), ("n5", "n6", "n7", "n8", "n9"), strict=True):
+        voters[voters.index(old)] = new
+        world.propose(next(name for name in world.newest.voters if name != old), voters)
+        world.run(S // 2)
+        world.crash(old)
+        world.run(2 * S)
+        other = world.acquire(new, "lock/other", ttl=2 * S)
+        assert settled(world, other, 2 * S), new
+        world.command(other, "release")
+        assert holder.state == "held" and world.valid(holder)
+    assert max(world.decided) == 6 and set(world.newest.voters) == {"n5", "n6", "n7", "n8", "n9"}
+
+
+@pytest.mark.parametrize("count", [50])
+def test_fifty_voters_change_and_grant(count: int) -> None:
+    world = begin(2, (), voters=count, clients=2, R=5)
+    world.propose("n3", (*[f"n{index}" for index in range(count - 1)], f"n{count}", f"n{count + 1}"))
+    world.run(S)
+    assert len(world.newest.voters) == count + 1
+    workers = [world.acquire(f"n{index}", f"lock/{index}", ttl=2 * S) for index in range(0, count, 5)]
+    world.run(2 * S)
+    assert all(worker.state == "held" for worker in workers)
+
+
+def test_an_evicted_voter_serves_nothing_once_nobody_vouches() -> None:
+    world = begin(3, (), voters=5)
+    out = world.newest.voters[0]
+    world.isolate(out)
+    rest = [name for name in world.newest.voters if name != out]
+    world.propose(rest[0], rest)
+    world.run(4 * S)
+    node = world.nodes[out]
+    assert node.parts is not None and world.epoch(out) == 1
+    assert node.parts.succession._standing.closed(world.instant(node))
+    world.heal()
+    world.run(6 * S)
+    assert world.epoch(out) == 2, "it hears of it"
+
+
+def test_without_a_majority_that_remembers_nothing_is_served() -> None:
+    world = begin(4, ())
+    for name in ("n0", "n1"):
+        world.crash(name)
+        world.start(name)
+    world.run(8 * S)
+    assert world.lost()
+    world.trouble(5 * S)
+    worker = world.acquire("n4", "lock/x", ttl=2 * S)
+    world.run(5 * S)
+    assert worker.state == "unavailable"
+
+
+def test_one_of_three_may_forget() -> None:
+    world = begin(5, ())
+    world.crash("n1")
+    world.start("n1")
+    world.run(S)
+    assert world.remembers("n1")
+
+
+def test_a_fixed_roster_is_never_followed() -> None:
+    world = RosterWorld(6, clients=2)
+    assert world.run_until(world.founded, 20 * S)
+    world.run(S)
+    world.propose("n0", ("n0", "n1", "n3"))
+    world.run(3 * S)
+    assert max(world.decided) == 1
+
+
+def chain(*rosters: RosterValue, origin: int = 1) -> ChainIs:
+    return ChainIs(Ballot(1, origin, "a", NO_BOOT), rosters, tuple([0] * len(rosters)))
+
+
+def test_chains_are_told_apart_and_shortened() -> None:
+    one = found(("a", "b", "c"), ELASTIC)
+    two, other = one._replace(epoch=2, voters=("a", "b", "d")), one._replace(epoch=2, voters=("a", "e"))
+    three = two._replace(epoch=3, voters=("d", "e", "f"))
+    standing = Standing(Self_("x", Boot(1, b"x" * 16)))
+    assert standing.adopt(chain(one, two), at(0)) is Adoption.NEW
+    assert standing.adopt(chain(one), at(0)) is Adoption.STALE
+    assert standing.adopt(chain(one, other), at(0)) is Adoption.OTHER
+    assert standing.adopt(chain(one, two, origin=2), at(0)) is Adoption.OTHER
+    assert [epoch for epoch, _ in standing.past("lock/x", at(1))] == [1]
+    assert standing.adopt(chain(two, three), at(2)) is Adoption.NEW
+    assert [roster.epoch for roster in standing.rosters] == [2, 3], "who has dropped one knows that it may be dropped"
+    later = at(2 + two.lapse // MS)
+    assert standing.past("lock/x", later) == []
+    assert [epoch for epoch, _ in standing.past("atomic/x", later)] == [2]
+
+
+def test_everything_that_is_said_survives_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[str] = set()
+    transmit = World.transmit
+
+    def check(self: World, node: Node, to: str, message: Message) -> None:
+        if type(message).__module__ == succession_messages.__name__ and (len(seen) < 12 or self.sent % 50 == 0):
+            seen.add(type(message).__name__)
+            assert decode(encode(message)) == message
+        transmit(self, node, to, message)
+
+    monkeypatch.setattr(World, "transmit", check)
+    for seed in range(6):
+        stress(seed)
+    kinds = {name for name in succession_messages.__all__ if issubclass(getattr(succession_messages, name), Message)}
+    assert kinds - seen <= {"RosterRefused", "MemoryIs", "MemoryAsk"}
