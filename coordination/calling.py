@@ -16,7 +16,7 @@ __all__ = ["add_op", "cas_op", "check_encoded", "encode_atomic", "error_of", "ou
 
 
 def register_key(name: str) -> str:
-    """Raises `BadKey`."""
+    """Of a user's register. Raises `BadKey`."""
     return ATOMIC + check_key(name, "register name")
 
 

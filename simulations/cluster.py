@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from coordination.agreed.atomic import Op
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.assembly import Assembly, Settings, build
 from crdt.clock import Instant
@@ -84,6 +85,15 @@ class SimPeer:
         """`release`, `cancel`, `renew` or `bind`."""
         holder = self.assembly.agreed.holder
         self.perform(holder, getattr(holder, what)(request, self._now()))
+
+    def call(self, number: int, key: str, op: Op | None) -> None:
+        """Change an atomic register, or read it, under a number of `caller.next_call`; what comes of it is published."""
+        caller = self.assembly.agreed.caller
+        self.perform(caller, caller.call(number, key, op, self._now()))
+
+    def cancel_call(self, number: int) -> None:
+        caller = self.assembly.agreed.caller
+        self.perform(caller, caller.cancel(number, self._now()))
 
     def holds(self, request: int) -> bool:
         """Whether it believes in that lease now, by its own clock: also while it is paused, as its clock runs on.

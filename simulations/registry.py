@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from simulations import scenarios
+from simulations import atomic, scenarios
 from simulations.faults import Fault
 from simulations.field import FIELD
 from simulations.running import Go, GoFor, Result, Scenario
@@ -47,6 +47,13 @@ def _spreading(
     return {"changes": revisions, "deleted": deleted, **done.phases.reached}
 
 
+def _atomic(
+    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]
+) -> Mapping[str, int]:  # fmt: skip
+    done = atomic.run_atomic(seed, plan, nodes=nodes, seen=seen)
+    return {**done.registers.outcomes, **done.phases.reached}
+
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -67,6 +74,11 @@ SCENARIOS = {
             "C2 sums, C5 claims, C13 watchers, C15 equal stores, M1, M8, M19, W6 nonces; under 20 % loss",
             _spreading, nodes=8, fewest=3, duration=7 * SECOND, sometimes=("changes", "deleted"),
             shortest=SECOND,
+        ),
+        Scenario(
+            "atomic",
+            "L10 registers (read, write, compare-and-set, add) are linearizable; no quorum said is nothing done; L9; M8",
+            _atomic, nodes=5, fewest=3, duration=20 * SECOND, sometimes=("add", "write", "cas", "read", "unavailable", "dead"),
         ),
         *FIELD,
     )

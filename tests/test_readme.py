@@ -49,6 +49,7 @@ IN_A_MESH_OF_ONE = {
     "Fence()": ["lock/jobs/report"],
     "peer.lease(": ["active", "None"],
     "peer.counter(": ["0"],
+    "peer.atomic(": ["True 8", "1"],
     "peer.explain(": [r"solo +\['solo'\]", r"\('solo',\) solo None \(\)", r"\d+"],
 }
 

@@ -71,7 +71,37 @@ async def locks(peer: Peer, clients: int, seconds: float, shared: bool) -> dict[
     return {"took": took, "rising": rising and tokens == sorted(set(tokens)), "tokens": tokens}
 
 
-JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {"puts": puts, "watch": watch, "locks": locks}
+async def adds(peer: Peer, clients: int, seconds: float, name: str) -> dict[str, Any]:
+    """Add 1 to one atomic register, by so many tasks at once."""
+    took: list[float] = []
+    sums: list[int] = []
+    register = peer.atomic(name)
+    end = trio.current_time() + seconds
+
+    async def client() -> None:
+        while trio.current_time() < end:
+            began = time.perf_counter()
+            sums.append(await register.add())
+            took.append(time.perf_counter() - began)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(clients):
+            nursery.start_soon(client)
+    return {"took": took, "sums": sums}
+
+
+async def total(peer: Peer, name: str) -> dict[str, Any]:
+    """What an atomic register holds, and the processor seconds of this process so far."""
+    return {"total": await peer.atomic(name).get(), "cpu": time.process_time()}
+
+
+JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+    "puts": puts,
+    "watch": watch,
+    "locks": locks,
+    "adds": adds,
+    "total": total,
+}
 
 
 async def main(name: str, bind: str, seeds: list[str]) -> None:

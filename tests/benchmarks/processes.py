@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from coordination.demo.programs import Program, Programs, free_addresses
+from tests.benchmarks.atomic import messages_per_add
 from tests.benchmarks.figures import rate, times, title
 from tests.benchmarks.limits import round_trip, sealed_round_trips
 
@@ -59,6 +60,37 @@ async def locks(nodes: list[Program], clients: list[int], *, shared: bool) -> tu
     return len(took) / SECONDS, took
 
 
+async def totals(nodes: list[Program], name: str) -> tuple[list[int], float]:
+    """What each says that the register holds, and the processor seconds of all so far."""
+    seen: list[int] = []
+    cpu = 0.0
+    for node in nodes:
+        await node.write({"job": "total", "name": name})
+        report = await node.read()
+        seen.append(report["total"])
+        cpu += report["cpu"]
+    return seen, cpu
+
+
+async def adds(nodes: list[Program], clients: list[int], name: str) -> tuple[float, list[float], float]:
+    """Rate over all processes, the time of each add, and the processor's us for each, of all processes together."""
+    _, before = await totals(nodes, name)
+    for node, count in zip(nodes, clients, strict=True):
+        if count:
+            await node.write({"job": "adds", "clients": count, "seconds": SECONDS, "name": name})
+    took: list[float] = []
+    sums: list[int] = []
+    for node, count in zip(nodes, clients, strict=True):
+        if count:
+            report = await node.read()
+            took += report["took"]
+            sums += report["sums"]
+    seen, after = await totals(nodes, name)
+    assert sorted(sums) == list(range(1, len(sums) + 1)), "a sum was told twice, or never"
+    assert seen == [len(sums)] * len(nodes), "not every add counts once"
+    return len(took) / SECONDS, took, (after - before) / len(took) * 1e6
+
+
 async def measure(trip: float, bare: float) -> None:
     async with three() as nodes:
         title("Three processes")
@@ -72,6 +104,13 @@ async def measure(trip: float, bare: float) -> None:
         per_second, took = await locks(nodes, [6, 5, 5], shared=True)
         rate("hand-over, 16 clients on one lock", per_second, 1500, bare, limit)
         print(f"  {'  each waited':<46}median {statistics.median(took) * 1000:.1f} ms", flush=True)
+        for clients, name in (([1, 0, 0], "one"), ([6, 5, 5], "many")):
+            per_second, took, cpu = await adds(nodes, clients, name)
+            what = f"atomic add, {sum(clients)} client{'s on one register' if sum(clients) > 1 else ''}"
+            rate(what, per_second, None, bare, limit)
+            sent, least = messages_per_add(clients)
+            told = f"median {statistics.median(took) * 1000:.2f} ms, {cpu:.0f} us of processors, {sent:.2f} messages"
+            print(f"  {'  each':<46}{told} (one alone: {least} at the least)", flush=True)
 
 
 def main() -> None:
