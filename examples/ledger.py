@@ -10,7 +10,7 @@ the new one, under a lock of the mesh, so that no two tellers do so at once:
 What is wrong with it? Let the world try, under faults of every kind, one seed after the other, until money is missing; then
 leave out every fault that the mistake does not need:
 
-    mesh simulate sweep examples.ledger:CARELESS --seeds 40 --save lost.json
+    mesh simulate sweep examples.ledger:CARELESS --seeds 150 --save lost.json
     mesh simulate shrink lost.json --save minimal.json
     mesh simulate replay minimal.json
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulations import shrinking
 from simulations.cases import Case, replay
 from simulations.checkers import Violation
 from simulations.faults import (
@@ -80,6 +81,26 @@ NOISE: list[Fault] = [
     Weather(0, 3 * SECOND, Conditions(loss=0.5), ("n3",)),
     WallStep(SECOND, SECOND, "n5", 77),
 ]
+
+
+def beat(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]) -> Mapping[str, int]:
+    """Breaks X3 for a pause that hits the 10 ms at the end of each second, all of which come 50 ms later for each crash."""
+    seen(World(seed))
+    late = 50 * MS * sum(isinstance(fault, Crash) for fault in plan)
+    if any(isinstance(fault, Pause) and fault.lasts >= SECOND and (fault.at - late) % SECOND >= 990 * MS for fault in plan):
+        raise Violation("X3: hit")
+    return {}
+
+
+BEAT = Scenario(f"{HERE}:BEAT", "X3", beat, nodes=3, fewest=3, duration=20 * SECOND)
+
+
+def test_a_fault_that_only_moved_the_others_target_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan: list[Fault] = [Crash(SECOND, SECOND, "n1"), Pause(5 * SECOND + 95 * MS, SECOND, "n0"), Crash(0, SECOND, "n2")]
+    (pause,) = shrink(BEAT, 1, plan).result.plan
+    assert isinstance(pause, Pause)
+    monkeypatch.setattr(shrinking, "SHIFTS", ())
+    assert len(shrink(BEAT, 1, plan).result.plan) > 1, "without that step it stays"
 
 
 def test_faults_become_few_short_early_and_plain_and_nodes_few() -> None:
