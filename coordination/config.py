@@ -21,12 +21,16 @@ class MeshConfig:
     max_ttl: the longest lease, seconds, 1 to 3600. A voter that restarts without memory abstains for as long.
     rho: bound of the rate error of any node's monotonic clock, a fraction below 0.1.
     max_drift: seconds by which wall clocks may differ; each must be within half of it.
+    elastic: whether peers with a name of their own are made voters, and voters that are gone are evicted; else the founders
+        vote for ever. A voter of an elastic mesh should have a `state_dir`: if a majority restarts without memory at once, no
+        lock is granted any more. An elastic mesh has no atomic registers yet.
     """
 
     R: int = 5
     max_ttl: float = 15.0
     rho: float = 0.01
     max_drift: float = 0.5
+    elastic: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.R <= 9:
@@ -45,4 +49,5 @@ class MeshConfig:
             max_ttl=round(self.max_ttl * NANOSECONDS),
             rho=round(self.rho * 1000),
             max_drift=round(self.max_drift * NANOSECONDS),
+            elastic=self.elastic,
         )

@@ -154,7 +154,7 @@ class Cluster:
             seeds=self.seeds,
             secrets=(SECRET,),
             expect=self.expect if founder else 1,
-            voter=founder,
+            voter=founder or self.parameters.elastic,
             fresh=self.fresh and founder,
             profile=self.profile,
             parameters=self.parameters,

@@ -10,6 +10,7 @@ from coordination.agreed.birth import Birth
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.caller import Caller
 from coordination.agreed.census import Census
+from coordination.agreed.electorate import Electorate
 from coordination.agreed.holder import Holder
 from coordination.agreed.inspector import Inspector
 from coordination.agreed.owner import Owner
@@ -31,6 +32,7 @@ class Agreed(NamedTuple):
 
     birth: Birth
     succession: Succession
+    electorate: Electorate
     recall: Recall
     acceptor: Acceptor
     recollector: Recollector
@@ -82,4 +84,5 @@ def build_agreed(
     caller = Caller(identity, view, birth)
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory)
     census = Census(identity, birth, acceptor)
-    return Agreed(birth, succession, recall, acceptor, recollector, owner, holder, caller, inspector, census)
+    electorate = Electorate(identity, view, standing, succession, boots, voter=voter)
+    return Agreed(birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, inspector, census)

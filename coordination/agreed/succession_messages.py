@@ -1,4 +1,4 @@
-"""The wire messages by which rosters follow each other (numbers 120 to 131)."""
+"""The wire messages by which rosters follow each other (numbers 120 to 132)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "RosterPromise",
     "RosterRefused",
     "Seen",
+    "Standby",
 ]
 
 
@@ -140,3 +141,12 @@ class Seen(Message):
     leases: tuple[Live, ...]
     ended: tuple[LeaseId, ...]
     highest: int
+
+
+@message(132)
+class Standby(Message):
+    """From a member that would vote; or, `leaving`, from a voter that would not any more."""
+
+    name: str
+    boot: Boot
+    leaving: bool

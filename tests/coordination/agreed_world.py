@@ -186,6 +186,8 @@ class World:
         parameters: Parameters = PARAMETERS,
     ) -> None:
         self.parameters = parameters
+        self.willing: set[str] = set()
+        """Members that would vote, beside the founders."""
         self.random = random.Random(seed)
         self.seed = seed
         self.now = 0
@@ -294,7 +296,7 @@ class World:
                 node.clock,
                 dice,
                 expect=self.voters if founder else 1,
-                voter=founder,
+                voter=founder or name in self.willing,
                 fresh=fresh,
                 networked=self.voters > 1,
                 seeds=self.voters if self.voters > 1 else 0,
