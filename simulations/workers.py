@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 
-__all__ = ["cores", "workers"]
+__all__ = ["GARBAGE", "cores", "workers"]
 
 GARBAGE = 50_000
 """Objects between two looks for garbage: hardly any of a world's is in cycles before it ends, and by default a look comes after

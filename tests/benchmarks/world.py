@@ -7,6 +7,7 @@ import time
 
 from simulations import MS, SECOND, Cluster, World
 from simulations.checkers import agree
+from simulations.workers import GARBAGE
 from tests.benchmarks.figures import rate, title
 from tests.benchmarks.limits import heap_events
 
@@ -52,6 +53,7 @@ def kill(cluster: Cluster) -> tuple[float, float]:
 def main() -> None:
     title("The simulated world, whole nodes")
     limit = heap_events(500_000)
+    gc.set_threshold(GARBAGE, 20, 10)  # as in the workers of a sweep
     for nodes, seconds, goal, encodings in SIZES:
         for encoded in encodings:
             how = f"{nodes:,} nodes, {'sealed' if encoded else 'not encoded'}"
