@@ -96,6 +96,12 @@ class Host:
         life = self._life
         return life is not None and life.process.alive and not life.process.paused
 
+    @property
+    def current(self) -> bool:
+        """Whether the caller is a task of its service."""
+        lives = self._parked if self._life is None else [self._life, *self._parked]
+        return any(life.loop.current for life in lives)
+
     def do(self, function: Callable[[], Awaitable[object]]) -> None:
         """Run it as a further task of the service, beginning now. What it raises ends the service, as its own tasks would."""
         if self._life is None:

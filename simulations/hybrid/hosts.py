@@ -9,6 +9,7 @@ from types import TracebackType
 
 from simulations.hybrid.guards import guarded
 from simulations.hybrid.host import Host, Service
+from simulations.hybrid.journal import journalled
 from simulations.hybrid.scheduling import deterministic
 from simulations.world import MS, SECOND, World
 
@@ -46,7 +47,12 @@ class Hosts:
     def __enter__(self) -> Hosts:
         self._stack.enter_context(deterministic())
         self._stack.enter_context(guarded(self.world.seed))
+        self._stack.enter_context(journalled(self.world.trace, lambda: self.world.now, self._speaker))
         return self
+
+    def _speaker(self) -> str | None:
+        """The host whose task calls."""
+        return next((host.name for host in self._hosts.values() if host.current), None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """End the threads of everything that still runs or was killed. Their `finally` blocks run now, and reach no one."""

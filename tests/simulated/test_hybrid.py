@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import uuid
@@ -399,6 +400,22 @@ def test_notes_stand_in_the_trace() -> None:
         hosts.start()
         world.run(SECOND)
     assert "here I am" in world.trace.last(20, machine="n0", kind="note")
+
+
+def test_what_a_service_logs_stands_in_the_trace(capfd: pytest.CaptureFixture[str]) -> None:
+    async def service(host: Host) -> None:
+        await trio.sleep(0.5)
+        logging.getLogger("shop").warning("%d orders are late", 3)
+
+    propagates = logging.getLogger("shop").propagate
+    world = World(1)
+    with Hosts(world) as hosts:
+        hosts.add("n0", service)
+        hosts.start()
+        world.run(SECOND)
+    assert "0.500000000  n0       log       warning shop: 3 orders are late" in world.trace.last(20, kind="log")
+    assert propagates
+    assert capfd.readouterr().err == ""
 
 
 def test_a_partition_takes_the_lock_away() -> None:
