@@ -9,8 +9,8 @@ Rules:
     the caller's cancellation, so that flushing goes on for up to `FLUSH_SECONDS`; then every socket is closed;
   - a fork of the process must not speak for the node: in it every command is refused, and nothing is sent, also at the end.
 
-Tasks: one each for datagrams, connections, timers and the disk, one a stream; no task and no `await` a datagram or a command.
-Without a network and a disk the timers' task is the only one."""
+Tasks: one each for datagrams, connections and timers, two for the disk, one a stream; no task and no `await` a datagram or a
+command. Without a network and a disk the timers' task is the only one."""
 
 from __future__ import annotations
 
@@ -288,7 +288,8 @@ class TrioDriver(Generic[N]):
             raise self.failed
         self.spawn(self._time)
         if self._disk is not None:
-            self.spawn(self._disk.run)
+            self.spawn(self._disk.serve)
+            self.spawn(self._disk.answer)
         if self._sockets is not None and self._datagrams is not None:
             self.spawn(self._datagrams.receive)
             self.spawn(self._streams.accept, self._sockets.tcp)
@@ -315,6 +316,8 @@ class TrioDriver(Generic[N]):
     async def _end(self) -> None:
         """End every task, and wait for that: nothing is left for the caller's nursery to wait for, or to be cancelled at."""
         nursery, self._nursery = self._nursery, None
+        if self._disk is not None:
+            self._disk.close()
         if nursery is not None:
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):

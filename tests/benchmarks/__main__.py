@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.benchmarks import campaigns, hybrid, local, processes, world
+from tests.benchmarks import campaigns, durable, hybrid, local, processes, world
 
 PARTS = {
     "local": local.main,
     "processes": processes.main,
+    "durable": durable.main,
     "world": world.main,
     "campaigns": campaigns.main,
     "hybrid": hybrid.main,

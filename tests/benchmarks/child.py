@@ -104,10 +104,10 @@ JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
 }
 
 
-async def main(name: str, bind: str, seeds: list[str]) -> None:
+async def main(name: str, bind: str, seeds: list[str], state_dir: str | None) -> None:
     secret = os.environ["MESH_SECRET"]
     async with open_peer(
-        name=name, bind=bind, seeds=seeds, expect=len(seeds), secret=secret, fresh=True, profile="local"
+        name=name, bind=bind, seeds=seeds, expect=len(seeds), secret=secret, fresh=True, profile="local", state_dir=state_dir
     ) as peer:
         with trio.fail_after(20):
             while len(peer.members) < len(seeds):

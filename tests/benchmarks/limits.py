@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import statistics
 import time
 from heapq import heappop, heappush
+from pathlib import Path
 
-__all__ = ["dictionary_gets", "encodings", "heap_events", "round_trip", "sealed_round_trips"]
+__all__ = ["bare_commits", "dictionary_gets", "encodings", "heap_events", "round_trip", "sealed_round_trips"]
 
 
 def dictionary_gets(count: int) -> float:
@@ -27,6 +29,23 @@ def dictionary_gets(count: int) -> float:
         total += get(keys[n % 1000])  # type: ignore[operator]
     took = time.perf_counter() - began
     assert total == sum(n % 1000 for n in range(count))
+    return count / took
+
+
+def bare_commits(path: Path, seconds: float) -> float:
+    """Durable transactions a second of SQLite alone: one small row, write-ahead log, full synchronous mode."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute("create table t (k integer primary key, v blob)")
+    count = 0
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        count += 1
+        connection.execute("insert or replace into t values (?, ?)", (count % 50, os.urandom(150)))
+    took = time.perf_counter() - began
+    assert connection.execute("select count(*) from t").fetchone()[0] == min(count, 50)
+    connection.close()
     return count / took
 
 

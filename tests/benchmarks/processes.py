@@ -14,19 +14,21 @@ from tests.benchmarks.atomic import messages_per_add
 from tests.benchmarks.figures import rate, times, title
 from tests.benchmarks.limits import round_trip, sealed_round_trips
 
-__all__ = ["main"]
+__all__ = ["locks", "main", "three"]
 
 PUTS = 1000
 SECONDS = 4.0
 
 
 @asynccontextmanager
-async def three() -> AsyncIterator[list[Program]]:
+async def three(*, durable: bool = False) -> AsyncIterator[list[Program]]:
+    """Three founders; `durable` ones keep their promises on disk."""
     async with Programs.opened("a secret of the benchmarks, of 32 bytes") as programs:
         addresses = list(free_addresses(3))
         nodes = []
         for index, address in enumerate(addresses):
-            told = json.dumps({"name": f"b{index}", "bind": address, "seeds": addresses})
+            state_dir = str(programs.directory / f"b{index}") if durable else None
+            told = json.dumps({"name": f"b{index}", "bind": address, "seeds": addresses, "state_dir": state_dir})
             nodes.append(await programs.start(f"b{index}", "tests.benchmarks.child", told))
         for node in nodes:
             assert (await node.read())["up"]
