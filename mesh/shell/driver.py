@@ -9,7 +9,7 @@ Rules:
     the caller's cancellation, so that flushing goes on for up to `FLUSH_SECONDS`; then every socket is closed;
   - a fork of the process must not speak for the node: in it every command is refused, and nothing is sent, also at the end.
 
-Tasks: one each for datagrams, connections and timers, two for the disk, one a stream; no task and no `await` a datagram or a
+Tasks: one each for datagrams, connections, timers and the disk, one a stream; no task and no `await` a datagram or a
 command. Without a network and a disk the timers' task is the only one."""
 
 from __future__ import annotations
@@ -289,7 +289,6 @@ class TrioDriver(Generic[N]):
         self.spawn(self._time)
         if self._disk is not None:
             self.spawn(self._disk.serve)
-            self.spawn(self._disk.answer)
         if self._sockets is not None and self._datagrams is not None:
             self.spawn(self._datagrams.receive)
             self.spawn(self._streams.accept, self._sockets.tcp)
