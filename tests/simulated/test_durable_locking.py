@@ -10,7 +10,7 @@ from mesh.outputs import Commit
 from simulations.checkers import Exclusion, Violation
 from simulations.cluster import Cluster
 from simulations.disk import Disk
-from simulations.faults import Blackout, Crash, Damage, Fault, Faults, FullDisk, Isolate, OldDisk, SlowDisk, Torn
+from simulations.faults import Blackout, Crash, Damage, Fault, Faults, FullDisk, Isolate, OldDisk, SlowDisk, Torn, WallStep
 from simulations.locking import Locks
 from simulations.plan_json import dump_plan, load_plan
 from simulations.registry import find
@@ -91,6 +91,23 @@ def test_everyone_restarts_at_once_twice_and_locks_are_had_at_once() -> None:
     claim = locks.acquire(cluster.peer("n1"), "lock/a")
     took = world.run_until(lambda: claim.state == "held", 10 * SECOND)
     assert took is not None and took < SECOND, "a voter with memory does not abstain"
+
+
+def test_boots_rise_though_every_clock_goes_back_a_day() -> None:
+    """Nobody is left who could tell of the earlier ones; and the clock itself is not dragged ahead."""
+    world = World(7)
+    cluster = Cluster(world, 3, parameters=SHORT_TERMS, durable=True)
+    cluster.form()
+    world.run(SECOND)
+    before = {name: cluster.peer(name).assembly.identity.boot.stamp for name in cluster.names}
+    Faults(world).set([WallStep(100 * MS, 60 * SECOND, name, -86_400_000) for name in cluster.names])
+    Faults(world).set([Blackout(200 * MS, 500 * MS, tuple(cluster.names))])
+    world.run(3 * SECOND)
+    for name in cluster.names:
+        peer = cluster.peer(name)
+        assert peer.process.boot == 2
+        assert peer.assembly.identity.boot.stamp > before[name]
+        assert peer.assembly.clock.read(peer.process.instant()) < before[name]
 
 
 def test_a_full_disk_makes_a_voter_silent_and_it_says_why() -> None:
