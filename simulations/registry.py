@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from simulations import atomic, scenarios
+from simulations import atomic, scenarios, succession
 from simulations.faults import Fault
 from simulations.field import FIELD
 from simulations.running import Go, GoFor, Result, Scenario
@@ -54,6 +54,13 @@ def _atomic(
     return {**done.registers.outcomes, **done.phases.reached}
 
 
+def _roster(
+    seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]
+) -> Mapping[str, int]:  # fmt: skip
+    done = succession.run_succession(seed, plan, nodes=nodes, seen=seen)
+    return {"grants": done.locks.grants, **done.locks.outcomes, **done.phases.reached}
+
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -79,6 +86,12 @@ SCENARIOS = {
             "atomic",
             "L10 registers (read, write, compare-and-set, add) are linearizable; no quorum said is nothing done; L9; M8",
             _atomic, nodes=5, fewest=3, duration=20 * SECOND, sometimes=("add", "write", "cas", "read", "unavailable", "dead"),
+        ),
+        Scenario(
+            "roster",
+            "L11 one roster an epoch, L1, L2, L4, L12: 3 voters grow to 5, and all five are replaced one by one",
+            _roster, nodes=9, fewest=9, duration=succession.ROSTER_DURATION, profile="flaky",
+            sometimes=("grants", "epochs", "replaced"),
         ),
         *FIELD,
     )

@@ -21,7 +21,7 @@ from simulations.phases import Phases
 from simulations.plans import random_plan
 from simulations.world import MS, SECOND, World
 
-__all__ = ["SHORT_TERMS", "Locking", "Spreading", "network_of", "run_locking", "run_spreading"]
+__all__ = ["SHORT_TERMS", "Locking", "Spreading", "network_of", "run_locking", "all_locks_are_free", "run_spreading"]
 
 SHORT_TERMS = Parameters(max_ttl=3 * SECOND)
 """Leases of 3 s at most: a voter that restarts abstains for so long."""
@@ -74,12 +74,12 @@ def run_locking(
             LockUser(locks, name, keys, number, stop)
     phases = Phases(cluster, random_plan(seed, cluster.names, faults, duration) if plan is None else plan, duration)
     phases.heal()
-    _all_locks_are_free(phases, locks, keys)
+    all_locks_are_free(phases, locks, keys)
     history.check()
     return Locking(world, phases, locks)
 
 
-def _all_locks_are_free(phases: Phases, locks: Locks, keys: Sequence[str]) -> None:
+def all_locks_are_free(phases: Phases, locks: Locks, keys: Sequence[str]) -> None:
     """Whatever died with a lock, every node gets every lock: after abstentions and the last ttl."""
     cluster = phases.cluster
     phases.converge(60 * SECOND, suspects=False)

@@ -110,6 +110,8 @@ class RosterWorld(World):
     def lost(self) -> bool:
         """Whether the newest roster can never be followed, nor used, again."""
         roster = self.newest
+        if not any(self.epoch(name) == roster.epoch for name in self.nodes):
+            return True  # who decided it has forgotten, and nobody else was told
         with_memory = sum(self.remembers(name) for name in roster.voters)
         return with_memory < len(roster.voters) - roster.majority + 1
 
