@@ -14,6 +14,7 @@ PARTS = {
     "world": world.main,
     "campaigns": campaigns.main,
     "hybrid": hybrid.main,
+    "thousand": world.thousand,
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from simulations import MS, SECOND, Cluster, World
 from simulations.checkers import agree
@@ -11,14 +13,20 @@ from simulations.workers import GARBAGE
 from tests.benchmarks.figures import rate, title
 from tests.benchmarks.limits import heap_events
 
-__all__ = ["main"]
+__all__ = ["main", "thousand"]
 
-SIZES: tuple[tuple[int, int, float | None, tuple[bool, ...]], ...] = (
-    (10, 60, None, (True, False)),
-    (100, 20, 20.0, (True, False)),
-    (1_000, 5, 1.0, (False,)),
-)
-"""Nodes, virtual seconds, how many times faster than real time the design wants it, and whether messages are encoded."""
+
+class Size(NamedTuple):
+    nodes: int
+    seconds: int
+    """Virtual ones, measured."""
+    goal: float | None
+    """How many times faster than real time the design wants it."""
+    encoded: tuple[bool, ...]
+
+
+SMALL = (Size(10, 60, None, (True, False)), Size(100, 20, 20.0, (True, False)))
+THOUSAND = (Size(1_000, 5, 1.0, (False,)),)
 
 
 def live(cluster: Cluster, seconds: int, *, writing: bool) -> tuple[float, float]:
@@ -52,24 +60,32 @@ def kill(cluster: Cluster) -> tuple[float, float]:
 
 def main() -> None:
     title("The simulated world, whole nodes")
+    measure(SMALL)
+
+
+def thousand() -> None:
+    title("The simulated world, a thousand whole nodes (to form them takes minutes)")
+    measure(THOUSAND)
+
+
+def measure(sizes: Sequence[Size]) -> None:
     limit = heap_events(500_000)
     gc.set_threshold(GARBAGE, 20, 10)  # as in the workers of a sweep
-    for nodes, seconds, goal, encodings in SIZES:
-        for encoded in encodings:
-            how = f"{nodes:,} nodes, {'sealed' if encoded else 'not encoded'}"
-            cluster = Cluster(World(nodes), nodes, encoded=encoded)
+    for size in sizes:
+        for encoded in size.encoded:
+            how = f"{size.nodes:,} nodes, {'sealed' if encoded else 'not encoded'}"
+            cluster = Cluster(World(size.nodes), size.nodes, encoded=encoded)
             began = time.perf_counter()
             cluster.form()
-            formed = time.perf_counter() - began
+            print(f"  {how}: formed in {time.perf_counter() - began:.1f} s", flush=True)
             cluster.world.run(30 * SECOND)
             gc.collect()
             gc.freeze()  # what stays need not be looked through again and again
             for writing in (False, True):
                 what = f"{how}, {'one write a second' if writing else 'idle'}"
-                events, speed = live(cluster, seconds, writing=writing)
+                events, speed = live(cluster, size.seconds, writing=writing)
                 rate(f"{what}: events", events, None, limit, "a bare heap")
-                rate(f"{what}: virtual seconds", speed, goal, 1.0, "real time")
+                rate(f"{what}: virtual seconds", speed, size.goal, 1.0, "real time")
             known, speed = kill(cluster)
             rate(f"{how}, a death ({known:.1f} s): virtual seconds", speed, None, 1.0, "real time")
-            print(f"  {how}: formed in {formed:.1f} s", flush=True)
             gc.unfreeze()
