@@ -18,7 +18,8 @@ key one round is under way at a time (`_pump`), and what to do next follows from
     the answer is about. (An owner that was overtaken denies a lease that it has never seen, and its holder stops
     repeating the release.)
   - For waiters that have stopped asking nothing is read. (Their desk would go on outbidding the one that they went to.)
-  - Refused by a proposer's higher ballot while the register is live: its tickets go to that proposer, with their age.
+  - Refused by a proposer's higher ballot while the register is live: its tickets go to that proposer, with their age; also
+    where it would read for them, and that one is at work. (What it grants passes by those who wait here.)
     A question goes there at once, if that proposer is at work and this node is not, but only once. (Where a round trip
     takes long, every question comes to two nodes, answers cross, and the two outbid each other.)"""
 
@@ -528,6 +529,11 @@ class Owner:
             return False
         every = READ_BLOCKED if blocked else READ_EVERY
         again = max(min(desk.live_until, desk.read_at + every), desk.read_at + READ_PAUSE)
+        if not read and mono >= again and (busy := self._usher.at_work(desk, now)):
+            # Two owners, each with a queue: what the other one grants passes by those who wait here.
+            self._usher.forward(desk, busy, now, out)
+            self._desks.look_again(desk, now, out)
+            return False
         if read or mono >= again:
             self._proposer.prepare(desk, roster.epoch, now, out)
             return True

@@ -18,6 +18,7 @@ from coordination.agreed.modes import EXCLUSIVE, HOLDINGS_CAP, SHARED, Mode, com
 from coordination.agreed.owner import Owner
 from coordination.agreed.placement import Placement
 from coordination.agreed.tickets import Queue, Ticket
+from coordination.agreed.usher import Usher
 from coordination.agreed.values import Holding, LeaseId, Value
 from crdt.clock import Instant
 from mesh.directives import Boot, Directive, Directives
@@ -241,9 +242,8 @@ def test_a_dead_reader_keeps_a_writer_waiting_for_its_ttl_and_other_readers_not_
     assert writer.token > max(mortal.token, reader.token)
 
 
-def starve(faults: Changes) -> bool:
-    """Readers come and go so that there is always one; whether a writer was served."""
-    world = ready(faults=faults)
+def come_and_go(world: World) -> None:
+    """Readers, so that there is always one."""
 
     def read(name: str) -> None:
         worker = world.acquire(name, "rwlock/x", ttl=2 * S, mode=SHARED)
@@ -260,6 +260,12 @@ def starve(faults: Changes) -> bool:
     for turn, name in enumerate(sorted(world.nodes)):
         world.after(1 + turn * 40 * MS, lambda name=name: read(name))
     world.run(S)
+
+
+def starve(faults: Changes) -> bool:
+    """Whether a writer was served among readers that come and go."""
+    world = ready(faults=faults)
+    come_and_go(world)
     writer = world.acquire("n1", "rwlock/x", ttl=2 * S)
     return world.run_until(lambda: writer.state == "held", 3 * S)
 
@@ -267,6 +273,37 @@ def starve(faults: Changes) -> bool:
 def test_a_writer_is_not_starved() -> None:
     assert starve(())
     assert not starve(((Owner, with_queue(LetsPass)),)), "readers that pass a writer were not noticed"
+
+
+def longest_wait(seed: int, faults: Changes = ()) -> int:
+    """Of eight writers among readers, where nodes disagree about who is the owner, and messages are lost; ns."""
+    world = ready(seed, faults=faults)
+    world.loss = 0.1
+    world.lies.update({"n1": {"n0"}, "n2": {"n1"}})
+    come_and_go(world)
+    longest = 0
+    for turn in range(8):
+        begun = world.now
+        writer = world.acquire(f"n{turn % 3}", "rwlock/x", ttl=2 * S)
+        world.run_until(lambda writer=writer: writer.state == "held", 20 * S)  # type: ignore[misc]
+        longest = max(longest, world.now - begun)
+        world.command(writer, "release")
+        world.run(300 * MS)
+    return longest
+
+
+class NeverJoins(Usher):
+    """Keeps to its own queue, whoever else is at work."""
+
+    __slots__ = ()
+
+    def at_work(self, desk: Desk, now: Instant) -> str:
+        return ""
+
+
+def test_a_writer_is_not_starved_by_two_owners() -> None:
+    assert max(longest_wait(seed) for seed in (2, 3, 5)) < 5 * S
+    assert longest_wait(2, ((Usher, NeverJoins),)) > 5 * S, "it took longer before"
 
 
 def test_a_lost_grant_of_one_of_several_costs_a_refresh() -> None:
