@@ -39,6 +39,8 @@ KEYS = (
     ("barrier/a",),
     ("rwlock/a", "semaphore/b"),
 )
+PLAIN = (("lock/a",), ("lock/a", "lock/b"))
+"""Where leases exclude each other, what is wrong shows soonest."""
 LIMIT = 3
 PARTIES = 2
 FOCUS = 16
@@ -54,14 +56,21 @@ class Campaign:
     durable = False
     """Whether the members have disks."""
 
-    def __init__(self, seed: int, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> None:
+    def __init__(
+        self,
+        seed: int,
+        faults: Changes = (),
+        focus: tuple[str, ...] = (),
+        duration: int = HISTORY,
+        keys: tuple[tuple[str, ...], ...] = KEYS,
+    ) -> None:
         self.kinds = self.all_kinds + focus * FOCUS
         self.dice = dice = random.Random(seed * 7919 + 1)
         self.seed = seed
         self.world = self.make(faults)
         if not self.world.run_until(self.world.founded, 60 * S):
             raise Violation(f"birth: no roster after 60 s, seed {seed}")
-        self.keys: tuple[str, ...] = dice.choice(KEYS)
+        self.keys: tuple[str, ...] = dice.choice(keys)
         self.names = sorted(self.world.nodes)
         self.members = [name for name in self.names if "@" not in name]
         self.stop = self.world.now + duration
@@ -347,16 +356,25 @@ class Campaign:
         return Mode(limit, limit, together=key.startswith("barrier/"))
 
 
-def stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> World:
+def stress(
+    seed: int,
+    *,
+    faults: Changes = (),
+    focus: tuple[str, ...] = (),
+    duration: int = HISTORY,
+    keys: tuple[tuple[str, ...], ...] = KEYS,
+) -> World:
     """One random history with faults, then healing, then the liveness checks. Raises Violation."""
-    return Campaign(seed, faults, focus, duration).run()
+    return Campaign(seed, faults, focus, duration, keys).run()
 
 
-def hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tuple[int, str] | None:
+def hunt(
+    seeds: range, faults: Changes = (), focus: tuple[str, ...] = (), keys: tuple[tuple[str, ...], ...] = KEYS
+) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
     for seed in seeds:
         try:
-            stress(seed, faults=faults, focus=focus)
+            stress(seed, faults=faults, focus=focus, keys=keys)
         except Violation as violation:
             return seed, str(violation)
     return None

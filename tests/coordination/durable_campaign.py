@@ -8,7 +8,7 @@ from __future__ import annotations
 from random import Random
 
 from simulations.disk import Disk
-from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, Campaign
+from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, KEYS, Campaign
 from tests.coordination.agreed_world import MS, Changes, Violation, World
 
 DISK_KINDS = ("slow_disk", "full_disk", "wipe", "all_at_once", "twice", "torn", "torn")
@@ -20,8 +20,15 @@ class DurableCampaign(Campaign):
 
     durable = True
 
-    def __init__(self, seed: int, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> None:
-        super().__init__(seed, faults, focus, duration)
+    def __init__(
+        self,
+        seed: int,
+        faults: Changes = (),
+        focus: tuple[str, ...] = (),
+        duration: int = HISTORY,
+        keys: tuple[tuple[str, ...], ...] = KEYS,
+    ) -> None:
+        super().__init__(seed, faults, focus, duration, keys)
         self.kinds = KINDS + focus * 24
         self.wiped = 0
         self.coins = Random(seed)
@@ -96,16 +103,20 @@ class DurableCampaign(Campaign):
         super().settle()
 
 
-def durable_stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = (), duration: int = HISTORY) -> World:
+def durable_stress(
+    seed: int, *, faults: Changes = (), focus: tuple[str, ...] = (), keys: tuple[tuple[str, ...], ...] = KEYS
+) -> World:
     """One random history with disks. Raises Violation."""
-    return DurableCampaign(seed, faults, focus, duration).run()
+    return DurableCampaign(seed, faults, focus, keys=keys).run()
 
 
-def durable_hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tuple[int, str] | None:
+def durable_hunt(
+    seeds: range, faults: Changes = (), focus: tuple[str, ...] = (), keys: tuple[tuple[str, ...], ...] = KEYS
+) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
     for seed in seeds:
         try:
-            durable_stress(seed, faults=faults, focus=focus)
+            durable_stress(seed, faults=faults, focus=focus, keys=keys)
         except Violation as violation:
             return seed, str(violation)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.coordination.agreed_campaign import FAULT_KINDS, hunt, stress
+from tests.coordination.agreed_campaign import FAULT_KINDS, PLAIN, hunt, stress
 from tests.coordination.agreed_faults import FAULTS
 
 SEEDS = range(380)
@@ -45,5 +45,5 @@ def test_same_seed_same_history() -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_planted_fault_is_caught(fault: str) -> None:
     planted = FAULTS[fault]
-    found = hunt(SEEDS_FOR_FAULTS, planted.changes, planted.focus)
+    found = hunt(SEEDS_FOR_FAULTS, planted.changes, planted.focus, PLAIN)
     assert found is not None, f"{fault}: no checker noticed in {len(SEEDS_FOR_FAULTS)} seeds"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.coordination.agreed_campaign import PLAIN
 from tests.coordination.disk_laws import DiskLaws
 from tests.coordination.durable_campaign import durable_hunt, durable_stress
 from tests.coordination.durable_faults import MEMORY_FAULTS
@@ -33,6 +34,6 @@ def test_no_violation_with_disks_over_many_seeds() -> None:
 @pytest.mark.parametrize("fault", MEMORY_FAULTS)
 def test_a_planted_fault_of_memory_is_caught(fault: str) -> None:
     planted = MEMORY_FAULTS[fault]
-    found = durable_hunt(SEEDS_FOR_FAULTS, planted.changes, planted.focus)
+    found = durable_hunt(SEEDS_FOR_FAULTS, planted.changes, planted.focus, PLAIN)
     assert found is not None, f"{fault}: no checker noticed in {len(SEEDS_FOR_FAULTS)} seeds"
     print(f"{fault}: {found[0] + 1} seeds, {found[1][:100]}")
