@@ -11,7 +11,7 @@ from tests.coordination.durable_faults import MEMORY_FAULTS
 
 SEEDS = range(60)
 SOAK_SEEDS = range(1_000, 4_000)
-SEEDS_FOR_FAULTS = range(40)
+SEEDS_FOR_FAULTS = range(80)
 
 
 def test_no_violation_with_disks() -> None:
