@@ -34,13 +34,16 @@ from mesh.membership.hearing import Hearing
 from mesh.membership.identity import Identity, Tags, valid_tags
 from mesh.membership.join import Joiner
 from mesh.membership.lateness import Lateness
+from mesh.membership.lifelines import Lifelines
 from mesh.membership.lost import Lost
 from mesh.membership.member import Member, State
 from mesh.membership.messages import (
     Ack,
     Confirmed,
+    Goodbye,
     Gossip,
     Join,
+    Lifeline,
     Nack,
     News,
     Ping,
@@ -96,6 +99,8 @@ class Membership:
         Refuse,
         TableMessage,
         Gossip,
+        Lifeline,
+        Goodbye,
     )
 
     hears = (Refused, ChannelUp, ChannelDown, Bye)
@@ -120,6 +125,7 @@ class Membership:
         self._prober = Prober(self._table, self._health, profile, random, self._actions)
         self._relays = Relays(self._table, self._health, profile, self._actions)
         self._checks = Checks(profile, self._actions)
+        self._lifelines = Lifelines(identity, self._table, profile, random, self._actions)
         lost = Lost()
         self._registry = Registry(
             identity,
@@ -128,6 +134,7 @@ class Membership:
             self._prober,
             self._health,
             lost,
+            self._lifelines,
             clock,
             profile,
             random,
@@ -160,6 +167,8 @@ class Membership:
             Refuse: self._joiner.on_refuse,
             TableMessage: self._joiner.on_table,
             Gossip: self._on_gossip,
+            Lifeline: lambda message, source, now: self._lifelines.on_announced(source, now.mono),
+            Goodbye: lambda message, source, now: self._lifelines.on_goodbye(source, now.mono),
         }
 
     @property
@@ -207,6 +216,7 @@ class Membership:
         states = [member.state for member in self._table.all()]
         for state in State:
             counts[state.value] = states.count(state)
+        counts["lifelines"] = len(self._lifelines)
         counts["rumours"] = len(self._rumours)
         counts["rumours_replaced"] = self._rumours.replaced
         counts["health"] = self._health.multiplier - 1
@@ -225,6 +235,7 @@ class Membership:
             others = self._table.others() if self.admitted else ()  # a name that may be another's is not this one's to leave
             for member in self._random.sample(others, min(FAREWELLS, len(others))):
                 self._actions.send(member.name, farewell)
+            self._lifelines.farewell()
             for timer in list(self._actions.due):
                 self._actions.disarm(timer)
         return self._taken()
@@ -310,6 +321,8 @@ class Membership:
         match event:
             case Refused(address):
                 self._on_refused(address, now)
+            case ChannelUp(tag=None):
+                self._lifelines.on_accepted(event)
             case ChannelUp(tag=(tag, purpose, what)) if tag == DIAL:
                 self._on_channel_up(purpose, what, event, now)
             case ChannelDown():
@@ -349,6 +362,8 @@ class Membership:
                 self._registry.forget_the_gone(now)
             case ("admit",):
                 self._joiner.on_admit(now)
+            case ("tend",):
+                self._lifelines.tend(now.mono)
             case ("talk", int(channel)):
                 self._joiner.on_talk_over(channel)
 
@@ -427,15 +442,22 @@ class Membership:
             self._joiner.on_up(what, up, now)
         elif purpose == "probe" and isinstance(what, int):
             self._prober.on_stream(what, up.channel, up.session)
-            if self._table.by_session(up.session) is None:
-                # The probed process has died, and another one lives there that may know nobody here.
-                self._joiner.acquaint(up.address)
+            self._meet(up)
+        elif purpose == "lifeline" and isinstance(what, bytes):
+            self._lifelines.on_up(what, up, now.mono)
+            self._meet(up)
         elif purpose == "check" and isinstance(what, int):
             checked = self._checks.on_up(what, up)
             if checked is not None:
                 self._checked(*checked, now)
 
+    def _meet(self, up: ChannelUp) -> None:
+        """A member was dialled. If it has died and another process lives there, that one may know nobody here."""
+        if self._table.by_session(up.session) is None:
+            self._joiner.acquaint(up.address)
+
     def _on_channel_down(self, down: ChannelDown, now: Instant) -> None:
+        bereaved = self._lifelines.on_down(down, now.mono)
         if self._joiner.on_channel_down(down.channel, down.reason):
             return
         match down.tag:
@@ -445,15 +467,13 @@ class Membership:
                 check = self._checks.on_down(number, down.reason)
                 if check is not None:
                     self._checked(check, False, now)
-            case (tag, "probe", int()) if tag == DIAL:
+            case (tag, "probe" | "lifeline", _) if tag == DIAL and down.session is None:
                 if down.reason == "refused":
                     self._on_refused(down.address, now)
-            case _ if down.session is not None:
-                # Who dialled may close when it likes; who was dialled closes only when its process ends.
-                member = self._table.by_session(down.session)
-                telling = down.reason == "reset" or (down.reason == "closed" and down.tag is not None)
-                if telling and member is not None and member.reachable and member.name != self.identity.name:
-                    self._prober.evidence(member, False, now.mono)
+            case (tag, "probe", int()) if tag == DIAL:
+                pass  # closed by this node, or no later than its answer
+            case _ if bereaved is not None:
+                self._prober.evidence(bereaved, False, now.mono)
 
     def _checked(self, check: Check, lives: bool, now: Instant) -> None:
         if not isinstance(check.reason, Rumoured):

@@ -26,8 +26,10 @@ __all__ = [
     "Ack",
     "Confirmed",
     "Entry",
+    "Goodbye",
     "Gossip",
     "Join",
+    "Lifeline",
     "Nack",
     "News",
     "Ping",
@@ -172,3 +174,13 @@ class Table(Message):
 @message(30)
 class Gossip(Message):
     """Nothing: an occasion for rumours to ride along."""
+
+
+@message(31)
+class Lifeline(Message):
+    """First and last on a stream that is kept idle, so that its end tells of a death."""
+
+
+@message(32)
+class Goodbye(Message):
+    """The stream that it comes on is about to be ended on purpose."""

@@ -16,6 +16,7 @@ from mesh.membership.actions import Actions
 from mesh.membership.events import MemberChanged, MemberForgotten
 from mesh.membership.health import Health
 from mesh.membership.identity import Identity
+from mesh.membership.lifelines import Lifelines
 from mesh.membership.lost import Lost
 from mesh.membership.member import Member, State
 from mesh.membership.messages import Gossip
@@ -41,6 +42,7 @@ class Registry:
         "_gossiped",
         "_health",
         "_identity",
+        "_lifelines",
         "_lost",
         "_prober",
         "_profile",
@@ -58,6 +60,7 @@ class Registry:
         prober: Prober,
         health: Health,
         lost: Lost,
+        lifelines: Lifelines,
         clock: HybridClock,
         profile: Profile,
         random: Random,
@@ -69,6 +72,7 @@ class Registry:
         self._prober = prober
         self._health = health
         self._lost = lost
+        self._lifelines = lifelines
         self._clock = clock
         self._profile = profile
         self._ring = Ring(table, random)
@@ -91,7 +95,7 @@ class Registry:
             return False
         member, previous = change
         if member.name != self._identity.name:
-            self._rewire(member, previous)
+            self._rewire(member, previous, now)
         if member.state is not State.SUSPECT and self._suspicions.pop(member.name, None) is not None:
             self._actions.disarm(("suspicion", member.name))
         if member.reachable:
@@ -104,7 +108,7 @@ class Registry:
             self._actions.emit(MemberChanged(member, previous))
         return True
 
-    def _rewire(self, member: Member, previous: Member | None) -> None:
+    def _rewire(self, member: Member, previous: Member | None, now: Instant) -> None:
         """Let the node know which process has the name now, and where."""
         if previous is not None and previous.boot.session != member.boot.session:
             self._prober.forget(previous)
@@ -114,6 +118,9 @@ class Registry:
         if member.reachable and (previous is None or not previous.reachable):
             self._prober.ring.add(member.name)
             self._ring.add(member.name)
+        was = previous.boot.session if previous is not None and previous.reachable else None
+        if was != (member.boot.session if member.reachable else None):
+            self._lifelines.plan(now.mono)
 
     def forget_the_gone(self, now: Instant) -> None:
         """Drop those that have long been dead or left."""

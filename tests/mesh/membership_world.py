@@ -53,6 +53,8 @@ class Stream:
 
     far: Process
     far_channel: int
+    tag: Hashable = None
+    """Of who dialled."""
     open: bool = True
 
 
@@ -322,7 +324,7 @@ class World:
                         self._far_end(process, channel, "closed")
                         stream = process.streams.pop(channel, None)
                         assert stream is not None
-                        down = ChannelDown(channel, stream.far.session, stream.far.address, None, "closed")
+                        down = ChannelDown(channel, stream.far.session, stream.far.address, stream.tag, "closed")
                         self.later(0, lambda down=down: self.event(process, down))  # type: ignore[misc]
                 case Stop(error):
                     process.error = error
@@ -402,7 +404,7 @@ class World:
             elif self.blocked(process, other) or self.blocked(other, process) or other.paused:
                 self.later(CONNECT, lambda: down("silent"))
             else:
-                process.streams[near] = Stream(other, far)
+                process.streams[near] = Stream(other, far, tag)
                 other.streams[far] = Stream(process, near)
                 self.event(other, ChannelUp(far, process.session, process.address, None))
                 self.event(process, ChannelUp(near, other.session, address, tag))
@@ -426,8 +428,9 @@ class World:
         far, far_channel, session = stream.far, stream.far_channel, process.session
 
         def arrive() -> None:
-            if far.streams.pop(far_channel, None) is not None:
-                self.event(far, ChannelDown(far_channel, session, process.address, None, reason))
+            ended = far.streams.pop(far_channel, None)
+            if ended is not None:
+                self.event(far, ChannelDown(far_channel, session, process.address, ended.tag, reason))
 
         self.later(self.delay[1], arrive)
 
