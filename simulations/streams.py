@@ -390,7 +390,17 @@ class Streams:
 
     def _break(self, connection: Connection, since: int) -> None:
         if connection.cut_since == since and connection.number in self._connections:
-            for end in connection.ends:
-                end.outgoing.items.clear()
-                self._lines.forget(end.outgoing.link, end.outgoing)
-                self._end(end, "reset")
+            self._reset(connection)
+
+    def _reset(self, connection: Connection) -> None:
+        for end in connection.ends:
+            end.outgoing.items.clear()
+            self._lines.forget(end.outgoing.link, end.outgoing)
+            self._end(end, "reset")
+
+    def reset_all(self) -> int:
+        """A box in the middle forgets what it forwarded: every connection is reset at both ends; how many there were."""
+        connections = list(self._connections.values())
+        for connection in connections:
+            self._reset(connection)
+        return len(connections)

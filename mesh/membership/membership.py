@@ -467,11 +467,10 @@ class Membership:
                 check = self._checks.on_down(number, down.reason)
                 if check is not None:
                     self._checked(check, False, now)
-            case (tag, "probe" | "lifeline", _) if tag == DIAL and down.session is None:
-                if down.reason == "refused":
-                    self._on_refused(down.address, now)
+            case (tag, "probe" | "lifeline", _) if tag == DIAL and down.reason == "refused":
+                self._on_refused(down.address, now)
             case (tag, "probe", int()) if tag == DIAL:
-                pass  # closed by this node, or no later than its answer
+                pass  # it had done its work, or its probe goes on without it
             case _ if bereaved is not None:
                 self._prober.evidence(bereaved, False, now.mono)
 

@@ -113,6 +113,7 @@ class Prober:
             return
         probe = self._begin(member, now, evidence=True)
         if probe is not None:
+            self._actions.count("evidence")
             self._evidence[member.name] = now
             probe.refused_here = int(refused)
             self._ask_otherwise(probe)

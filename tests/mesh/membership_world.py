@@ -369,19 +369,19 @@ class World:
     def _deliver(self, receiver: Process, sender: Process, encoded: list[bytes], channel: int | None) -> Directives:
         directives: list[Any] = []
         for data in encoded:
-            known = receiver.part.by_session(sender.session)
-            source = Source(
-                sender.session,
-                sender.address,
-                None if known is None else known.name,
-                None if known is None else known.boot,
-                channel,
-            )
+            source = self.source(receiver, sender, channel)
             message = decode(data)
             if isinstance(message, News):
                 self.laws.said(sender.name, message)
             directives += receiver.part.on_message(message, source, self.instant(receiver))
         return directives
+
+    @staticmethod
+    def source(receiver: Process, sender: Process, channel: int | None) -> Source:
+        """What the receiver's node says of a sender."""
+        known = receiver.part.by_session(sender.session)
+        name, boot = (None, None) if known is None else (known.name, known.boot)
+        return Source(sender.session, sender.address, name, boot, channel)
 
     def _dial(self, process: Process, address: str, tag: Hashable) -> None:
         self._channel += 2
