@@ -6,7 +6,8 @@ Two kinds run side by side:
   - an *evidence* probe follows a refused datagram or a reset stream. It asks directly and through helpers at once. If
     two distinct members (one, if there are only two) were refused by the target's operating system, and nothing of the
     target was heard by anyone, the process is dead: no suspicion is needed. Short of that it is an ordinary failure.
-    Evidence starts a probe and counts within it; alone it convicts nobody.
+    Evidence starts a probe and counts within it; alone it convicts nobody. It asks twice: a process that dies closes one
+    socket after another, and whoever asked between the first and the last was not refused.
 
 An ack counts only for its own probe: sequence, target's session and source must agree. Do not judge by a probe of
 before a pause: `void` drops them all."""
@@ -127,6 +128,7 @@ class Prober:
         self._actions.send(session, Ping(sequence, session))
         stretch = self._health.multiplier
         if evidence:
+            self._actions.arm(("probe", sequence), now + self._profile.probe_timeout_floor)
             self._actions.arm(("verdict", sequence), now + stretch * self._profile.probe_timeout)
             return probe
         timeout = self.trips.timeout(session, self._profile.probe_timeout_floor, self._profile.probe_timeout)
@@ -147,11 +149,24 @@ class Prober:
             self._actions.send(helper, PingRequest(probe.sequence, session))
         self._actions.add(Dial(probe.member.address, (DIAL, "probe", probe.sequence)))
 
+    def _ask_again(self, probe: Probe) -> None:
+        """The same ones, but for helpers that have answered."""
+        session = probe.member.boot.session
+        self._actions.send(session, Ping(probe.sequence, session))
+        for helper, answered in probe.helpers.items():
+            if not answered:
+                self._actions.send(helper, PingRequest(probe.sequence, session))
+        self._actions.add(Dial(probe.member.address, (DIAL, "probe", probe.sequence)))
+
     # --- what comes back -------------------------------------------------------------------------------------------
 
     def on_timeout(self, sequence: int) -> None:
         """No ack in time; it may be that only datagrams are blocked, or only those between these two."""
-        self._ask_otherwise(self._probes[sequence])
+        probe = self._probes[sequence]
+        if probe.evidence:
+            self._ask_again(probe)
+        else:
+            self._ask_otherwise(probe)
 
     def on_verdict(self, sequence: int) -> Verdict | None:
         """The time for answers is over."""

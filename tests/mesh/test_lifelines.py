@@ -125,6 +125,22 @@ def test_a_kill_is_known_to_all_at_once(count: int, how: str) -> None:
         killed(count, seed, how)
 
 
+@pytest.mark.parametrize("count", [3, 10])
+def test_a_process_that_takes_its_time_to_die_is_known_as_soon(count: int) -> None:
+    """Its streams have ended, and its port is still open for a moment: the first who ask are not refused."""
+    for seed in range(4):
+        world, made = mesh(count, seed)
+        victim = made[seed % count]
+        world.pause(victim, 60 * SECOND)
+        for channel in list(victim.streams):
+            world._far_end(victim, channel, "closed")
+        world.run(60 * MS)
+        world.kill(victim)
+        took = world.run_until(lambda: world.known_as(victim.name, State.DEAD), 4 * SECOND)  # noqa: B023
+        assert took < 600 * MS
+        assert total(world, "deaths_by_suspicion") == 0
+
+
 def reset_all(world: World, reason: str = "reset") -> None:
     """Something between them ends every stream, at both ends and at once."""
     for p in world.living():
@@ -335,6 +351,10 @@ def nothing_is_evidence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Prober, "evidence", lambda self, member, refused, now: None)
 
 
+def asked_only_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Prober, "_ask_again", lambda self, probe: None)
+
+
 def nobody_dials(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lifelines, "tend", lambda self, now: None)
 
@@ -363,6 +383,7 @@ def never_closed(patch: pytest.MonkeyPatch) -> None:
         (one_refusal_convicts, lambda: test_the_refusals_of_one_among_ten_are_no_verdict(True)),
         (redialled_at_once, test_streams_that_break_for_ever_are_dialled_ever_less_often),
         (nothing_is_evidence, lambda: test_a_kill_is_known_to_all_at_once(10, "closed")),
+        (asked_only_once, lambda: test_a_process_that_takes_its_time_to_die_is_known_as_soon(10)),
         (nobody_dials, lambda: test_everyone_keeps_a_stream_to_three_successors_and_no_other(10)),
         (never_closed, test_the_ring_follows_who_comes_and_who_goes),
     ],
