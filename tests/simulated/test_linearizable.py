@@ -490,7 +490,7 @@ def test_a_belief_that_ran_out_while_its_machine_slept_ended_in_its_time_not_whe
     ["accepts a value that loses a live identity", "the owner takes one answer for a quorum", "token from the clock alone"],
 )
 def test_l1_l2_catch_a_mesh_in_which_a_rule_is_broken(fault: str) -> None:
-    for seed in range(16):
+    for seed in (36, *range(16)):  # tokens of the clock alone fall in one world of forty
         history = recorded(seed, with_planted(FAULTS[fault].changes))
         try:
             history.check()
