@@ -51,7 +51,7 @@ CONNECT = 5 * SECOND
 class Stream:
     """One end of a stream."""
 
-    far: Process
+    far: Process = field(repr=False)  # or that of a process would be one of the whole mesh, over every path
     far_channel: int
     tag: Hashable = None
     """Of who dialled."""
