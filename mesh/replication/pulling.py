@@ -10,17 +10,23 @@ from crdt.dots import Summary
 from crdt.transfer import FIRST, Transfer
 from mesh.replication.messages import Chunk
 
-__all__ = ["ANSWER", "Pulling"]
+__all__ = ["ANSWER", "REPEAT", "Pulling"]
 
 ANSWER = 2_000_000_000
 """ns that a chunk may take; then the next reason to pull goes on with the transfer, or starts another."""
 
+REPEAT = 400_000_000
+"""ns after which an unanswered request is sent again."""
+REPEATS = 3
+"""So often, within `ANSWER`. (Otherwise each lost datagram of a pull costs two to three seconds.)"""
+
 
 class Pulling:
-    __slots__ = ("_asked", "_number", "sender", "transfer")
+    __slots__ = ("_asked", "_number", "_repeats", "sender", "transfer")
 
     def __init__(self) -> None:
         self._number = 0
+        self._repeats = 0
         self._asked = 0
         self.sender = b""
         """The session of the process that is asked."""
@@ -35,6 +41,7 @@ class Pulling:
         if self.transfer is not None:
             if now - self._asked < ANSWER:
                 return False
+            self._repeats = 0
             if self.sender == sender:
                 self._asked = now
                 return True
@@ -42,6 +49,14 @@ class Pulling:
         self.sender = sender
         self.transfer = Transfer(claims)
         self._asked = now
+        self._repeats = 0
+        return True
+
+    def repeat(self) -> bool:
+        """Whether the last request is to be sent again, as nothing has come since."""
+        if self.transfer is None or self._repeats == REPEATS:
+            return False
+        self._repeats += 1
         return True
 
     def received(self, chunk: Chunk, sender: bytes, merged: bool, now: int) -> Transfer | None:
@@ -57,6 +72,7 @@ class Pulling:
             transfer.begins(chunk.snapshot)
         transfer.received(chunk.last, chunk.complete and merged)
         self._asked = now
+        self._repeats = 0
         return transfer
 
     def end(self) -> None:

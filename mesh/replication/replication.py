@@ -22,11 +22,11 @@ from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.dots import DotSet, Summary
 from crdt.store import Place, Store
 from crdt.transfer import FIRST, missing
-from mesh.directives import Arm, Bye, Directive, Directives, Emit, Event, Message, Send, Source
+from mesh.directives import Arm, Bye, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
 from mesh.replication.events import Changed, Synced
 from mesh.replication.masks import Masks
 from mesh.replication.messages import Announce, Chunk, Digest, Dot, Masked, Pull, Push, Pushed, Vector, VectorAsk
-from mesh.replication.pulling import Pulling
+from mesh.replication.pulling import REPEAT, Pulling
 from mesh.replication.spreading import FANOUT, Window, choose, news_of
 from mesh.replication.syncing import Syncing
 
@@ -194,6 +194,10 @@ class Replication:
             case "gap":
                 self._gap_armed = False
                 self._pull_gap(now, out)
+            case "pull":
+                if self._pulling.repeat():
+                    self._counts["pulls_repeated"] += 1
+                    self._ask(now, out)
             case "sync":
                 for name, message in self._syncing.again(self._view.names_alive(), self._random):
                     out.append(Send(name, message))
@@ -352,6 +356,7 @@ class Replication:
         assert transfer is not None
         masked = tuple([Masked(actor, n) for actor, n in self._masks.active(self._clock.read(now))])
         out.append(Send(self._pulling.sender, Pull(self._pulling.number, transfer.known, masked, transfer.after)))
+        out.append(Arm("pull", now.mono + REPEAT))
 
     def _serve(self, ask: Pull, source: Source, now: Instant, out: list[Directive]) -> None:
         if source.name is None:
@@ -380,6 +385,7 @@ class Replication:
             if chunk.done:
                 transfer.finish(store)
                 self._pulling.end()
+                out.append(Disarm("pull"))
                 name, self._pull_next = self._pull_next, ""
                 if name:
                     self._pull(name, now, out)

@@ -7,7 +7,7 @@
     network      socket, getaddrinfo                                            the peer, or a fake
 
 `os.urandom`, and with it uuid4 and `secrets`, is not refused but answered from the seed; the module `random` is seeded.
-The standard library and Trio may read clocks: their log records and caches decide nothing.
+The standard library, Trio and the tools of tests may read clocks: their log records and caches decide nothing.
 
 Refused is what the tasks of a host call; other threads of the process notice nothing. Names are replaced in their modules, and
 in modules that have imported them by name, for as long as a simulation runs. Sockets and processes are refused by an audit
@@ -41,7 +41,10 @@ _armed: set[int] = set()
 _entropy: dict[int, Random] = {}
 """What answers `os.urandom`, by thread."""
 
-TRUSTED = sys.stdlib_module_names | {"trio", "outcome", "sniffio", "mesh", "crdt", "coordination", "simulations", "cbor2"}
+OURS = {"mesh", "crdt", "coordination", "simulations", "trio", "outcome", "sniffio", "cbor2"}
+TOOLS = {"coverage", "hypothesis", "_pytest", "pluggy", "pytest", "xdist"}
+"""Of tests: they measure what happens round a service, also in its threads (a collection of garbage, say)."""
+TRUSTED = sys.stdlib_module_names | OURS | TOOLS
 CLOCKS = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
 AUDITED = {
     "socket.__new__": "a socket",
