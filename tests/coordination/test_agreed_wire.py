@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coordination.agreed import messages
+from coordination.agreed.modes import Mode
 from mesh.directives import Message
 from mesh.wire import decode, encode
 from tests.coordination.agreed_campaign import stress
@@ -27,6 +28,9 @@ def test_messages_of_whole_runs_decode_to_themselves(monkeypatch: object) -> Non
             node = world.nodes["n0"]
             assert node.parts is not None
             world.perform(node, node.parts.inspector, node.parts.inspector.explain(1, "lock/a", world.instant(node)))
+            world.perform(node, node.parts.census, node.parts.census.count(1, "", world.instant(node)))
+            for limit in (2, 3):
+                world.acquire("n0", "semaphore/x", mode=Mode(1, limit))
             world.run(10**9)
     finally:
         World.transmit = transmit  # type: ignore[method-assign]
