@@ -1,8 +1,10 @@
 """The census: which locks are held, as all voters know them together.
 
 A voter answers page by page, from the keys that it kept when the first page was asked for, and goes through a bounded number of
-them at each step: most of what it keeps is free, and it may be a quarter of a million. Of each lock the highest accepted value
-counts, and of that the leases which are live at some voter."""
+them at each step: most of what it keeps is free, and it may be a quarter of a million.
+
+A lease counts if q of its register's voters may call it live: so many say so, or have not answered. (One that was not told of a
+release keeps to the lease for a ttl; those that were told say nothing of what is free.)"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.birth import Birth
 from coordination.agreed.events import Listed
 from coordination.agreed.messages import ListAnswer, ListAsk, ListRow, Standing
+from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity
 from coordination.agreed.registers import LOCKS, split_register
 from crdt.clock import Instant
@@ -31,7 +34,7 @@ COUNTS_KEPT = 16
 class Counting:
     """One question of this node, to all voters."""
 
-    __slots__ = ("began", "pages", "prefix", "quorum", "rows")
+    __slots__ = ("began", "leases", "pages", "prefix", "quorum")
 
     def __init__(self, prefix: str, voters: tuple[str, ...], quorum: int, now: int) -> None:
         self.prefix = prefix
@@ -39,17 +42,25 @@ class Counting:
         self.began = now
         self.pages: dict[str, int] = dict.fromkeys(voters, 0)
         """Of each voter that has not told all, the page that it is to tell next."""
-        self.rows: dict[str, ListRow] = {}
+        self.leases: dict[str, dict[int, dict[str, Standing]]] = {}
+        """By register and token, what each voter that calls it live says of it."""
 
-    def take(self, rows: tuple[ListRow, ...]) -> None:
+    def take(self, voter: str, rows: tuple[ListRow, ...]) -> None:
         for row in rows:
-            known = self.rows.get(row.key)
-            if known is not None and known.accepted == row.accepted:
-                left = {holder.token: holder.remaining for holder in known.holders}
-                most = [each._replace(remaining=max(each.remaining, left.get(each.token, 0))) for each in row.holders]
-                self.rows[row.key] = row._replace(holders=tuple(most))
-            elif known is None or known.accepted < row.accepted:
-                self.rows[row.key] = row
+            leases = self.leases.setdefault(row.key, {})
+            for each in row.holders:
+                if each.remaining:
+                    leases.setdefault(each.token, {})[voter] = each
+
+    def held(self, key: str, group: Group) -> tuple[tuple[str, int, float, int], ...]:
+        """The holders of a register, in order of their tokens."""
+        found = []
+        silent = sum([name in self.pages for name in group])
+        for token, told in sorted(self.leases[key].items()):
+            if len([name for name in told if name in group]) + silent >= group.quorum:
+                each = max(told.values(), key=lambda standing: standing.remaining)
+                found.append((each.name, token, each.remaining / NANOSECONDS, each.permits))
+        return tuple(found)
 
 
 class Census:
@@ -83,7 +94,7 @@ class Census:
         if isinstance(message, ListAnswer):
             counting = self._countings.get(message.query)
             if counting is not None and counting.pages.get(message.voter) == message.page:
-                counting.take(message.rows)
+                counting.take(message.voter, message.rows)
                 if message.more:
                     counting.pages[message.voter] += 1
                     return (Send(message.voter, self._asked(message.query, counting, message.voter)),)
@@ -145,14 +156,11 @@ class Census:
 
     def _conclude(self, query: int) -> list[Directive]:
         counting = self._countings.pop(query)
-        found = []
-        for key, row in sorted(counting.rows.items()):
-            holders = [
-                (each.name, each.token, each.remaining / NANOSECONDS, each.permits) for each in row.holders if each.remaining
-            ]
-            if holders:
-                found.append((key, tuple(holders)))
         missing = tuple(counting.pages)
         roster = self._birth.roster
-        answered = (len(roster.voters) if roster is not None else 0) - len(missing)
-        return [Emit(Listed(query, tuple(found), missing, answered >= counting.quorum))]
+        if roster is None:
+            return [Emit(Listed(query, (), missing, False))]
+        placement = Placement(roster)
+        held = [(key, counting.held(key, placement.group(key))) for key in sorted(counting.leases)]
+        found = tuple([each for each in held if each[1]])
+        return [Emit(Listed(query, found, missing, len(roster.voters) - len(missing) >= counting.quorum))]

@@ -177,8 +177,10 @@ class Inspector:
         holders = []
         for holding in value.holdings:
             lease = holding.lease
-            left = max([live.remaining for answer in answers for live in answer.leases if live.lease == lease], default=0)
-            if left:
+            told = [live.remaining for answer in answers for live in answer.leases if live.lease == lease and live.remaining]
+            left = max(told, default=0)
+            # One that was not told of a release keeps to the lease for a ttl.
+            if left and len(told) + len(question.group) - len(answers) >= question.group.quorum:
                 holders.append((lease.name, lease.token, left / NANOSECONDS, holding.permits))
         holder, token, remaining, _ = holders[0] if holders else (None, None, None, 0)
         queue = max((answer.queue for answer in answers), key=len, default=())

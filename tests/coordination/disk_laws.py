@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.messages import Accepted, Dropped, Grant, Promise, Reason, Rejected, RenewAnswer
 from coordination.agreed.values import LeaseId
@@ -124,7 +125,10 @@ class DiskLaws:
                 self.fail("D3", f"{node.name} votes without memory")
             if whole and self.world.now - emptied < 2 * S:
                 self.fail("D3", f"{node.name} calls a memory complete that was emptied a moment ago")
-        told = self.told.setdefault(node.name, {}).setdefault(key, Told())
+        tales = self.told.setdefault(node.name, {})
+        told = tales.setdefault(key, Told())
+        if self.world.now - told.at > FORGOTTEN_AFTER and not is_atomic(key):
+            told = tales[key] = Told()  # it may have been forgotten since, and begun anew
         told.at = self.world.now
         return told
 

@@ -29,8 +29,8 @@ def test_messages_of_whole_runs_decode_to_themselves(monkeypatch: object) -> Non
             assert node.parts is not None
             world.perform(node, node.parts.inspector, node.parts.inspector.explain(1, "lock/a", world.instant(node)))
             world.perform(node, node.parts.census, node.parts.census.count(1, "", world.instant(node)))
-            for limit in (2, 3):
-                world.acquire("n0", "semaphore/x", mode=Mode(1, limit))
+            for limit, name in enumerate(("n0", "n1", "n2"), 2):
+                world.acquire(name, "semaphore/x", mode=Mode(1, limit))
             world.run(10**9)
     finally:
         World.transmit = transmit  # type: ignore[method-assign]

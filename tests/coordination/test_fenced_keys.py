@@ -26,7 +26,6 @@ async def test_a_fenced_key_is_written_by_the_holder_alone() -> None:
                 await b.kv.put("report", 2)
             await a.kv.put("report", 3, fence=held, ttl=60)
         async with b.lock("jobs", ttl=5) as held, b.lock("other", ttl=5) as other:
-            assert other.token > held.token
             with pytest.raises(Fenced, match="'lock other' is another lock's"):
                 await b.kv.put("report", 4, fence=other)
             await until(lambda: b.kv.get("report") == 3)
