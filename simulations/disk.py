@@ -22,6 +22,8 @@ US = 1_000
 LATENCY = (100 * US, 1_500 * US)
 """Shortest and longest ns of a commit, on a good day."""
 
+FULL = "the disk is full"
+
 Snapshot = dict[str, dict[bytes, bytes]]
 
 
@@ -96,14 +98,23 @@ class Disk:
         self._write = None
         if self.full:
             self.failures += 1
-            write.done(write.commit.number, "the disk is full")
+            write.done(write.commit.number, FULL)
         else:
             self._apply(write.commit.records)
             write.done(write.commit.number, "")
 
     def commit(self, commit: Commit) -> None:
-        """`mesh.shell.Store`, for whom a thread waits for the disk: there are none in a world."""
-        raise NotImplementedError("a world's process takes its commits to the disk by itself")
+        """What a thread that waits for the disk would do (`mesh.shell.Store`), done at once. A process of the world does not
+        wait: its commits come by `take`.
+
+        Raises
+        ------
+        OSError: the disk is full.
+        """
+        if self.full:
+            self.failures += 1
+            raise OSError(FULL)
+        self._apply(commit.records)
 
     def finish(self) -> None:
         """The process closes its memory: it waits for what is under way."""

@@ -157,6 +157,16 @@ def test_what_is_acknowledged_stays_and_the_last_batch_is_whole_or_absent() -> N
     assert outcomes == {b"1", b"2"}
 
 
+def test_a_disk_serves_whoever_waits_for_it() -> None:
+    disk = Disk(Schedule(), 1)
+    disk.commit(Commit(1, (("table", b"key", b"value"),)))
+    assert disk.row("table", b"key") == b"value"
+    disk.full += 1
+    with pytest.raises(OSError, match="full"):
+        disk.commit(Commit(2, (("table", b"key", b"newer"),)))
+    assert (disk.row("table", b"key"), disk.commits, disk.failures) == (b"value", 1, 1)
+
+
 def test_full_slow_damaged_and_restored_disks() -> None:
     schedule = Schedule()
     disk = Disk(schedule, 1)

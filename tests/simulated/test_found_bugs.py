@@ -7,10 +7,12 @@ from random import Random
 
 from crdt.cell import KEY, Cell, encode_cell
 from crdt.clock import HybridClock, Instant, make_stamp
+from crdt.dots import NOTHING
 from crdt.store import Store
-from mesh.directives import Boot, Send, Source
+from mesh.directives import Arm, Boot, Disarm, Send, Source
 from mesh.replication import Replication
-from mesh.replication.messages import Chunk, Push, Pushed
+from mesh.replication.messages import Announce, Chunk, Dot, Pull, Push, Pushed
+from mesh.replication.pulling import ANSWER, REPEAT, REPEATS
 
 WALL = 1_700_000_000_000
 
@@ -40,3 +42,29 @@ def test_a_forwarded_cell_claims_the_previous_dot_of_its_own_writer_only() -> No
     sent = [each.message for each in replication.on_timer("flush", now) if isinstance(each, Send)]
     news = [pushed for message in sent if isinstance(message, Push) for pushed in message.news]
     assert {(pushed.cell, pushed.previous) for pushed in news} == {(encode_cell(put(other, 9, 2)), 0)}
+
+
+def test_a_pull_that_is_not_answered_is_repeated() -> None:
+    """run_spreading, seeds 76 and 144 (C15): under 20 % loss one replica lost every pull, or its answer, for 30 s, as each loss
+    cost the two seconds that an answer may take."""
+    replication = Replication(Store(b"self".ljust(16)), HybridClock(), Random(1), View())
+    source = Source(b"n1".ljust(16), "10.0.0.1:1", "n1", Boot(1, b"n1".ljust(16)), None)
+
+    def at(mono: int) -> Instant:
+        return Instant(mono, mono, WALL + mono // 1_000_000)
+
+    began = replication.on_message(Announce((Dot(b"one".ljust(16), 1),)), source, at(0))
+    (pull,) = [each.message for each in began if isinstance(each, Send)]
+    assert isinstance(pull, Pull)
+    assert Arm("pull", REPEAT) in began
+    for turn in range(1, REPEATS + 1):
+        again = replication.on_timer("pull", at(turn * REPEAT))
+        assert [each.message for each in again if isinstance(each, Send)] == [pull], "the same request, to the same process"
+        assert Arm("pull", (turn + 1) * REPEAT) in again
+    assert replication.on_timer("pull", at((REPEATS + 1) * REPEAT)) == [], "then another reason, or another member, goes on"
+    assert REPEATS * REPEAT < ANSWER
+    assert replication.stats()["pulls_repeated"] == REPEATS
+
+    answer = Chunk(pull.pull, pull.after, NOTHING, (), (KEY, "key"), True, True)
+    assert Disarm("pull") in replication.on_message(answer, source, at(ANSWER))
+    assert replication.on_timer("pull", at(ANSWER + REPEAT)) == [], "it has been answered"
