@@ -386,7 +386,21 @@ class Owner:
             self._server.accepted(desk, out)
         if change.granted is not None:
             self._granted(desk, change.granted, change.handed, message, knows, now, out)
+        self._tell_completed(desk, message, now, out)
         return True
+
+    def _tell_completed(self, desk: Desk, message: Accept, now: Instant, out: list[Directive]) -> None:
+        """What an earlier round wanted to grant, and this one has carried through, is told to whoever still asks for it. (It
+        would wait for its own lease to run out.) It counts from the attempt that it names, as any grant does, and is
+        confirmed first."""
+        for holding in message.value.holdings:
+            asker = holding.lease.asker
+            ticket = desk.queue.get(asker)
+            if ticket is not None and asker not in desk.made and asker not in desk.cancels and not desk.is_ended(holding.lease):
+                desk.made[asker] = made = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=True)
+                desk.queue.remove(asker)
+                self._replies.grant(desk, made, out)
+                self._counts["grants_completed"] += 1
 
     def _granted(
         self,

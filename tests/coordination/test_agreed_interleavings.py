@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from coordination.agreed import events
@@ -9,9 +11,10 @@ from coordination.agreed.ballot import Ballot
 from coordination.agreed.desk import Desk
 from coordination.agreed.messages import Accept, Acquire, Drop, Mend, Prepare, Release, Renew
 from coordination.agreed.placement import Group, Placement
-from coordination.agreed.register import Kept
+from coordination.agreed.register import Kept, Register
 from coordination.agreed.replies import Replies
 from coordination.agreed.values import LeaseId
+from crdt.clock import Instant
 from mesh.directives import Event, Message, Source
 from tests.coordination.agreed_faults import DeniesUnread
 from tests.coordination.agreed_world import MS, Changes, S, Worker, World
@@ -188,6 +191,38 @@ def test_busy_is_said_from_what_was_true_after_the_question() -> None:
     world.perform(node, owner, owner.on_message(ask, source, world.instant(node)))
     assert world.run_until(lambda: tried.state == "busy", S)
     assert len(set(prepares)) == 2, "the read that was under way had begun before the question"
+
+
+class RefusesTheFirst:
+    """Takes every token but the first that is granted here."""
+
+    def __init__(self, window: Callable[[Register, LeaseId, Instant], bool]) -> None:
+        self.window = window
+        self.first = 0
+
+    def __call__(self, register: Register, lease: LeaseId, now: Instant) -> bool:
+        self.first = self.first or lease.token
+        return lease.token != self.first and self.window(register, lease, now)
+
+
+def test_a_grant_that_a_later_round_completed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roster campaign, seed 1142 (L12): two voters refused a token, as the owner's clock had been set between its prepare and
+    its grant. The next round had the lease accepted, and its asker waited until that had run out."""
+    world = ready(clients=1)
+    owner, *others = group(world)
+    held(world, owner)
+    world.command(world.all_workers()[-1], "release")
+    world.run(20 * MS)
+    for name in others:
+        parts = world.nodes[name].parts
+        assert parts is not None
+        acceptor = parts.acceptor
+        monkeypatch.setattr(acceptor, "_window", RefusesTheFirst(acceptor._window))
+    begun = world.now
+    worker = held(world, "n3", ttl=3 * S, within=200 * MS)
+    assert world.now - begun < 200 * MS
+    world.run(S)
+    assert world.valid(worker), "it is renewed as any other"
 
 
 def test_a_grant_that_only_the_owner_accepted_does_not_close_the_lock_for_a_term() -> None:

@@ -302,8 +302,9 @@ class NeverJoins(Usher):
 
 
 def test_a_writer_is_not_starved_by_two_owners() -> None:
-    assert max(longest_wait(seed) for seed in (2, 3, 5)) < 5 * S
-    assert longest_wait(2, ((Usher, NeverJoins),)) > 5 * S, "it took longer before"
+    assert max(longest_wait(seed) for seed in (2, 3, 5, 7, 12)) < 5 * S
+    for seed in (7, 12):
+        assert longest_wait(seed, ((Usher, NeverJoins),)) > 5 * S, "it took longer before"
 
 
 def test_a_lost_grant_of_one_of_several_costs_a_refresh() -> None:
