@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
@@ -40,6 +43,15 @@ def test_a_seed_is_one_run() -> None:
     assert first == again
     assert len(first.log) > 20
     assert first.digest != other.digest
+
+
+def test_processes_with_different_hash_seeds_run_the_same_services() -> None:
+    digests = set()
+    for hash_seed in ("0", "1", "4711"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-m", "tests.simulated.hybrid_service"]
+        digests.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout)
+    assert digests == {f"{locking(7).digest}\n"}
 
 
 def test_leaving_out_a_fault_shifts_nothing_before_it() -> None:
