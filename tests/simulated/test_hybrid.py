@@ -18,7 +18,7 @@ import trio
 from coordination import BadConfig, BindFailed, LeaseLost, MeshConfig, NameTaken, Peer, connect, open_peer
 from simulations import SECOND, World
 from simulations.faults import Crash, Fault, Faults, Partition, Pause, Rate, Slow, Suspend, WallStep
-from simulations.hybrid import Host, Hosts, OneNodeError
+from simulations.hybrid import Host, Hosts, OneNodeError, scheduling
 from simulations.hybrid.driver import WrongTaskError
 from tests.simulated.hybrid_service import SECRET, locking, peer_of
 
@@ -43,6 +43,44 @@ def test_a_seed_is_one_run() -> None:
     assert first == again
     assert len(first.log) > 20
     assert first.digest != other.digest
+
+
+def orders(seed: int, *, beside: bool = False) -> list[int]:
+    """In which order five tasks of one host run that wake up at the same moments, a hundred times."""
+    world, woken = World(seed), list[int]()
+
+    async def sleeper(number: int) -> None:
+        for _ in range(100):
+            await trio.sleep(0.01)
+            woken.append(number)
+
+    async def service(host: Host) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(sleeper, number)
+
+    async def busy(host: Host) -> None:
+        while True:
+            await trio.sleep(0.001)
+
+    with Hosts(world) as hosts:
+        hosts.add("n0", service)
+        if beside:
+            hosts.add("n1", busy)
+        hosts.start()
+        world.run(2 * SECOND)
+    assert len(woken) == 500
+    return woken
+
+
+def test_tasks_that_wake_together_run_in_an_order_of_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = orders(1)
+    assert first == orders(1) == orders(1, beside=True), "whatever other hosts do"
+    assert first != orders(2)
+    assert len({tuple(first[at : at + 5]) for at in range(0, 500, 5)}) > 50, "and each time in another one"
+    monkeypatch.setattr(scheduling, "_known", False)
+    with pytest.warns(UserWarning, match="seeds may not repeat"):
+        assert orders(1) != orders(1), "Trio's own order is of chance: what it rests on is seen"
 
 
 def test_processes_with_different_hash_seeds_run_the_same_services() -> None:
