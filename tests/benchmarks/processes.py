@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 
@@ -45,19 +46,32 @@ async def latency(nodes: list[Program]) -> list[float]:
     return took
 
 
+async def reports(nodes: list[Program], clients: list[int], job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Have each do the job with so many clients, all at once, and tell what they report.
+
+    All are read at once: who has to wait until its report has been read answers nobody meanwhile, and the others are left
+    without a majority."""
+    found: list[dict[str, Any]] = []
+
+    async def one(node: Program, count: int) -> None:
+        await node.write({**job, "clients": count})
+        found.append(await node.read())
+
+    async with trio.open_nursery() as nursery:
+        for node, count in zip(nodes, clients, strict=True):
+            if count:
+                nursery.start_soon(one, node, count)
+    return found
+
+
 async def locks(nodes: list[Program], clients: list[int], *, shared: bool) -> tuple[float, list[float]]:
     """Rate over all processes, and the time of each acquire and release."""
-    for node, count in zip(nodes, clients, strict=True):
-        if count:
-            await node.write({"job": "locks", "clients": count, "seconds": SECONDS, "shared": shared})
     took: list[float] = []
     tokens: list[int] = []
-    for node, count in zip(nodes, clients, strict=True):
-        if count:
-            report = await node.read()
-            assert report["rising"], "tokens fell"
-            took += report["took"]
-            tokens += report["tokens"]
+    for report in await reports(nodes, clients, {"job": "locks", "seconds": SECONDS, "shared": shared}):
+        assert report["rising"], "tokens fell"
+        took += report["took"]
+        tokens += report["tokens"]
     assert len(set(tokens)) == len(tokens), "one token was granted twice"
     return len(took) / SECONDS, took
 
@@ -77,16 +91,11 @@ async def totals(nodes: list[Program], name: str) -> tuple[list[int], float]:
 async def adds(nodes: list[Program], clients: list[int], name: str) -> tuple[float, list[float], float]:
     """Rate over all processes, the time of each add, and the processor's us for each, of all processes together."""
     _, before = await totals(nodes, name)
-    for node, count in zip(nodes, clients, strict=True):
-        if count:
-            await node.write({"job": "adds", "clients": count, "seconds": SECONDS, "name": name})
     took: list[float] = []
     sums: list[int] = []
-    for node, count in zip(nodes, clients, strict=True):
-        if count:
-            report = await node.read()
-            took += report["took"]
-            sums += report["sums"]
+    for report in await reports(nodes, clients, {"job": "adds", "seconds": SECONDS, "name": name}):
+        took += report["took"]
+        sums += report["sums"]
     seen, after = await totals(nodes, name)
     assert sorted(sums) == list(range(1, len(sums) + 1)), "a sum was told twice, or never"
     assert seen == [len(sums)] * len(nodes), "not every add counts once"
