@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from coordination.agreed.registers import register_of
-from coordination.errors import BadKey, BadTTL, BadValue, TooLarge
+from coordination.errors import BadConfig, BadKey, BadTTL, BadValue, TooLarge
 from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "MIN_LEASE_TTL",
     "check_amount",
     "check_delay",
+    "check_handed",
     "check_hold",
     "check_key",
     "check_watch",
@@ -111,6 +112,14 @@ def check_hold(seconds: float | None) -> float | None:
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
         raise BadTTL(f"the max_hold {seconds!r} is no positive number of seconds")
     return float(seconds)
+
+
+def check_handed(lease: object, fence: object) -> None:
+    """What a write is to end with, and what it is made under: what an `async with` gave, not what it was given for."""
+    if lease is not None and not callable(getattr(lease, "bind", None)):
+        raise BadConfig(f"lease={lease!r} is no lease: give what `async with peer.lease()` or `async with peer.lock(…)` gave")
+    if fence is not None and type(getattr(fence, "token", None)) is not int:
+        raise BadConfig(f"fence={fence!r} is no lock that is held: give what `async with peer.lock(…)` gave")
 
 
 def check_permits(limit: int, permits: int, name: str) -> None:

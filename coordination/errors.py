@@ -46,7 +46,7 @@ Forked = ForkedError
 
 
 class BadConfig(MeshError, ValueError):
-    """An argument of `open_peer`, `connect` or a command that cannot work."""
+    """An argument of `open_peer`, `connect`, a command or a call that cannot work."""
 
 
 class BadKey(MeshError, ValueError):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from coordination.checks import check_key, encode_checked, key_ttl_ms
+from coordination.checks import check_handed, check_key, encode_checked, key_ttl_ms
 from coordination.core import Core
 from coordination.errors import BadTTL, Fenced, LeaseLost
 from crdt.cell import Cell, expiry_of, fence_of
@@ -163,12 +163,15 @@ class KV:
 
         Raises
         ------
-        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries another fence; LeaseLost if the lease or the
-        lock is not held any more.
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none; NotHolding if the
+        lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the lease or the lock is not
+        held any more.
         """
         check_key(key)
         body = encode_checked(value)
         ttl_ms = key_ttl_ms(ttl)
+        if lease is not None or fence is not None:
+            check_handed(lease, fence)
         if lease is not None and ttl_ms:
             raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
         await self._core.turn()
@@ -219,6 +222,7 @@ class KV:
         Also without a value here: one that is on its way from elsewhere, and older, is deleted too. `fence` as for `put`: a
         key that was deleted under a fence keeps it."""
         check_key(key)
+        check_handed(None, fence)
         await self._core.turn()
         had = self._store.get(key, self._clock.read(self._driver.instant())) is not None
         self._put(key, None, fence=fence)

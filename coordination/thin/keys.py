@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from coordination.checks import check_amount, check_key, encode_checked, key_ttl_ms
+from coordination.checks import check_amount, check_handed, check_key, encode_checked, key_ttl_ms
 from coordination.errors import BadTTL
 from coordination.keys import Binding, Entry, Fencing
 from coordination.thin.core import ThinCore
@@ -71,12 +71,14 @@ class ThinKV:
 
         Raises
         ------
-        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; Fenced if the key carries another fence; LeaseLost if the lease or the
-        lock is not held any more.
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none; NotHolding if the
+        lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the lease or the lock is not
+        held any more.
         """
         check_key(key)
         body = encode_checked(value)
         key_ttl_ms(ttl)
+        check_handed(lease, fence)
         bound = None
         if lease is not None:
             if ttl is not None:
@@ -112,6 +114,7 @@ class ThinKV:
     async def delete(self, key: str, *, fence: Fencing | None = None) -> bool:
         """Delete a key; whether it had a value on the sponsor. `fence` as for `put`."""
         check_key(key)
+        check_handed(None, fence)
         if fence is None:
             return bool(await self._core.ask("delete", key))
         return bool(await self._core.ask("delete_fenced", key, *self._token(fence)))
