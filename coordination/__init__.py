@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from coordination.locks import Lock as Lock
     from coordination.locks import RWLock as RWLock
     from coordination.locks import Semaphore as Semaphore
+    from coordination.members import MemberEvent as MemberEvent
+    from coordination.members import MemberEventKind as MemberEventKind
+    from coordination.members import MemberWatch as MemberWatch
     from coordination.opening import open_peer as open_peer
     from coordination.peer import Peer as Peer
     from coordination.standing import Holding as Holding
@@ -82,6 +85,7 @@ _HOMES = {
     "coordination.keys": ("KV", "Entry"),
     "coordination.leases": ("Lease",),
     "coordination.locks": ("Lock", "RWLock", "Semaphore"),
+    "coordination.members": ("MemberEvent", "MemberEventKind", "MemberWatch"),
     "coordination.opening": ("open_peer",),
     "coordination.peer": ("Peer",),
     "coordination.standing": ("Holding", "Locked"),

@@ -10,9 +10,10 @@ from coordination.assembly import Settings
 from coordination.config import MeshConfig
 from coordination.driver_seam import State
 from coordination.errors import BadConfig
+from coordination.tags import check_tags
 from mesh.keyring import Keyring
 from mesh.membership import LOCAL, PROFILES
-from mesh.membership.identity import valid_name, valid_tags
+from mesh.membership.identity import valid_name
 
 __all__ = ["Secrets", "check_address", "checked_secrets", "checked_settings"]
 
@@ -50,9 +51,7 @@ def checked_settings(
         raise BadConfig(f"profile={profile!r} is unknown: one of {', '.join(sorted(PROFILES))}")
     if name is not None and not valid_name(name):
         raise BadConfig(f"the name {name!r} is refused: use 1 to 64 of A-Z a-z 0-9 . _ -")
-    pairs = tuple(sorted((tags or {}).items()))
-    if not valid_tags(pairs):
-        raise BadConfig("the tags are too large: at most 512 bytes of keys and values together, no empty key")
+    pairs = check_tags(tags or {})
     named = name if name is not None else state.name() if state is not None else None
     founder = expect > 1 or not seeds
     if networked and founder:

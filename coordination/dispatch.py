@@ -107,8 +107,17 @@ class Dispatch:
             handler(event)
 
     def handle(self, kind: type[Event], handler: Callable[[Any], None]) -> None:
-        """Call `handler` with each event of a class."""
-        self._handlers[kind] = handler
+        """Call `handler` with each event of a class, after those that were named for it before."""
+        before = self._handlers.get(kind)
+        if before is None:
+            self._handlers[kind] = handler
+            return
+
+        def both(event: Any) -> None:
+            before(event)
+            handler(event)
+
+        self._handlers[kind] = both
 
     def request(self, number: int, mailbox: Mailbox) -> None:
         self._requests[number] = mailbox

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from coordination.agreed.events import Explanation
 from coordination.atomic import AtomicRegister
 from coordination.barriers import Barrier
@@ -12,7 +14,9 @@ from coordination.elections import Election
 from coordination.keys import KV, Entry
 from coordination.leases import Lease
 from coordination.locks import Lock, RWLock, Semaphore
+from coordination.members import MemberHub, MemberWatch
 from coordination.standing import Locked, listed
+from coordination.tags import TagFilter, check_filter, check_tags, matches
 from coordination.watch import Hub, Watch
 from mesh.membership import Member
 from mesh.replication import Synced
@@ -42,6 +46,7 @@ class Peer:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._hub = Hub(core)
+        self._member_hub = MemberHub(core)
         self.kv = KV(core)
         """The keys."""
 
@@ -61,6 +66,55 @@ class Peer:
     def members(self) -> tuple[Member, ...]:
         """Everyone known, this peer included, by name: `name`, `address`, `state`, `tags`, `boot`. Local."""
         return self._core.assembly.membership.members()
+
+    def find(self, tags: TagFilter | None = None) -> tuple[Member, ...]:
+        """The members alive or suspect that have these tags, by name, this peer included. Local.
+
+        Parameters
+        ----------
+        tags: each key must be there with this value; None as the value: with any.
+
+        Raises
+        ------
+        BadConfig: they are no such filter.
+        """
+        wanted = check_filter(tags)
+        return tuple([member for member in self.members if member.reachable and matches(member, wanted)])
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """This peer's own tags. Local."""
+        return dict(self._core.assembly.identity.tags)
+
+    async def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace this peer's tags: `await peer.set_tags({**peer.tags, "load": "high"})`. A checkpoint.
+
+        They are part of its entry in everyone's table and spread as news of it does, the newest winning everywhere. They are
+        for what changes now and then; what changes often belongs under a key. They end with this process.
+
+        Raises
+        ------
+        BadConfig: more than 64 of them or than 512 bytes together, a key above 64 or a value above 256 characters, or no text.
+        """
+        pairs = check_tags(tags)
+        await self._core.turn()
+        membership = self._core.assembly.membership
+        self._core.driver.check()
+        self._core.driver.command(membership, membership.set_tags(pairs, self._core.now()))
+
+    def watch_members(self, *, tags: TagFilter | None = None, snapshot: bool = False) -> MemberWatch:
+        """Follow the members: who joins, is suspected, dies, leaves, comes back, or changes its tags.
+
+        Parameters
+        ----------
+        tags: only members that have these (as for `find`); one that ceases to is shown once more, as `unmatched`.
+        snapshot: begin with everyone who is known, then a `synced` event.
+
+        Raises
+        ------
+        BadConfig: the tags are no filter.
+        """
+        return MemberWatch(self._member_hub, check_filter(tags), snapshot)
 
     # --- coordination ------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-__all__ = ["DEFAULT_NODE", "client_options", "fail", "read_secret", "run", "secret_option"]
+__all__ = ["DEFAULT_NODE", "client_options", "fail", "read_secret", "run", "secret_option", "tag_filter"]
 
 DEFAULT_NODE = "127.0.0.1:7946"
 
@@ -54,6 +54,17 @@ def read_secret(file: Path | None) -> str | None:
         except (OSError, UnicodeDecodeError) as problem:
             fail(f"the secret file {str(file)!r} cannot be read: {problem}")
     return os.environ.get("MESH_SECRET") or None
+
+
+def tag_filter(tags: tuple[str, ...]) -> dict[str, str | None]:
+    """What `--tag KEY=VALUE`, or `--tag KEY` for any value, asks for."""
+    wanted: dict[str, str | None] = {}
+    for tag in tags:
+        key, mark, value = tag.partition("=")
+        if not key:
+            fail(f"--tag {tag!r} has no key: write KEY=VALUE, or KEY for any value", 2)
+        wanted[key] = value if mark else None
+    return wanted
 
 
 def run(function: Callable[[], Awaitable[T]]) -> T:

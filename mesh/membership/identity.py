@@ -9,13 +9,29 @@ from ipaddress import ip_address
 
 from mesh.directives import Address, Boot
 
-__all__ = ["MAX_STAMP", "MAX_TAGS_BYTES", "Identity", "Tags", "is_reachable", "valid_name", "valid_tags"]
+__all__ = [
+    "MAX_STAMP",
+    "MAX_TAGS",
+    "MAX_TAGS_BYTES",
+    "MAX_TAG_KEY",
+    "MAX_TAG_VALUE",
+    "Identity",
+    "Tags",
+    "is_reachable",
+    "valid_name",
+    "valid_tags",
+]
 
 Tags = tuple[tuple[str, str], ...]
 """Pairs of key and value, sorted by key, no key twice."""
 
 MAX_TAGS_BYTES = 512
 """All keys and values together, in UTF-8: an entry must fit a datagram with room to spare."""
+
+MAX_TAGS = 64
+MAX_TAG_KEY = 64
+MAX_TAG_VALUE = 256
+"""Characters. Nobody reads an entry with more: a member that had such a tag would vanish from everyone's sight."""
 
 MAX_STAMP = 1 << 63
 """No boot is believed from here on (the year 6,429): there must be room above, or the name could never start again."""
@@ -47,7 +63,12 @@ def valid_name(name: str) -> bool:
 def valid_tags(tags: Tags) -> bool:
     keys = [key for key, _ in tags]
     size = sum(len(key.encode()) + len(value.encode()) for key, value in tags)
-    return size <= MAX_TAGS_BYTES and keys == sorted(set(keys)) and all(keys)
+    return (
+        len(tags) <= MAX_TAGS
+        and size <= MAX_TAGS_BYTES
+        and keys == sorted(set(keys))
+        and all(0 < len(key) <= MAX_TAG_KEY and len(value) <= MAX_TAG_VALUE for key, value in tags)
+    )
 
 
 @lru_cache(maxsize=4_096)

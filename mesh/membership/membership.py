@@ -241,7 +241,7 @@ class Membership:
         return self._taken()
 
     def set_tags(self, tags: Tags, now: Instant) -> Directives:
-        """Replace this node's tags; they travel with its next incarnation.
+        """Replace this node's tags; they travel with its next incarnation, if they are others than it has.
 
         Raises
         ------
@@ -249,7 +249,7 @@ class Membership:
         """
         if not valid_tags(tags):
             raise ValueError("tags are pairs sorted by key, no key twice, at most 512 bytes in all")
-        if not self._hearing.gone:
+        if not self._hearing.gone and tags != self.identity.tags:
             self.identity.tags = tags
             self._hearing.renew(now)
         return self._taken()

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Annotated
 
 from mesh.directives import Boot, Message
-from mesh.membership.identity import MAX_STAMP, is_reachable, valid_name, valid_tags
+from mesh.membership.identity import MAX_STAMP, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS, is_reachable, valid_name, valid_tags
 from mesh.membership.member import RANK, STATES, Member
 from mesh.wire import U32, U64, AddressText, Bounds, Length, Name, SessionId, StampInt, message, record
 
@@ -49,7 +49,7 @@ RECENT = 8_192
 
 TABLE_DIGEST_BYTES = 16
 
-Tag = tuple[Annotated[str, Length(1, 64)], Annotated[str, Length(0, 256)]]
+Tag = tuple[Annotated[str, Length(1, MAX_TAG_KEY)], Annotated[str, Length(0, MAX_TAG_VALUE)]]
 Rank = Annotated[int, Bounds(0, len(STATES) - 1)]
 
 
@@ -68,7 +68,7 @@ class Entry:
     incarnation: U64
     rank: Rank
     address: AddressText
-    tags: Annotated[tuple[Tag, ...], Length(0, 64)]
+    tags: Annotated[tuple[Tag, ...], Length(0, MAX_TAGS)]
 
     def member(self) -> Member | None:
         """The member, or None if its name, boot, address or tags are such as no member may have."""
