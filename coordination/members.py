@@ -1,8 +1,9 @@
 """Following the members.
 
-A watcher holds one mark for each member that changed since it last looked, and no more: what it is shown is the difference between
-what it saw before and what is known now. So a slow one costs the members and not the changes, a member that came and went between
-two looks is not shown at all, and events folded by name over a snapshot are equal to `peer.members` whenever no mark is left (M19)."""
+A watcher holds one mark for each member that changed since it last looked, and no more: what it is shown is the difference
+between what it saw before and what is known now. So a slow one costs the members and not the changes, a member that came and
+went between two looks is not shown at all, and events folded by name over a snapshot are equal to `peer.members` whenever no
+mark is left (M19)."""
 
 from __future__ import annotations
 

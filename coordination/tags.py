@@ -21,8 +21,8 @@ def check_tags(tags: Mapping[str, str]) -> Tags:
     pairs = tuple(sorted(tags.items()))
     if not valid_tags(pairs):
         raise BadConfig(
-            f"the tags are too large: at most {MAX_TAGS} of them, {MAX_TAGS_BYTES} bytes of keys and values together, a key of 1 "
-            f"to {MAX_TAG_KEY} characters and a value of {MAX_TAG_VALUE}; put what is larger under a key of the store"
+            f"the tags are too large: at most {MAX_TAGS} of them, {MAX_TAGS_BYTES} bytes of keys and values together, a key of "
+            f"1 to {MAX_TAG_KEY} characters and a value of {MAX_TAG_VALUE}; put what is larger under a key of the store"
         )
     return pairs
 

@@ -1,4 +1,4 @@
-"""Tags, and following the members: leave told apart from death, events that fold to `members`, watchers that cost the members."""
+"""Tags, and following the members: leave told apart from death, events that fold to `members`, watchers that cost little."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def forgets_what_it_showed(self: MemberWatch, name: str) -> None:
 
 def test_the_law_fails_on_a_broken_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemberWatch, "offer", forgets_what_it_showed)
-    with pytest.raises(BaseException, match="mirror|previous|unequal|assert"):
+    with pytest.raises(BaseException, match=r"mirror|previous|assert"):
         events_fold_to_the_members(0)
 
 
