@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from crdt.cbor import read_int, write_int
 from crdt.cell import COUNTER, Cell
 
-__all__ = ["added_slot", "counter_of", "slot_key", "value"]
+__all__ = ["added_slot", "counter_of", "set_slot", "slot_key", "value"]
 
 FIRST_EPOCH: tuple[int, bytes] = (0, b"")
 ZERO = write_int(0)
@@ -58,3 +58,8 @@ def added_slot(name: str, actor: bytes, amount: int, own: Cell | None, slots: It
     else:
         subtracted -= amount
     return Cell(COUNTER, slot_key(name, actor), (*epoch, added, subtracted), base, None, actor, 0)
+
+
+def set_slot(name: str, actor: bytes, base: int, stamp: int) -> Cell:
+    """The actor's slot with which it begins an epoch. Not dotted yet."""
+    return Cell(COUNTER, slot_key(name, actor), (stamp, actor, 0, 0), write_int(base), None, actor, 0)

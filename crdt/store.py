@@ -32,7 +32,7 @@ from crdt.cell import (
 )
 from crdt.change import Change, ChangeKind
 from crdt.clock import Stamp
-from crdt.counter import added_slot, counter_of, slot_key, value
+from crdt.counter import added_slot, counter_of, set_slot, slot_key, value
 from crdt.dots import DotSet, Summary
 from crdt.expiry import Expiries
 from crdt.keys import SortedKeys
@@ -68,6 +68,7 @@ class Store:
     actor: under which this replica writes; 16 bytes, never used by another."""
 
     __slots__ = (
+        "_adding",
         "_bound",
         "_by_actor",
         "_cells",
@@ -93,6 +94,8 @@ class Store:
         self._ended = self._cells[LEASE_END]
         self._order: dict[int, SortedKeys] = {KEY: SortedKeys(), COUNTER: SortedKeys(), LEASE_END: SortedKeys()}
         self._slots: dict[str, dict[str, Cell]] = {}
+        self._adding: dict[str, Cell] = {}
+        """Own slots that were added to in this window, and are of the highest epoch."""
         self._by_actor: dict[bytes, dict[int, Cell]] = {}
         self._bound: dict[str, dict[str, None]] = {}
         self._expiries = Expiries()
@@ -196,14 +199,33 @@ class Store:
         self._write(old, cell, stamp)
         return cell
 
-    def add(self, name: str, amount: int, stamp: Stamp) -> int:
-        """Add to a counter; its value afterwards, as this replica knows it."""
-        slots = self._slots.get(name, {})
-        if amount == 0:
-            return value(slots.values())
-        own = slots.get(slot_key(name, self.actor))
-        self._write(own, added_slot(name, self.actor, amount, own, slots.values()), stamp)
-        return self.counter(name)
+    def add(self, name: str, amount: int, stamp: Stamp) -> None:
+        """Add to a counter."""
+        if amount and not self.add_more(name, amount):
+            slots = self._slots.get(name, {})
+            own = slots.get(slot_key(name, self.actor))
+            cell = added_slot(name, self.actor, amount, own, slots.values())
+            self._write(own, cell, stamp)
+            self._adding[name] = cell
+
+    def add_more(self, name: str, amount: int) -> bool:
+        """Add to a counter that was added to in this window, which needs no stamp; False if it was not, and nothing is done.
+
+        It is told with the window's end. Whatever else has come to the counter since is looked at first: by `add`."""
+        own = self._adding.get(name)
+        if own is None:
+            return False
+        kind, key, (stamp, actor, added, subtracted), base, _, writer, n, _, _ = own
+        order = (stamp, actor, added + amount, subtracted) if amount >= 0 else (stamp, actor, added, subtracted - amount)  # type: ignore[operator]
+        cell = Cell(kind, key, order, base, None, writer, n)
+        self._adding[name] = self._cells[COUNTER][key] = self._slots[name][key] = cell
+        self._counters[name] = None
+        return True
+
+    def set_counter(self, name: str, base: int, stamp: Stamp) -> None:
+        """Begin an epoch of a counter at a fresh stamp: it stands at `base`, whatever was added that is not known here."""
+        own = self._slots.get(name, {}).get(slot_key(name, self.actor))
+        self._write(own, set_slot(name, self.actor, base, stamp), stamp)
 
     def end_lease(self, lease: str, stamp: Stamp) -> bool:
         """State the end of a lease; False if it is known to have ended already."""
@@ -241,6 +263,7 @@ class Store:
             dots.claim(actor, n)
             flushed.append(Flushed(cell, previous))
         self._pending.clear()
+        self._adding.clear()
         return flushed
 
     # --- received cells --------------------------------------------------------------------------------------------
@@ -325,6 +348,7 @@ class Store:
             name = counter_of(key)
             self._slots.setdefault(name, {})[key] = cell
             self._counters[name] = None
+            self._adding.pop(name, None)
         elif kind == LEASE_END and old is None:
             self._hide(cell)
 

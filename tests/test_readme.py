@@ -49,7 +49,7 @@ IN_A_MESH_OF_ONE = {
     "peer.barrier(": ["monday is done"],
     "Fence()": ["lock/jobs/report"],
     "peer.lease(": ["active", "None"],
-    "peer.counter(": ["0"],
+    "peer.counter(": ["0", "100 True"],
     "peer.atomic(": ["True 8", "1"],
     "peer.explain(": [r"solo +\['solo'\]", r"\('solo',\) solo None \(\)", r"\d+"],
 }

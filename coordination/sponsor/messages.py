@@ -52,7 +52,19 @@ ASK_BYTES = 3 << 20
 """Arguments of one operation: the largest value, its key, and room."""
 
 WRITES = frozenset(
-    {"add", "atomic_add", "atomic_cas", "atomic_set", "delete", "delete_fenced", "put", "put_fenced", "put_many", "touch"}
+    {
+        "add",
+        "atomic_add",
+        "atomic_cas",
+        "atomic_set",
+        "counter_set",
+        "delete",
+        "delete_fenced",
+        "put",
+        "put_fenced",
+        "put_many",
+        "touch",
+    }
 )
 """Operations that must not happen twice."""
 

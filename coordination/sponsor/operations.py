@@ -57,7 +57,9 @@ class Operations:
             "delete_fenced": ((Text, (int,), Text), self._delete),
             "touch": ((Text, (int, float)), self._touch),
             "add": ((Text, (int,)), self._add),
+            "counter_set": ((Text, (int,)), self._counter_set),
             "value": ((Text,), self._value),
+            "lag": ((), self._lag),
             "members": ((Optional,), self._members),
             "stats": ((), self._stats),
         }
@@ -112,6 +114,9 @@ class Operations:
 
     def _value(self, now: Instant, out: list[Directive], counter: str) -> int:
         return self._store.counter(check_key(counter, "counter name"))
+
+    def _lag(self, now: Instant, out: list[Directive]) -> float:
+        return self._replication.lag(now) / 1e9
 
     def _members(self, now: Instant, out: list[Directive], after: str | None) -> list[Any]:
         """[[name, boot, incarnation, state, address, tags], …] and whether there are more."""
@@ -191,6 +196,10 @@ class Operations:
     def _add(self, now: Instant, out: list[Directive], counter: str, n: int) -> None:
         check_key(counter, "counter name")
         out.append(Act(self._replication, self._replication.add(counter, check_amount(n, counter), now)))
+
+    def _counter_set(self, now: Instant, out: list[Directive], counter: str, n: int) -> None:
+        check_key(counter, "counter name")
+        out.append(Act(self._replication, self._replication.set_counter(counter, check_amount(n, counter), now)))
 
 
 def check_arguments(operation: str, types: Sequence[tuple[type, ...]], arguments: Sequence[Any]) -> None:

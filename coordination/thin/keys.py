@@ -141,7 +141,20 @@ class ThinCounter:
         `OutcomeUnknown`, for it may have counted. Raises BadValue, TooLarge, ClockDrift."""
         await self._core.ask("add", self.name, check_amount(n, self.name))
 
+    async def subtract(self, n: int = 1) -> None:
+        """Add `-n`, as `add`."""
+        await self._core.ask("add", self.name, -check_amount(n, self.name))
+
+    async def set(self, n: int) -> None:
+        """Let it stand at `n`, as `Counter.set`. A checkpoint. Raises as `add`."""
+        await self._core.ask("counter_set", self.name, check_amount(n, self.name))
+
     async def value(self) -> int:
         """The sum of all adds that have arrived at the sponsor. A checkpoint."""
         value: int = await self._core.ask("value", self.name)
         return value
+
+    async def lag(self) -> float:
+        """How old the sponsor's value may be, as `Counter.lag`. A checkpoint."""
+        seconds: float = await self._core.ask("lag")
+        return seconds

@@ -22,12 +22,14 @@ REPEATS = 3
 
 
 class Pulling:
-    __slots__ = ("_asked", "_number", "_repeats", "sender", "transfer")
+    __slots__ = ("_asked", "_number", "_repeats", "began", "sender", "transfer")
 
     def __init__(self) -> None:
         self._number = 0
         self._repeats = 0
         self._asked = 0
+        self.began = 0
+        """When the present transfer was (mono ns)."""
         self.sender = b""
         """The session of the process that is asked."""
         self.transfer: Transfer | None = None
@@ -48,7 +50,7 @@ class Pulling:
         self._number += 1
         self.sender = sender
         self.transfer = Transfer(claims)
-        self._asked = now
+        self._asked = self.began = now
         self._repeats = 0
         return True
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.benchmarks import campaigns, durable, hybrid, local, processes, world
+from tests.benchmarks import campaigns, durable, hybrid, local, primitives, processes, world
 
 PARTS = {
     "local": local.main,
+    "primitives": primitives.main,
     "processes": processes.main,
     "durable": durable.main,
     "world": world.main,

@@ -58,6 +58,11 @@ async def test_every_operation() -> None:
         with trio.fail_after(5):
             while await client.counter("c").value() != 3 or await other.kv.get("many/0699") != 699:
                 await trio.sleep(0.005)
+        await client.counter("c").subtract(2)
+        await client.counter("c").set(40)
+        await client.counter("c").add(2)
+        assert await client.counter("c").value() == 42
+        assert 0.0 <= await client.counter("c").lag() < 60
         assert await client.members() == peers[0].members
         assert {member.name for member in await other.members()} == {"p0", "p1", "p2"}
         await client.synced()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise, permutations
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from crdt.cbor import write_int
 from crdt.cell import COUNTER, Cell, join
@@ -103,7 +104,108 @@ def test_restarts_with_lost_memory_swallow_no_increment() -> None:
 
 def test_adding_nothing_writes_nothing() -> None:
     store = Store(A)
-    assert store.add("c", 0, STAMP) == 0
+    store.add("c", 0, STAMP)
     assert (store.pending, len(store), store.take_changes()) == (0, 0, ((), ()))
-    assert store.add("c", 4, STAMP) == 4
-    assert store.add("c", 0, STAMP) == 4
+    store.add("c", 4, STAMP)
+    store.add("c", 0, STAMP)
+    assert store.counter("c") == 4
+
+
+def test_what_is_added_within_a_window_is_one_write_and_told_with_its_end() -> None:
+    store = Store(A)
+    assert not store.add_more("c", 1), "there is no window yet"
+    store.add("c", 1, STAMP)
+    assert store.take_changes() == ((), ("c",))
+    for n in (5, -9, 1 << 80):
+        assert store.add_more("c", n)
+    assert store.counter("c") == (1 << 80) - 3
+    (flushed,) = store.flush()
+    assert (flushed.cell.order, flushed.cell.n) == ((0, b"", (1 << 80) + 6, 9), 1)
+    assert store.take_changes() == ((), ("c",))
+    assert not store.add_more("c", 1), "the window is over"
+    assert store.counter("c") == (1 << 80) - 3
+
+
+def test_an_add_counts_in_an_epoch_that_arrived_within_its_window() -> None:
+    store, other = Store(A), Store(B)
+    store.add("c", 5, STAMP)
+    other.set_counter("c", 100, STAMP + 1)
+    (news,) = other.flush()
+    store.apply(news.cell, STAMP + 2)
+    assert store.counter("c") == 100, "what was added without knowing of it is lost"
+    assert not store.add_more("c", 1), "the own slot is of an epoch that is over"
+    store.add("c", 1, STAMP + 3)
+    assert store.add_more("c", 1)
+    assert store.counter("c") == 102
+
+
+def test_set_begins_an_epoch_and_the_later_one_counts() -> None:
+    a, b = Store(A), Store(B)
+    a.add("c", 7, STAMP)
+    a.set_counter("c", -50, STAMP + 1)
+    assert a.counter("c") == -50
+    assert not a.add_more("c", 1)
+    a.add("c", 2, STAMP + 2)
+    b.set_counter("c", 1, STAMP + 5)
+    b.add("c", -1, STAMP + 6)
+    for store, news in ((b, a.flush()), (a, b.flush())):
+        for cell, _ in news:
+            store.apply(cell, STAMP + 9)
+    assert a.counter("c") == b.counter("c") == 0
+
+
+class TwoWriters(RuleBasedStateMachine):
+    """Adds and sets on two replicas that exchange their cells now and then: each knows the base of the highest epoch that it
+    has seen, and every add that was made in it and has arrived."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stores = [Store(A), Store(B)]
+        self.clock = 0
+        self.epochs: dict[int, int] = {0: 0}
+        """The base of each epoch, by the moment at which it began."""
+        self.adds: list[list[tuple[int, int]]] = [[], []]
+        """(epoch, amount) by writer."""
+        self.epoch = [0, 0]
+        self.told = [0, 0]
+        """How many of the other's adds have arrived here."""
+
+    @rule(who=st.integers(0, 1), amount=amounts)
+    def add(self, who: int, amount: int) -> None:
+        self.clock += 1
+        store = self.stores[who]
+        if not store.add_more("c", amount):
+            store.add("c", amount, self.clock)
+        self.adds[who].append((self.epoch[who], amount))
+
+    @rule(who=st.integers(0, 1), base=amounts)
+    def set(self, who: int, base: int) -> None:
+        self.clock += 1
+        self.stores[who].set_counter("c", base, self.clock)
+        self.epochs[self.clock] = base
+        self.epoch[who] = self.clock
+
+    @rule(who=st.integers(0, 1))
+    def flush(self, who: int) -> None:
+        self.stores[who].flush()
+
+    @rule(who=st.integers(0, 1))
+    def send(self, who: int) -> None:
+        other = 1 - who
+        self.clock += 1
+        self.stores[who].flush()
+        for cell in list(self.stores[who].cells()):
+            self.stores[other].apply(cell, self.clock)
+        self.epoch[other] = max(self.epoch)
+        self.told[other] = len(self.adds[who])
+
+    @invariant()
+    def values(self) -> None:
+        for who, store in enumerate(self.stores):
+            epoch = self.epoch[who]
+            known = self.adds[who] + self.adds[1 - who][: self.told[who]]
+            assert store.counter("c") == self.epochs[epoch] + sum(n for at, n in known if at == epoch)
+
+
+TestTwoWriters = TwoWriters.TestCase
+TestTwoWriters.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -33,6 +33,10 @@ async def test_keys_cross_and_the_commands_show_them() -> None:
         assert await command("kv", "delete", "greeting", "--node", n2) == (0, "", "")
         code, out, err = await command("kv", "get", "greeting", "--node", n2)
         assert (code, out, err) == (1, "", "mesh: there is no value under 'greeting'\n")
+        assert await command("counter", "add", "orders", "5", "--node", n2) == (0, "5\n", "")
+        assert await command("counter", "add", "orders", "-2", "--node", n2) == (0, "3\n", "")
+        assert await command("counter", "set", "orders", "-7", "--node", n2) == (0, "", "")
+        assert await command("counter", "get", "orders", "--json", "--node", n2) == (0, '{"name": "orders", "value": -7}\n', "")
         code, out, _ = await command("members", "--node", n0)
         assert code == 0
         assert [line.split()[0] for line in out.splitlines()] == ["n0", "n1", "n2"]
