@@ -102,14 +102,21 @@ class Stage:
         rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [(int(number), int(token), who) for number, token, who in rows]
 
+    def lost_by_bare(self) -> int:
+        """Numbers that stand there once more than they should."""
+        bare = self.lines(BARE)
+        return len(bare) - len({number for number, _, _ in bare})
+
     # --- what is done to them ---------------------------------------------------------------------------------------
 
     async def torment(self, seconds: float, least: int, longest: float) -> None:
-        """Stop and kill them at random for so long, and beyond that until so many writes were refused."""
+        """Stop and kill them at random for so long, and beyond that until so many stale ones were refused, and the bare file
+        has lost an update: a run without either shows nothing."""
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
-            while (elapsed := trio.current_time() - began) < seconds or self.refusals() < least:
-                assert elapsed < longest, f"in {elapsed:.0f} s {self.refusals()} writes were refused, {least} were awaited"
+            while (elapsed := trio.current_time() - began) < seconds or self.refusals() < least or not self.lost_by_bare():
+                seen = f"{self.refusals()} of {least} were refused, {self.lost_by_bare()} are lost without a fence"
+                assert elapsed < longest, f"in {elapsed:.0f} s {seen}"
                 await trio.sleep(self.random.uniform(0.2, 1.0) * self.ttl)
                 name = self._victim()
                 if name is not None:
@@ -148,7 +155,7 @@ class Stage:
     # --- what must hold ---------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        tally, fenced, bare = self.tally, self.lines(FENCED), self.lines(BARE)
+        tally, fenced = self.tally, self.lines(FENCED)
         where = f"seed {tally.seed}"
         assert [number for number, _, _ in fenced] == list(range(1, len(fenced) + 1)), f"an update is lost, {where}"
         tokens = [token for _, token, _ in fenced]
@@ -162,7 +169,7 @@ class Stage:
         unfinished = tried - len(told) - sum(event["refused"] == "write" for event in stale)
         assert 0 <= unfinished <= tally.counts["kills"], f"a write was neither done nor refused, {where}"
         tally.writes, tally.refused, tally.unfinished = len(fenced), len(stale), unfinished
-        tally.lost_by_bare = len(bare) - len({number for number, _, _ in bare})
+        tally.lost_by_bare = self.lost_by_bare()
         tally.counts["leases lost"] = sum("lost" in event for event in events)
         tally.counts["acquires without a quorum"] = sum("unavailable" in event for event in events)
 

@@ -14,8 +14,7 @@ async def test_a_guarded_file_loses_nothing(capsys: pytest.CaptureFixture[str]) 
     with capsys.disabled():
         print(f"\n{tally}")
     assert tally.writes > 8
-    assert tally.refused >= 1
-    assert tally.lost_by_bare > 0, "nothing was lost without a fence: this run shows nothing"
+    assert tally.refused >= 1 and tally.lost_by_bare >= 1
 
 
 @pytest.mark.soak
@@ -26,4 +25,4 @@ async def test_a_guarded_file_for_five_minutes(seed: int, capsys: pytest.Capture
     with capsys.disabled():
         print(f"\n{tally}")
     assert tally.writes > 300
-    assert tally.lost_by_bare > 0, "nothing was lost without a fence: this run shows nothing"
+    assert tally.refused >= 20 and tally.lost_by_bare >= 1
