@@ -27,6 +27,7 @@ from coordination.agreed.events import (
     Unavailable,
 )
 from mesh.directives import Event
+from mesh.errors import ClosedError
 from mesh.replication import Synced
 
 __all__ = ["Dispatch", "Mailbox", "Waiting"]
@@ -42,15 +43,20 @@ class Waiting:
         self._event: Event | None = None
         self._arrived = trio.Event()
 
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._arrived.set()
+
     def tell(self, event: Event) -> None:
         if self._event is None and isinstance(event, self.kinds):
             self._event = event
             self._arrived.set()
 
     async def outcome(self) -> Event:
-        """A checkpoint; cancelling loses nothing."""
+        """A checkpoint; cancelling loses nothing. Raises `Closed` if the peer has left meanwhile."""
         await self._arrived.wait()
-        assert self._event is not None
+        if self._event is None:
+            raise ClosedError
         return self._event
 
 
@@ -58,11 +64,17 @@ class Mailbox:
     """The events of one request: each is told to everyone who waits for its kind, for a lease may be renewed by one task and
     released by another at the same time."""
 
-    __slots__ = ("_waiting", "on_event")
+    __slots__ = ("_waiting", "guarded", "on_event")
 
     def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
         self.on_event = on_event
+        self.guarded = False
+        """A body runs under what was granted, and is cancelled when that ends."""
         self._waiting: list[Waiting] = []
+
+    def close(self) -> None:
+        for waiting in self._waiting:
+            waiting.close()
 
     def put(self, event: Event) -> None:
         if self.on_event is not None:
@@ -100,6 +112,8 @@ class Dispatch:
         for kind in (Granted, Busy, OtherLimit, Unavailable, Ending, Ended, Renewed, RenewFailed, Released):
             self._handlers[kind] = self._on_request
         self._query = 0
+        self._shut = False
+        self._done: trio.Event | None = None
 
     def __call__(self, event: Event) -> None:
         handler = self._handlers.get(type(event))
@@ -119,7 +133,20 @@ class Dispatch:
 
         self._handlers[kind] = both
 
+    def shut(self) -> None:
+        """No new request from now on: the peer leaves."""
+        self._shut = True
+
+    def close(self) -> None:
+        """Tell whoever still waits that nothing comes any more."""
+        for table in (self._requests, self._explains, self._calls, self._syncs, self._countings):
+            for mailbox in table.values():
+                mailbox.close()
+
     def request(self, number: int, mailbox: Mailbox) -> None:
+        """Raises `Closed` while the peer leaves, and after."""
+        if self._shut:
+            raise ClosedError
         self._requests[number] = mailbox
 
     def requests(self) -> list[tuple[int, Mailbox]]:
@@ -147,6 +174,15 @@ class Dispatch:
     def done(self, number: int) -> None:
         """Nobody waits for this request any more."""
         self._requests.pop(number, None)
+        if self._done is not None:
+            self._done.set()
+
+    async def unguarded(self) -> None:
+        """Wait until no body runs under a request. A checkpoint."""
+        await trio.lowlevel.checkpoint()
+        while any(mailbox.guarded for mailbox in self._requests.values()):
+            self._done = trio.Event()
+            await self._done.wait()
 
     def asked(self, query: int) -> None:
         """Nobody waits for this query any more."""

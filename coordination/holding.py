@@ -113,6 +113,7 @@ class Held:
     def guard(self, scope: trio.CancelScope) -> None:
         """Cancel this scope when the end is near."""
         self._scope = scope
+        self.mailbox.guarded = True
         if self._most is not None:
             scope.deadline = trio.current_time() + self._most
         if not self.valid():

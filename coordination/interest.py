@@ -85,6 +85,9 @@ class Interest(Generic[F]):
             if not followers:
                 del table[name]
 
+    def all(self) -> list[F]:
+        return [follower for table in (self._by_key, self._prefixed) for followers in table.values() for follower in followers]
+
     def tell(self, changes: Iterable[Change]) -> None:
         if not self:
             return

@@ -74,6 +74,11 @@ class MemberHub:
     def remove(self, watch: MemberWatch) -> None:
         self._watches.pop(watch, None)
 
+    def close(self) -> None:
+        """The peer has left: every watch ends."""
+        for watch in list(self._watches):
+            watch.close()
+
     def _on_event(self, event: MemberChanged | MemberForgotten) -> None:
         for watch in self._watches:
             watch.offer(event.member.name)
@@ -109,6 +114,10 @@ class MemberWatch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """It ends."""
         self._entered = False
         self._hub.remove(self)
         self._marks.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import trio
+
 from coordination.agreed.events import Explanation
 from coordination.atomic import AtomicRegister
 from coordination.barriers import Barrier
@@ -13,6 +15,7 @@ from coordination.counters import Counter
 from coordination.elections import Election
 from coordination.keys import KV, Entry
 from coordination.leases import Lease
+from coordination.leaving import leave
 from coordination.locks import Lock, RWLock, Semaphore
 from coordination.members import MemberHub, MemberWatch
 from coordination.standing import Locked, listed
@@ -221,6 +224,41 @@ class Peer:
         `lease/…`, `atomic/…`), who holds it and waits for it, who is silent and who abstains. A checkpoint; waits half a second
         for silent voters at the most."""
         return await self._core.inspect(explained_key(key), early=False)
+
+    async def leave(self) -> bool:
+        """Leave the mesh for good, where leaving the context of `open_peer` is a stop: one that is expected back.
+
+        What is held is given back: bodies under a lock are cancelled (`LeaseLost`) and have a second to end, and so has the
+        release. Then an elastic roster is asked to go on without this peer, for 5 s at the most; of two voters one may leave,
+        the last one stays. At last everyone is told that it has left, and every call, also those that wait, raises `Closed`;
+        watches end.
+
+        A checkpoint. If it is cancelled before the end, the peer goes on without new locks, and may be told to leave again.
+
+        Returns
+        -------
+        Whether the roster does without this peer. If not (it is fixed, no majority answered, or this is its last voter) the
+        others count with its vote for ever, and the log says so.
+
+        Raises
+        ------
+        Closed: it has left already.
+        """
+        gone = await leave(self._core)
+        self._hub.close()
+        self._member_hub.close()
+        return gone
+
+    async def asked_to_leave(self) -> None:
+        """Wait until an operator asks this peer to leave (`mesh leave`), who is refused while nobody waits here: to leave is
+        for the program to do, with `leave`. `mesh node` does. A checkpoint."""
+        operations = self._core.assembly.gateway.operations
+        asked = trio.Event()
+        operations.leave = asked.set
+        try:
+            await asked.wait()
+        finally:
+            operations.leave = None
 
     def stats(self) -> dict[str, int]:
         """Every count and drop of this peer, by `part.name`. Local."""

@@ -68,6 +68,11 @@ class Hub:
         self.interest: Interest[Watch] = Interest()
         core.dispatch.handle(Changed, lambda event: self.interest.tell(event.changes))
 
+    def close(self) -> None:
+        """The peer has left: every watch ends."""
+        for watch in self.interest.all():
+            watch.close()
+
 
 class Watch:
     """`async with peer.watch(key=… | prefix=…, snapshot=False) as changes: async for event in changes: …`

@@ -54,6 +54,10 @@ class Driver(Protocol[N_co]):
 
         Raises the reason if the node has halted, and `ClosedError` once it has been stopped."""
 
+    async def stop(self) -> None:
+        """Stop the node gracefully, as leaving its context does; then commands raise `ClosedError`. A checkpoint, shielded and
+        bounded; a second time it does nothing."""
+
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` with each event that the node publishes, at once and in order; it must not raise.
 

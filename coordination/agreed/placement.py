@@ -20,10 +20,13 @@ class Group(tuple[str, ...]):
     """The voters of one register, best ranked first, shared by all keys that have the same one."""
 
     quorum: int
+    witnesses: int
+    """So many of it share one with any quorum: enough to read from voters that never change anything again."""
 
     def __new__(cls, names: tuple[str, ...]) -> Group:
         group = super().__new__(cls, names)
         group.quorum = len(names) // 2 + 1
+        group.witnesses = len(names) - group.quorum + 1
         return group
 
 

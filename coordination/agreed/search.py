@@ -4,9 +4,11 @@ A register is moved by its first accept under the newest roster. What that accep
 these report, and whatever any of them calls live binds:
 
     the newest group       a quorum, by its promises
-    each earlier group     a majority that is sealed, newest first, as far as the first one in which the register is started
+    each earlier group     so many that are sealed that they share one with any quorum, newest first, as far as the first group
+                           in which the register is started
 
-  - A group in which nobody of a sealed majority has started the register never decided anything for it, nor will it: so the
+  - Of a group of g with the quorum q, g-q+1 are enough: they only read. Of two one is, so one of two may leave for good.
+  - A group in which nobody of so many sealed ones has started the register never decided anything for it, nor will it: so the
     one before it counts, too. (A register is not touched while two rosters pass, and its lease is read as free.)
   - An answer counts for the rosters that its node no longer serves, and of which it remembers everything. (It extends the
     lease after it was read; a restarted one has forgotten it.)
@@ -23,7 +25,7 @@ from coordination.agreed.succession_messages import Seen
 __all__ = ["Past", "Search", "started"]
 
 Past = list[tuple[list[Seen], int]]
-"""Of each earlier group that counts: its answers, and its quorum."""
+"""Of each earlier group that counts: its answers, and how many are enough."""
 
 
 class Search:
@@ -49,9 +51,9 @@ class Search:
         found: Past = []
         for epoch, group in self._levels:
             answers = [seen for name in group if (seen := self._counted(name, epoch)) is not None]
-            if len(answers) < group.quorum:
+            if len(answers) < group.witnesses:
                 return None
-            found.append((answers, group.quorum))
+            found.append((answers, group.witnesses))
             if any(seen.accepted.epoch >= epoch for seen in answers):
                 break
         return found

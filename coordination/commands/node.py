@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coordination.commands.common import DEFAULT_NODE, fail, read_secret, run, secret_option
+from coordination.config import MeshConfig
 from coordination.output import as_json, say
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = ["command"]
 @click.option("--no-state-dir", is_flag=True, help="Keep nothing: after a restart it does not vote for the longest ttl.")
 @click.option("--fresh", is_flag=True, help="Your word that no lock of this mesh is alive: the founders vote at once.")
 @click.option("--no-vote", is_flag=True, help="Hold state, but do not vote on locks.")
+@click.option("--elastic", is_flag=True, help="Founders: let voters come and go. Else the founders vote for ever.")
 @click.option("--profile", type=click.Choice(["local", "lan", "wan"]), default="lan", show_default=True)
 @click.option("--tag", "tags", metavar="KEY=VALUE", multiple=True, help="A text that members see; repeat it.")
 @click.option("--verbose", is_flag=True, help="Log what the node does, to standard error.")
@@ -50,12 +52,13 @@ def command(
     no_state_dir: bool,
     fresh: bool,
     no_vote: bool,
+    elastic: bool,
     profile: str,
     tags: tuple[str, ...],
     verbose: bool,
     json_output: bool,
 ) -> None:
-    """Run a node until SIGTERM or SIGINT, which stop it gracefully.
+    """Run a node until SIGTERM or SIGINT, which stop it gracefully: it is expected back. `mesh leave` has it leave for good.
 
     \b
     Examples:
@@ -85,6 +88,7 @@ def command(
         "voter": not no_vote,
         "profile": profile,
         "tags": pairs,
+        "config": MeshConfig(elastic=elastic),
     }
     run(lambda: serve(arguments, json_output))
 
@@ -103,6 +107,7 @@ async def serve(arguments: dict[str, Any], json_output: bool) -> None:
 
     from coordination import open_peer
 
+    ended: dict[str, object] = {"event": "stopped"}
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
 
@@ -114,8 +119,13 @@ async def serve(arguments: dict[str, Any], json_output: bool) -> None:
             nursery.start_soon(stop_on_signal)
             async with open_peer(**arguments) as peer:
                 report(peer, json_output)
-                await trio.sleep_forever()
-    say(as_json({"event": "stopped"}) if json_output else "stopped")
+                await peer.asked_to_leave()
+                ended = {"event": "left", "removed": await peer.leave()}
+                nursery.cancel_scope.cancel()
+    if json_output:
+        say(as_json(ended))
+    else:
+        say(f"{ended['event']}{'' if ended.get('removed', True) else ', but is still on the roster of voters'}")
 
 
 def report(peer: Peer, json_output: bool) -> None:

@@ -46,6 +46,8 @@ class Operations:
         self._replication = replication
         self.stats: Callable[[], dict[str, int]] = dict
         """Every count of the peer."""
+        self.leave: Callable[[], None] | None = None
+        """Tells the program of this peer that it is asked to leave the mesh."""
         self._table: dict[str, tuple[tuple[tuple[type, ...], ...], Callable[..., Any]]] = {
             "get": ((Text,), self._get),
             "entry": ((Text,), self._entry),
@@ -62,6 +64,7 @@ class Operations:
             "lag": ((), self._lag),
             "members": ((Optional,), self._members),
             "stats": ((), self._stats),
+            "leave": ((), self._leave),
         }
 
     def run(self, operation: str, arguments: Sequence[Any], now: Instant, out: list[Directive]) -> Any:
@@ -129,6 +132,11 @@ class Operations:
 
     def _stats(self, now: Instant, out: list[Directive]) -> dict[str, int]:
         return self.stats()
+
+    def _leave(self, now: Instant, out: list[Directive]) -> None:
+        if self.leave is None:
+            raise BadConfig("this node is part of a program, which alone can have it leave (peer.leave()), and does not listen")
+        self.leave()
 
     # --- writes ------------------------------------------------------------------------------------------------------
 

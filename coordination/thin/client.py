@@ -143,6 +143,12 @@ class Client:
         """Who keeps a lock or register, who holds it and waits for it, who is silent and who abstains, as `Peer.explain`."""
         return await self._core.inspect(explained_key(key), early=False)
 
+    async def ask_to_leave(self) -> None:
+        """Ask the node, a `mesh node` or one whose program listens (`Peer.asked_to_leave`), to leave the mesh for good; returns
+        when it has closed the stream. A checkpoint, without limit of its own. Raises `BadConfig` if it does not listen."""
+        await self._core.ask("leave")
+        await self._core.parted()
+
     async def stats(self) -> dict[str, int]:
         """Every count and drop of the node, by `part.count`. A checkpoint."""
         return dict(await self._core.ask("stats"))

@@ -76,6 +76,8 @@ class ThinCore:
         """Why the stream of the present attempt has ended."""
         self._settled = trio.Event()
         """The present attempt was welcomed, or has ended."""
+        self._parted = trio.Event()
+        """The stream of the sponsor has ended."""
         self._last_watch = 0
         self._sequence = 0
         self._replies: dict[int, Reply] = {}
@@ -136,6 +138,10 @@ class ThinCore:
             return None
         return self._ended or ("unwelcomed" if self.line.up else "silent")
 
+    async def parted(self) -> None:
+        """Wait until the stream has ended. A checkpoint."""
+        await self._parted.wait()
+
     def check(self) -> None:
         """Raise `Disconnected` once the stream has ended."""
         if self._ended is not None:
@@ -155,6 +161,7 @@ class ThinCore:
         self._ended = event.reason
         self._settled.set()
         if self.sponsor:
+            self._parted.set()
             for reply in self._replies.values():
                 reply.arrived.set()
             for watch in self.watches.values():

@@ -293,8 +293,11 @@ class TrioDriver(Generic[N]):
             self.spawn(self._datagrams.receive)
             self.spawn(self._streams.accept, self._sockets.tcp)
 
-    async def _finish(self) -> None:
-        """Stop the node, and let its last outputs leave."""
+    async def stop(self) -> None:
+        """Stop the node, and let its last outputs leave; once. Takes `FLUSH_SECONDS` at the most, shielded."""
+        if self._closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         self._closed = True
         with trio.move_on_after(FLUSH_SECONDS, shield=True):
             if self._begun and not self._crashed and not self._forked:
@@ -380,7 +383,7 @@ async def open_driver(
                     error = raised
                 halted_first = driver.failed is not None
                 try:
-                    await driver._finish()
+                    await driver.stop()
                 finally:
                     await driver._end()
         except BaseExceptionGroup as group:  # of the nursery: an interrupt from the keyboard while the driver ended

@@ -99,8 +99,11 @@ class HostDriver:
             else:
                 self._tell(self.body.cancel)
 
-    def close(self) -> None:
-        self._closed = True
+    async def stop(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._process.close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def stats(self) -> dict[str, int]:
         return self._process.stats()
@@ -153,9 +156,6 @@ async def opening(
     except BaseException as raised:
         error = raised
     halted_first = driver.failed is not None
-    driver.close()
-    process.close()
+    await driver.stop()
     opened(None)
-    with trio.CancelScope(shield=True):
-        await trio.lowlevel.checkpoint()
     raise_bare(outcome_of(error, driver.failed, halted_first), error)

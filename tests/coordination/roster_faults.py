@@ -192,6 +192,24 @@ class AsksOne(Search):
         return found
 
 
+class AsksOneFewer(Search):
+    """Reads so few of an earlier group that a quorum may be beside them."""
+
+    __slots__ = ()
+
+    def past(self) -> Any:
+        self._levels = [(epoch, Fewer(group)) for epoch, group in self._levels]
+        return super().past()
+
+
+class Fewer(Group):
+    def __new__(cls, names: tuple[str, ...]) -> Fewer:
+        group = super().__new__(cls, names)
+        group.witnesses = max(1, group.witnesses - 1)
+        assert isinstance(group, Fewer)
+        return group
+
+
 class LooksBackOnce(Search):
     """Reads the last group before this one, and none before that."""
 
@@ -238,6 +256,7 @@ ROSTER_FAULTS: dict[str, Told] = {
     "evicted counted as empty too early": Told(((Standing, LapsesEarly),), split_group, seeds=4),
     "moves without the live identities": Told(((Proposer, searching(DropsLive)),), focus=("change",), seeds=20),
     "moves from a minority of the old group": Told(((Proposer, searching(AsksOne)),), stale_voter, seeds=20),
+    "reads one too few of the old group": Told(((Proposer, searching(AsksOneFewer)),), focus=("swap", "change"), seeds=20),
     "skips the joint read of two changes": Told(((Proposer, searching(LooksBackOnce)),), focus=("swap", "change"), seeds=20),
 }
 """Each is found within so many seeds."""
