@@ -1,19 +1,31 @@
 """How well this node itself is doing (Lifeguard, section IV-A: local health aware probe).
 
 A node that gets no acks, and no nacks from helpers that are certainly well, had better doubt itself. Its score slows
-its probes and lengthens its timeouts and suspicions, up to `WORST + 1` times, until answers come in again."""
+its probes and lengthens its timeouts and suspicions, up to `worst + 1` times, until answers come in again.
+
+    a probe was answered, directly or by a helper                  -1
+    a probe failed and no helper was there to be asked             +1
+    each helper that answered neither way                          +1
+    this node was accused, and refuted                             +1
+    its own timers were late                                       +1
+
+A failed probe of which every helper says that it heard nothing either costs nothing: that is the target's trouble. (The paper
+counts it; its implementation in memberlist does not.)"""
 
 from __future__ import annotations
 
-__all__ = ["WORST", "Health"]
-
-WORST = 8
+__all__ = ["Health"]
 
 
 class Health:
-    __slots__ = ("_score",)
+    """Parameters
+    ----------
+    worst: the highest score; 0 for a node that never doubts itself."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_score", "_worst")
+
+    def __init__(self, worst: int) -> None:
+        self._worst = worst
         self._score = 0
 
     @property
@@ -27,4 +39,4 @@ class Health:
 
     def worsen(self, by: int = 1) -> None:
         """A probe failed, a helper's nack is missing, this node had to refute, or its own timers were late."""
-        self._score = min(WORST, self._score + by)
+        self._score = min(self._worst, self._score + by)

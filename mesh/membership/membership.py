@@ -119,11 +119,11 @@ class Membership:
         self._clock = clock
         self._actions = Actions()
         self._table = Table(identity.name)
-        self._health = Health()
+        self._health = Health(profile.health_worst)
         self._rumours = Rumours()
         self._lateness = Lateness(profile.lateness)
         self._prober = Prober(self._table, self._health, profile, random, self._actions)
-        self._relays = Relays(self._table, self._health, profile, self._actions)
+        self._relays = Relays(self._table, profile, self._actions)
         self._checks = Checks(profile, self._actions)
         self._lifelines = Lifelines(identity, self._table, profile, random, self._actions)
         lost = Lost()
@@ -395,7 +395,7 @@ class Membership:
     def _on_ack(self, ack: Ack, source: Source, now: Instant) -> None:
         trip = self._prober.on_ack(ack, source, now.mono)
         if trip is not None:
-            if source.name is not None:
+            if source.name is not None and trip > 0:
                 offset = ack.wall + trip / (2 * NS_PER_MS) - self._clock.physical_ms(now)
                 self._clock.sample(source.name, offset)
             return

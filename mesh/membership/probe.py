@@ -67,6 +67,7 @@ class Probe:
     """Sessions of helpers that were refused."""
     refused_here: int = 0
     """How often this node was."""
+    asked_again: bool = False
 
 
 class Prober:
@@ -152,6 +153,7 @@ class Prober:
     def _ask_again(self, probe: Probe) -> None:
         """The same ones, but for helpers that have answered."""
         session = probe.member.boot.session
+        probe.asked_again = True
         self._actions.send(session, Ping(probe.sequence, session))
         for helper, answered in probe.helpers.items():
             if not answered:
@@ -177,13 +179,16 @@ class Prober:
         return self._judge(probe)
 
     def on_ack(self, ack: Ack, source: Source, now: int) -> int | None:
-        """The round trip in ns, or None if the ack answers no probe of this node's."""
+        """The round trip in ns, or None if the ack answers no probe of this node's; 0 if nobody knows which of two pings it
+        answers (Karn and Partridge, 1987), so that it is no measure."""
         probe = self._probes.get(ack.sequence)
         if probe is None or probe.member.boot.session != source.session:
             return None
         trip = now - probe.sent
-        self.trips.sample(source.session, trip)
         self._answered(probe)
+        if probe.asked_again:
+            return 0
+        self.trips.sample(source.session, trip)
         return trip
 
     def on_confirmed(self, message: Confirmed, source: Source) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from mesh.directives import Address, Source
 from mesh.membership.actions import Actions
-from mesh.membership.health import Health
 from mesh.membership.messages import Confirmed, Nack, Ping, PingRequest
 from mesh.membership.profile import Profile
 from mesh.membership.table import Table
@@ -19,9 +18,6 @@ __all__ = ["MAX_RELAYS", "Relays"]
 
 MAX_RELAYS = 256
 """Requests that are remembered at once; more are answered by silence."""
-
-NACK_PERMILLE = 800
-"""Of the longest probe timeout: the nack must arrive before the asker counts it as missing."""
 
 
 @dataclass(slots=True)
@@ -35,11 +31,10 @@ class Relay:
 
 
 class Relays:
-    __slots__ = ("_actions", "_health", "_profile", "_relays", "_table")
+    __slots__ = ("_actions", "_profile", "_relays", "_table")
 
-    def __init__(self, table: Table, health: Health, profile: Profile, actions: Actions) -> None:
+    def __init__(self, table: Table, profile: Profile, actions: Actions) -> None:
         self._table = table
-        self._health = health
         self._profile = profile
         self._actions = actions
         self._relays: dict[int, Relay] = {}
@@ -55,7 +50,7 @@ class Relays:
             return
         self._relays[sequence] = Relay(source.session, request.sequence, request.target, target.address)
         self._actions.send(request.target, Ping(sequence, request.target))
-        self._actions.arm(("relay", sequence), now + self._profile.probe_timeout * NACK_PERMILLE // 1000)
+        self._actions.arm(("relay", sequence), now + self._profile.nack_after)
 
     def on_timer(self, sequence: int, now: int) -> None:
         relay = self._relays[sequence]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.directives import Boot
-from mesh.membership.health import WORST, Health
+from mesh.membership.health import Health
 from mesh.membership.identity import MAX_STAMP, is_reachable, valid_name, valid_tags
 from mesh.membership.lateness import FORGIVEN, Lateness
 from mesh.membership.lost import MAX_LOST, Lost
@@ -260,13 +260,13 @@ def test_each_pause_is_noticed_once_and_lateness_without_end_is_no_excuse() -> N
 
 
 def test_health_is_bounded_both_ways() -> None:
-    health = Health()
+    health = Health(8)
     health.improve()
     assert health.multiplier == 1
     health.worsen(100)
-    assert health.multiplier == WORST + 1
+    assert health.multiplier == 9
     health.improve()
-    assert health.multiplier == WORST
+    assert health.multiplier == 8
 
 
 def test_timeouts_follow_the_measured_round_trips_within_bounds() -> None:
