@@ -208,7 +208,7 @@ def test_m3_dead_at_100_is_in_flight_while_the_name_restarts(count: int, elsewhe
     made = world.mesh(count)
     seed, victim = made[0], made[-1]
     victim.part.identity.incarnation = 99
-    world.command(victim, victim.part.set_tags((), world.instant(victim)))
+    world.command(victim, victim.part.set_tags((("a", "b"),), world.instant(victim)))
     world.run_until(lambda: all(known(p, victim.name).incarnation == 100 for p in made), 10 * SECOND)
     world.kill(victim)
     world.run_until(lambda: world.known_as(victim.name, State.DEAD), 15 * SECOND)
