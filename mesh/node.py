@@ -7,7 +7,8 @@ The node decides nothing of the protocol. It
     stream what no datagram holds (`mesh.courier`).
 
 One input is one step: `_settle` runs until nothing is left to deliver, then what was sent leaves, then the driver takes the
-outputs. A part is never re-entered: what it sends to the own name, and each event, waits in a queue behind the current call.
+outputs. (Datagrams that were read together are a step each, and what they sent leaves after the last of them.) A part is never
+re-entered: what it sends to the own name, and each event, waits in a queue behind the current call.
 
 Everything dropped is counted in `stats`."""
 
@@ -138,6 +139,7 @@ class Node:
         self._encoded = NOTHING
         """The last message that was sent in this step, and its bytes: what goes to many is encoded once."""
         self._outputs: list[Output] = []
+        self._halted = False
         self._counts: Counter[str] = Counter()
 
     # --- inputs ----------------------------------------------------------------------------------------------------
@@ -150,6 +152,21 @@ class Node:
 
     def on_datagram(self, data: bytes, address: Address, now: Instant) -> None:
         self._now = now
+        self._datagram(data, address)
+        self._finish()
+
+    def on_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: Instant) -> None:
+        """Datagrams that were read together, in order: one step each, but what they make this node send leaves together."""
+        self._now = now
+        for data, address in batch:
+            if self._halted:
+                break
+            self._datagram(data, address)
+            if self._queue:
+                self._settle()
+        self._finish()
+
+    def _datagram(self, data: bytes, address: Address) -> None:
         try:
             opened = self._envelope.open(data)
         except Refusal as refusal:
@@ -162,7 +179,6 @@ class Node:
             self._frame(opened.plaintext, self._contacts.source(opened.sender, address, None))
         else:
             self._introduction(opened, address, len(data))
-        self._finish()
 
     def on_accept(self, address: Address, now: Instant) -> int:
         """A stream was accepted by the driver; the answer is its number from now on."""
@@ -398,6 +414,7 @@ class Node:
                     del self._greets[next(iter(self._greets))]
                 self._outputs.append(Transmit(address, self._greeter.hello()))
             case Stop(error):
+                self._halted = True
                 self._outputs.append(Halt(error))
             case _:
                 raise TypeError(f"{directive!r} is no directive")

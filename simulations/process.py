@@ -5,7 +5,8 @@ with a fresh `Instant`, and its outputs are performed before anything else is fe
 
 While it is paused (SIGSTOP) nothing is fed to it: what arrives waits in the buffers of its sockets, bounded as the kernel's,
 and timers are late. When it goes on, its timers, its datagrams and each of its streams come in an order of chance, as tasks
-do. While it is slow (`simulations.slowness`) they wait there too, and come one at a time."""
+do. Datagrams that have waited for it are read together, some at a time, as the shell does: what they make the node send leaves
+together. While it is slow (`simulations.slowness`) inputs wait there too, and come one at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from simulations.schedule import Schedule
 from simulations.slowness import Service, Turns
 from simulations.trace import Trace
 
-__all__ = ["HELD_EVENTS", "Inbox", "PausedError", "Process", "Sources", "Wire"]
+__all__ = ["BATCH", "HELD_EVENTS", "Inbox", "PausedError", "Process", "Sources", "Wire"]
 
 HELD_EVENTS = 4_096
 """Kept for the first subscriber, as in the shell."""
@@ -132,6 +133,8 @@ class Process:
         self._wake_at: int | None = None
         self._resumes = 0
         self._turns: Turns | None = None
+        self._batch: list[tuple[bytes, Address]] | None = None
+        """Datagrams that are being read together."""
         self._flushing = False
 
     def __repr__(self) -> str:
@@ -249,17 +252,23 @@ class Process:
     def _catch_up(self) -> None:
         self.waking = True
         self._resumes += 1
-        tasks = self._waited()
-        Random(seed_of(self._seed, "resume", self.machine, self.boot, self._resumes)).shuffle(tasks)
+        chance = Random(seed_of(self._seed, "resume", self.machine, self.boot, self._resumes))
+        tasks = self._waited(chance.randint(1, BATCH))
+        chance.shuffle(tasks)
         for task in tasks:
             task()
         self.waking = False
 
-    def _waited(self) -> list[Callable[[], None]]:
-        """What goes on after a pause."""
-        inboxes = [self.datagrams, self.accepts, self.commits, *self.streams.values()]
+    def _waited(self, together: int) -> list[Callable[[], None]]:
+        """What goes on after a pause; so many datagrams are read together."""
+        inboxes = [self.accepts, self.commits, *self.streams.values()]
         self.streams.clear()
-        return [self._late, *[self._drainer(inbox) for inbox in inboxes]]
+
+        def read() -> None:
+            while self.datagrams.items and self.alive:
+                self._read_some(together)
+
+        return [self._late, read, *[self._drainer(inbox) for inbox in inboxes]]
 
     def _drainer(self, inbox: Inbox) -> Callable[[], None]:
         def drain() -> None:
@@ -267,6 +276,24 @@ class Process:
                 inbox.take()
 
         return drain
+
+    def _read_some(self, most: int) -> None:
+        """Feed the node datagrams that have waited, up to so many at once."""
+        self._batch = []
+        for _ in range(most):
+            if not self.datagrams.items or not self.alive:
+                break
+            self.datagrams.take()
+        self._feed()
+        self._batch = None
+
+    def _feed(self) -> None:
+        """What has been read so far."""
+        batch = self._batch
+        if batch:
+            self._batch = []
+            self.node.on_datagrams(batch, self.instant())
+            self.perform()
 
     # --- while it is slow ------------------------------------------------------------------------------------------------
 
@@ -296,6 +323,9 @@ class Process:
     # --- inputs --------------------------------------------------------------------------------------------------------
 
     def on_datagram(self, data: bytes, address: Address) -> None:
+        if self._batch is not None:
+            self._batch.append((data, address))
+            return
         self.node.on_datagram(data, address, self._clocks.read(self._schedule.now))
         self.perform()
 
@@ -306,6 +336,7 @@ class Process:
             self._refused(address)
 
     def _refused(self, address: Address) -> None:
+        self._feed()
         if not self.deaf:
             self.node.on_refused(address, self.instant())
             self.perform()
@@ -423,6 +454,9 @@ class Process:
             self._trace.add(self._schedule.now, self.machine, "halt", type(error).__name__)
             self._schedule.after(0, self.stop)
 
+
+BATCH = 16
+"""Datagrams that are read together at the most after a pause, as in the shell."""
 
 ACCEPT_BACKLOG = 128
 """Connections that the kernel holds for a process that does not accept them."""

@@ -1,8 +1,9 @@
 """Datagrams in and out of the one UDP socket.
 
-In: after one `wait_readable` the socket is drained with plain `recvfrom`, one node step each, up to `DRAIN`; then other tasks
-have their turn. Out: `sendto` is tried at once; only when the kernel's buffer is full do datagrams wait, a bounded number,
-for a task that exists just as long. Nothing here may spin: an error that leaves the socket readable is read off its queue."""
+In: after one `wait_readable` the socket is drained with plain `recvfrom`, up to `DRAIN`; then other tasks have their turn. What
+is there together is handled together, up to `BATCH`, and what it makes the node send shares datagrams. Out: `sendto` is tried
+at once; only when the kernel's buffer is full do datagrams wait, a bounded number, for a task that exists just as long. Nothing
+here may spin: an error that leaves the socket readable is read off its queue."""
 
 from __future__ import annotations
 
@@ -23,6 +24,10 @@ __all__ = ["DRAIN", "QUEUE", "Datagrams"]
 DRAIN = 256
 """Datagrams (and errors) handled in one wake-up: at 10 us each, others wait for 3 ms at most."""
 
+BATCH = 16
+"""Datagrams handled before what they make the node send leaves: the first of them is answered 1 ms late at most, and the others
+cost a third less, for half of what a message costs is its datagram."""
+
 QUEUE = 1_024
 """Datagrams that may wait while the kernel's send buffer is full; further ones are dropped and counted."""
 
@@ -41,12 +46,14 @@ FROM_AFAR = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EM
 
 
 class Datagrams:
-    __slots__ = ("_addresses", "_empty", "_family", "_host", "_queue", "_suspicious", "_targets", "_udp")
+    __slots__ = ("_addresses", "_empty", "_family", "_host", "_lately", "_queue", "_suspicious", "_targets", "_udp")
 
     def __init__(self, host: Host, udp: socket.socket) -> None:
         self._host = host
         self._udp = udp
         self._family = udp.family
+        self._lately = 0
+        """Datagrams read at the last wake-up."""
         self._suspicious = False
         """A send met an error: the error queue may hold news, and a flood may keep the socket from ever being empty."""
         self._empty = trio.lowlevel.ParkingLot()
@@ -78,27 +85,43 @@ class Datagrams:
 
     def _drain(self) -> tuple[int, int | None]:
         """How many datagrams were read, and the number of the error that ended it unless that was emptiness."""
-        receive, host, addresses = self._udp.recvfrom, self._host, self._addresses
+        host = self._host
         node, perform = host.node, host.perform
+        most = BATCH if self._lately > 1 else 1  # one that comes alone is not kept waiting until nothing has come behind it
         count = 0
-        failed = None
-        while count < DRAIN and not host.deaf:
+        batch: list[tuple[bytes, Address]] = []
+        failed: int | None = -1
+        while failed == -1 and count < DRAIN and not host.deaf:
+            read, failed = self._read(batch, min(most, DRAIN - count))
+            count += read
+            most = BATCH
+            if len(batch) == 1:
+                node.on_datagram(*batch[0], read_instant())
+                perform()
+            elif batch:
+                node.on_datagrams(batch, read_instant())
+                perform()
+            batch.clear()
+        host.counts["udp_received"] += count
+        self._lately = count
+        return count, failed if failed != -1 else None
+
+    def _read(self, batch: list[tuple[bytes, Address]], most: int) -> tuple[int, int | None]:
+        """Read so many into a batch; how many were read, and as `_drain`, or -1 for no error."""
+        receive, addresses = self._udp.recvfrom, self._addresses
+        for read in range(most):
             try:
                 data, place = receive(DATAGRAM_BYTES)
             except OSError as error:
-                failed = None if error.errno in NO_DATAGRAM else error.errno or 0
-                break
-            count += 1
+                return read, None if error.errno in NO_DATAGRAM else error.errno or 0
             if len(data) == DATAGRAM_BYTES:
-                host.counts["udp_oversize"] += 1
+                self._host.counts["udp_oversize"] += 1
                 continue
             address = addresses.get(place)
             if address is None:
                 address = self._remember(place)
-            node.on_datagram(data, address, read_instant())
-            perform()
-        host.counts["udp_received"] += count
-        return count, failed
+            batch.append((data, address))
+        return most, -1
 
     def _remember(self, place: SocketAddress) -> Address:
         if len(self._addresses) >= ADDRESSES:

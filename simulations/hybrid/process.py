@@ -109,8 +109,8 @@ class HostProcess(Process):
         if self.tenant is not None:
             self.tenant.killed()
 
-    def _waited(self) -> list[Callable[[], None]]:
-        tasks = super()._waited()
+    def _waited(self, together: int) -> list[Callable[[], None]]:
+        tasks = super()._waited(together)
         return tasks if self.tenant is None else [*tasks, self.tenant.go_on]
 
     def resume(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -55,6 +55,8 @@ class FakeNode:
         self.on_start: list[Output] = []
         self.last_words: list[Output] = []
         self.timer: int | None = None
+        self.batches: list[int] = []
+        """How many datagrams were read together, each time that it was more than one."""
         self.react: Callable[[tuple[Any, ...]], None] | None = None
         """Called with each entry, within the step."""
         self._last = Instant(0, 0, 0)
@@ -77,6 +79,11 @@ class FakeNode:
 
     def on_datagram(self, data: bytes, address: Address, now: Instant) -> None:
         self._hear(now, "datagram", data, address)
+
+    def on_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: Instant) -> None:
+        self.batches.append(len(batch))
+        for data, address in batch:
+            self._hear(now, "datagram", data, address)
 
     def on_accept(self, address: Address, now: Instant) -> int:
         self._streams += 1

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from mesh.outputs import Transmit
-from mesh.shell.datagrams import Datagrams
+from mesh.shell.datagrams import BATCH, Datagrams
 from tests.mesh.shell_fakes import LOOPBACK, SECONDS, FakeNode, dead_port, descriptors_left, give, has_ipv6, opened
 
 FAMILIES = [
@@ -54,6 +54,18 @@ async def test_a_burst_is_drained_in_turns(monkeypatch: pytest.MonkeyPatch) -> N
         await b.node.hears("datagram", 50)
         assert [data[0] for data, _ in b.node.of("datagram")] == list(range(50))
         assert b.stats()["shell.udp_wakeups"] >= 50 / 4
+
+
+async def test_a_burst_is_handled_in_batches_and_one_alone_at_once() -> None:
+    async with opened() as a, opened() as b:
+        for number in range(3):
+            give(a, Transmit(b.address, b"alone"))
+            await b.node.hears("datagram", number + 1)
+        assert b.node.batches == []
+        give(a, *[Transmit(b.address, bytes([n])) for n in range(50)])
+        await b.node.hears("datagram", 53)
+        assert [data[0] for data, _ in b.node.of("datagram")[3:]] == list(range(50))
+        assert b.node.batches[:3] == [BATCH] * 3, "the first one is not kept waiting, and then the socket is full of others"
 
 
 @linux

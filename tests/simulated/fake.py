@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from crdt.clock import Instant
@@ -27,6 +27,8 @@ class FakeNode:
         self.seen: list[tuple[str, Instant, Any]] = []
         self.timers: list[int] = []
         self.then: Callable[[str, Any], None] = lambda kind, what: None
+        self.batches: list[int] = []
+        """How many datagrams were read together."""
         self._outputs: list[Output] = []
         self._streams = 1_000
 
@@ -69,6 +71,11 @@ class FakeNode:
 
     def on_datagram(self, data: bytes, address: Address, now: Instant) -> None:
         self._note("datagram", now, (data, address))
+
+    def on_datagrams(self, batch: Sequence[tuple[bytes, Address]], now: Instant) -> None:
+        self.batches.append(len(batch))
+        for data, address in batch:
+            self._note("datagram", now, (data, address))
 
     def on_accept(self, address: Address, now: Instant) -> int:
         self._streams += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulations.faults import Crash, Cut, Faults, Isolate, OneWay, Partition, Pause, Weather
 from simulations.network import Conditions
+from simulations.process import BATCH
 from simulations.streams import STREAM_BYTES
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import FakeNode, build_fakes
@@ -172,6 +173,23 @@ def test_the_order_of_timers_and_reads_after_a_pause_is_a_matter_of_chance() -> 
         return next(kind for kind, _, _ in nodes["b"].seen if kind != "start")
 
     assert {first(seed) for seed in range(20)} == {"datagram", "due"}
+
+
+def test_what_waited_is_read_together_some_at_a_time() -> None:
+    def batches(seed: int) -> list[int]:
+        world = World(seed, conditions=STEADY)
+        nodes = build_fakes(world, "a", "b")
+        world.pause("b")
+        for n in range(40):
+            nodes["a"].send(address(world, "b"), bytes([n]))
+        world.run(SECOND)
+        world.resume(nodes["b"].process)
+        assert sorted(data[0] for data in payloads(nodes["b"])) == list(range(40))
+        return nodes["b"].batches
+
+    seen = [batches(seed) for seed in range(20)]
+    assert all(sum(each) == 40 for each in seen)
+    assert {each[0] for each in seen} >= {1, BATCH} and max(map(max, seen)) == BATCH
 
 
 # --- streams ---------------------------------------------------------------------------------------------------------------
