@@ -7,10 +7,11 @@ Every key is derived (HKDF-SHA256) from a secret, a purpose, and what the key is
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 __all__ = ["KEY_ID_BYTES", "MIN_SECRET_BYTES", "Keyring"]
 
@@ -33,11 +34,13 @@ class Keyring:
     ValueError: no secret, or one that is too short.
     """
 
-    __slots__ = ("_primary", "_secrets", "public")
+    __slots__ = ("_primary", "_roots", "_secrets", "public")
 
     def __init__(self, secrets: Sequence[str | bytes]) -> None:
         self.public = False
         self._secrets: dict[bytes, bytes] = {}
+        self._roots: dict[bytes, bytes] = {}
+        """Of each secret what every key is expanded from."""
         if not secrets:
             raise ValueError("a keyring needs at least one secret; make one with `mesh keygen`")
         for secret in secrets:
@@ -70,10 +73,12 @@ class Keyring:
                 f"a secret of {len(data)} bytes is too short: at least {MIN_SECRET_BYTES} are needed; "
                 "make one with `mesh keygen`"
             )
-        identifier = _derive(data, b"id", b"", KEY_ID_BYTES)
+        root = _extract(data)
+        identifier = _expand(root, b"id", b"", KEY_ID_BYTES)
         known = self._secrets.setdefault(identifier, data)
         if known != data:
             raise ValueError("this secret's identifier collides with that of another in the ring; make a new one")
+        self._roots[identifier] = root
         return identifier
 
     def use(self, identifier: bytes) -> None:
@@ -87,6 +92,7 @@ class Keyring:
         if identifier == self._primary:
             raise ValueError("the primary secret cannot be removed: use another first")
         self._secrets.pop(identifier, None)
+        self._roots.pop(identifier, None)
 
     def derive(self, identifier: bytes, purpose: bytes, context: bytes) -> bytes:
         """A 256-bit key for one purpose and context.
@@ -95,8 +101,14 @@ class Keyring:
         ------
         KeyError: no such secret in the ring.
         """
-        return _derive(self._secrets[identifier], purpose, context, KEY_BYTES)
+        return _expand(self._roots[identifier], purpose, context, KEY_BYTES)
 
 
-def _derive(secret: bytes, purpose: bytes, context: bytes, length: int) -> bytes:
-    return HKDF(SHA256(), length, salt=b"trio-mesh 1", info=purpose + b"\0" + context).derive(secret)
+def _extract(secret: bytes) -> bytes:
+    """The first half of HKDF (RFC 5869, section 2.2), which is the same for every key of a secret."""
+    return hmac.digest(b"trio-mesh 1", secret, "sha256")
+
+
+def _expand(root: bytes, purpose: bytes, context: bytes, length: int) -> bytes:
+    """The other half (section 2.3)."""
+    return HKDFExpand(SHA256(), length, info=purpose + b"\0" + context).derive(root)

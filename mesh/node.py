@@ -56,7 +56,7 @@ from mesh.hello import COOKIE_BYTES, Greeter
 from mesh.keyring import Keyring
 from mesh.memory import Memory
 from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
-from mesh.packing import Gossip, Packer
+from mesh.packing import Packer, gossiping
 from mesh.relay import Relayed
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
 from mesh.streams import HANDSHAKE, Streams
@@ -122,8 +122,8 @@ class Node:
         self._courier = Courier()
         self._memory = memory
         self._timers = Timers()
-        gossips = [part for part in parts if isinstance(part, Gossip)]
-        self._packer = Packer(datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD, gossips, self._envelope.most)
+        room = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
+        self._packer = Packer(room, gossiping(parts), self._envelope.most)
         self._contacts = Contacts(self._seal)
         self._greets: dict[Address, None] = {}
         self._index = {id(part): index for index, part in enumerate(self.parts)}

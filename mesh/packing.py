@@ -6,13 +6,13 @@ first again. So neither rumours nor data starve, and no room is wasted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, cast, runtime_checkable
 
 from mesh.contacts import Contact
 from mesh.envelope import Encoded
 
-__all__ = ["Gossip", "Packer"]
+__all__ = ["Gossip", "Packer", "gossiping"]
 
 
 @runtime_checkable
@@ -23,6 +23,22 @@ class Gossip(Protocol):
         """Whether it has something to say to this member, if there is room."""
 
     def piggyback(self, to: str, budget: int) -> Sequence[bytes]: ...
+
+
+_gossips: dict[type, bool] = {}
+"""Of each class of a part: to ask a protocol takes long, and a simulated mesh starts nodes all the time."""
+
+
+def gossiping(parts: Iterable[object]) -> list[Gossip]:
+    """Those that gossip, in their order."""
+    found = []
+    for part in parts:
+        gossips = _gossips.get(type(part))
+        if gossips is None:
+            gossips = _gossips[type(part)] = isinstance(part, Gossip)
+        if gossips:
+            found.append(cast(Gossip, part))
+    return found
 
 
 class Packer:

@@ -160,10 +160,17 @@ def _build(kind: type[Any], value: dict[str, object], names: Collection[str] | N
     return kind(**built)
 
 
+_known_fields: dict[type[Any], dict[str, tuple[Any, bool]]] = {}
+
+
 def _fields(kind: type[Any]) -> dict[str, tuple[Any, bool]]:
     """Type and need of each field."""
-    hints = get_type_hints(kind)
-    return {field.name: (hints[field.name], field.default is MISSING) for field in fields(kind)}
+    known = _known_fields.get(kind)
+    if known is None:
+        hints = get_type_hints(kind)
+        known = {field.name: (hints[field.name], field.default is MISSING) for field in fields(kind)}
+        _known_fields[kind] = known
+    return known
 
 
 def _value(hint: Any, key: str, value: object, names: Collection[str] | None, place: str) -> Any:

@@ -31,13 +31,15 @@ Key = tuple[str, str | None]
 
 
 class Rumours:
-    __slots__ = ("_aboard", "_subjects", "_tiers", "replaced")
+    __slots__ = ("_aboard", "_full", "_subjects", "_tiers", "replaced")
 
     def __init__(self) -> None:
         self._tiers: list[dict[Key, bytes]] = [{}]
         self._subjects: dict[str, tuple[Member, dict[str | None, int]]] = {}
         self._aboard: dict[Key, bytes] = {}
         """What the last call chose."""
+        self._full = False
+        """It left something out for want of room."""
         self.replaced = 0
 
     def __len__(self) -> int:
@@ -74,14 +76,22 @@ class Rumours:
 
         What the receiver itself would be told of itself is left out: only accusations concern it, and they are told to
         it by other means."""
+        if more and not self._full:
+            return []
         chosen: list[tuple[int, Key, bytes]] = []
         aboard = self._aboard if more else {}
         misses = 0
+        self._full = False
         for tier, rumours in enumerate(self._tiers):
             for key, encoded in rumours.items():
                 if room < LEAST_BYTES or misses > LOOKAHEAD:
+                    self._full = True
                     break
-                if key[0] == receiver or len(encoded) > room or aboard.get(key) is encoded:
+                if len(encoded) > room:
+                    self._full = True
+                    misses += 1
+                    continue
+                if key[0] == receiver or aboard.get(key) is encoded:
                     misses += 1
                     continue
                 room -= len(encoded)
