@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from coordination.thin.client import Client as Client
     from coordination.thin.client import connect as connect
     from coordination.watch import EventKind as EventKind
-    from coordination.watch import Watch as Watch
     from coordination.watch import WatchEvent as WatchEvent
+    from coordination.watches import Watch as Watch
     from mesh.membership import Member as Member
     from mesh.membership import State as State
 
@@ -90,7 +90,8 @@ _HOMES = {
     "coordination.peer": ("Peer",),
     "coordination.standing": ("Holding", "Locked"),
     "coordination.thin.client": ("Client", "connect"),
-    "coordination.watch": ("EventKind", "Watch", "WatchEvent"),
+    "coordination.watch": ("EventKind", "WatchEvent"),
+    "coordination.watches": ("Watch",),
     "mesh.membership": ("Member", "State"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -18,7 +18,6 @@ __all__ = [
     "check_handed",
     "check_hold",
     "check_key",
-    "check_watch",
     "check_lease_ttl",
     "check_permits",
     "encode_checked",
@@ -57,16 +56,6 @@ def check_key(key: str, what: str = "key") -> str:
 def explained_key(key: str) -> str:
     """The register that a user means who asks about a key: a lock, unless it names another kind."""
     return register_of(check_key(key))
-
-
-def check_watch(key: str | None, prefix: str | None) -> None:
-    """What a watch follows: one key, or all that begin with a prefix."""
-    if (key is None) == (prefix is None):
-        raise BadKey("watch either key=… or prefix=… (prefix='' follows every key)")
-    if key is not None:
-        check_key(key)
-    elif prefix:
-        check_key(prefix, "prefix")
 
 
 def key_ttl_ms(ttl: float | None) -> int:

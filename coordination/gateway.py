@@ -13,7 +13,7 @@ Everything is bounded, and what is refused or dropped is counted."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,13 @@ from coordination.agreed.events import Called, CallFailed, Explained, Failure, L
 from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
 from coordination.agreed.roster import RosterValue
 from coordination.calling import add_op, cas_op, error_of, register_key, set_op
-from coordination.checks import check_watch, explained_key
+from coordination.checks import check_key, explained_key
 from coordination.errors import BadConfig, MeshError, OutcomeUnknown
+from coordination.feed import Feed
 from coordination.interest import Interest
+from coordination.journal import Journal, parse_token, resume
 from coordination.sponsor.failures import told
-from coordination.sponsor.following import Following
+from coordination.sponsor.following import CounterFollowing, Following
 from coordination.sponsor.messages import (
     ASK_BYTES,
     OUTSTANDING,
@@ -48,6 +50,8 @@ from coordination.sponsor.messages import (
     Voters,
 )
 from coordination.sponsor.operations import Operations, check_arguments
+from coordination.watching import check_one, check_wanted
+from crdt.change import Change
 from crdt.clock import HybridClock, Instant, Stamp
 from crdt.store import Store
 from mesh.directives import (
@@ -89,6 +93,14 @@ ATOMIC_ARGUMENTS: dict[str, tuple[tuple[type, ...], ...]] = {
     "atomic_add": ((str,), (int,)),
 }
 
+NONE = type(None)
+WATCHES: dict[str, tuple[tuple[type, ...], ...]] = {
+    "watch": ((int,), (str, NONE), (str, NONE), (bool,)),
+    "follow": ((int,), (tuple,), (tuple,), (tuple, NONE), (int, NONE), (bool,), (str, NONE)),
+    "follow_counter": ((int,), (str,), (bool,)),
+}
+"""Watch, key, prefix, snapshot; watch, keys, prefixes, kinds, history, snapshot, token; watch, name, snapshot."""
+
 
 @dataclass(slots=True)
 class Guest:
@@ -106,7 +118,7 @@ class Guest:
     """Queries that run for it, by the sequence of the asking; 0 for one that waits for the join."""
     calls: dict[int, int] = field(default_factory=dict)
     """Calls of atomic registers, by the sequence of the asking."""
-    watches: dict[int, Following] = field(default_factory=dict)
+    watches: dict[int, Following | CounterFollowing] = field(default_factory=dict)
 
 
 class Gateway:
@@ -148,6 +160,9 @@ class Gateway:
         self._guests: dict[int, Guest] = {}
         self._by_id: dict[str, Guest] = {}
         self._interest: Interest[Following] = Interest()
+        self._counters: dict[str, dict[CounterFollowing, None]] = {}
+        """Who follows which counter."""
+        self._journal = Journal()
         self._queries: dict[int, tuple[Guest, int]] = {}
         """Who waits for a query, and under which sequence."""
         self._last_query = FIRST_QUERY
@@ -192,10 +207,8 @@ class Gateway:
     def on_event(self, event: Event, now: Instant) -> Directives:
         out: list[Directive] = []
         match event:
-            case Changed(changes):
-                if self._interest:
-                    self._interest.tell(changes)
-                    self._tell_all(now, out)
+            case Changed(changes, counters):
+                self._changed(changes, counters, now, out)
             case Explained(query, explanation):
                 self._conclude(query, [getattr(explanation, name) for name in explanation.__slots__], out)
             case Called(call) | CallFailed(call):
@@ -302,9 +315,8 @@ class Gateway:
                 case "atomic_get" | "atomic_set" | "atomic_cas" | "atomic_add":
                     self._call(guest, ask, arguments, now, out)
                     return
-                case "watch":
-                    self._watch(guest, arguments)
-                    result = None
+                case "watch" | "follow" | "follow_counter":
+                    result = self._watch(guest, ask.operation, arguments)
                 case _:
                     result = self.operations.run(ask.operation, arguments, now, out)
         except MeshError as error:
@@ -312,7 +324,7 @@ class Gateway:
         else:
             answer = Answer(sequence, "", cbor2.dumps(result))
         self._answer(guest, answer, out, remember=ask.operation in WRITES)
-        if ask.operation == "watch":
+        if ask.operation in WATCHES:
             self._tell_all(now, out)
 
     def _answer(self, guest: Guest, answer: Answer, out: list[Directive], *, remember: bool) -> None:
@@ -407,22 +419,56 @@ class Gateway:
 
     # --- watches -----------------------------------------------------------------------------------------------------
 
-    def _watch(self, guest: Guest, arguments: tuple[Any, ...]) -> None:
-        none = type(None)
-        check_arguments("watch", ((int,), (str, none), (str, none), (bool,)), arguments)
-        watch, key, prefix, snapshot = arguments
-        check_watch(key, prefix)
+    def _changed(
+        self, changes: Sequence[Change], counters: Sequence[str], now: Instant, out: list[Directive]
+    ) -> None:  # fmt: skip
+        self._journal.add(changes)
+        followed = [name for name in counters if name in self._counters] if self._counters else []
+        for name in followed:
+            for counter in self._counters[name]:
+                counter.changed()
+        if self._interest:
+            self._interest.tell(changes)
+        if followed or self._interest:
+            self._tell_all(now, out)
+
+    def _watch(self, guest: Guest, operation: str, arguments: tuple[Any, ...]) -> bytes:
+        """Begin to follow; the session of the store, which a token to come back with names."""
+        check_arguments(operation, WATCHES[operation], arguments)
+        watch = arguments[0]
         if len(guest.watches) >= MAX_WATCHES or watch in guest.watches:
             raise BadConfig(
                 f"this client has {len(guest.watches)} watches, at most {MAX_WATCHES}: leave some, or watch a prefix"
             )
-        following = guest.watches[watch] = Following(watch, key, prefix, snapshot=snapshot)
+        match operation, arguments:
+            case "watch", (_, key, prefix, snapshot):
+                check_one(key=key, prefix=prefix)
+                wanted = check_wanted((key,), ()) if key is not None else check_wanted((), (prefix,))
+                self._follow(guest, watch, wanted.feed(snapshot), None)
+            case "follow", (_, keys, prefixes, kinds, history, snapshot, token):
+                self._follow(guest, watch, check_wanted(keys, prefixes, kinds, history).feed(snapshot), token)
+            case "follow_counter", (_, name, snapshot):
+                seen = None if snapshot else self._store.counter(check_key(name, "counter name"))
+                counter = guest.watches[watch] = CounterFollowing(watch, check_key(name, "counter name"), seen)
+                self._counters.setdefault(name, {})[counter] = None
+        return self._store.actor
+
+    def _follow(self, guest: Guest, watch: int, feed: Feed, token: str | None) -> None:
+        resumed = parse_token(token) if token is not None else None
+        following = guest.watches[watch] = Following(watch, feed)
+        self._journal.begin(self._store.revision)
+        resume(feed, self._store, self._journal, resumed)
         self._interest.add(following)
 
     def _unwatch(self, guest: Guest, watch: int) -> None:
         following = guest.watches.pop(watch, None)
-        if following is not None:
+        if isinstance(following, Following):
             self._interest.remove(following)
+        elif following is not None:
+            followers = self._counters[following.name]
+            del followers[following]
+            if not followers:
+                del self._counters[following.name]
 
     def _taken(self, guest: Guest, watch: int, batches: int, now: Instant, out: list[Directive]) -> None:
         following = guest.watches.get(watch)
@@ -436,7 +482,7 @@ class Gateway:
             for following in guest.watches.values():
                 self._tell(guest, following, stamp, out)
 
-    def _tell(self, guest: Guest, following: Following, stamp: Stamp, out: list[Directive]) -> None:
+    def _tell(self, guest: Guest, following: Following | CounterFollowing, stamp: Stamp, out: list[Directive]) -> None:
         while events := following.batch(self._store, stamp, self._writer):
             out.append(Write(guest.channel, Happened(following.watch, events)))
 

@@ -1,29 +1,24 @@
-"""Who follows which keys, and what a follower has not read yet. Shared by a peer's watches and by those of thin clients.
+"""Who follows which keys. Shared by a peer's watches and by those of thin clients.
 
-A follower holds one slot for each key that changed since it last read, so a slow one costs the keys and not the changes."""
+A change is handed to those that want it, whatever the number of the others: by its key, and by each length that a followed
+prefix has. Ten thousand prefixes of three lengths cost three look-ups a change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from crdt.cell import Cell
-from crdt.change import Change, ChangeKind
+from crdt.change import Change
 
-__all__ = ["Follower", "Interest", "Slot", "note"]
-
-
-FENCED_MARK = "\0fenced"
-"""That a write was overruled stands in a slot of its own: the change of what is seen comes with it."""
+__all__ = ["Follower", "Interest", "disjoint", "wants"]
 
 
 class Follower(Protocol):
     @property
-    def key(self) -> str | None: ...
+    def keys(self) -> Sequence[str]: ...
     @property
-    def prefix(self) -> str | None:
-        """Set if `key` is not."""
+    def prefixes(self) -> Sequence[str]:
+        """No key, and no other prefix, begins with any of them: see `disjoint`."""
 
     def offer(self, change: Change) -> None:
         """A change that it wants; never waits."""
@@ -32,70 +27,65 @@ class Follower(Protocol):
 F = TypeVar("F", bound=Follower)
 
 
-@dataclass(slots=True)
-class Slot:
-    """What a follower has not read yet of one key."""
-
-    old: Cell | None
-    """What it saw before."""
-    change: Change
-
-    @property
-    def void(self) -> bool:
-        """Put and gone again since the last look."""
-        return self.old is None and self.change.kind is not ChangeKind.PUT
+def disjoint(keys: Iterable[str], prefixes: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keys and prefixes, sorted, of which none covers another: so that nobody is told of one change twice."""
+    wide: list[str] = []
+    for prefix in sorted(set(prefixes)):
+        if not wide or not prefix.startswith(wide[-1]):
+            wide.append(prefix)
+    return tuple(sorted({key for key in keys if not key.startswith(tuple(wide))})), tuple(wide)
 
 
-def note(slots: dict[str, Slot] | dict[str, Slot | None], change: Change) -> None:
-    """Keep a change for later: the first stays in line, the last is what is read."""
-    name = change.key if change.kind is not ChangeKind.FENCED else change.key + FENCED_MARK
-    slot = slots.get(name)
-    if slot is None:
-        slots[name] = Slot(change.old, change)
-    else:
-        slot.change = change
+def wants(follower: Follower, key: str) -> bool:
+    return key in follower.keys or key.startswith(tuple(follower.prefixes))
 
 
 class Interest(Generic[F]):
-    """Followers by what they follow; a change is handed to those that want it, whatever their number."""
+    """Followers by what they follow."""
 
-    __slots__ = ("_by_key", "_prefixed")
+    __slots__ = ("_by_key", "_lengths", "_prefixed")
 
     def __init__(self) -> None:
-        self._by_key: dict[str, list[F]] = {}
-        self._prefixed: dict[str, list[F]] = {}
+        self._by_key: dict[str, dict[F, None]] = {}
+        self._prefixed: dict[str, dict[F, None]] = {}
+        self._lengths: tuple[int, ...] = ()
+        """Of the prefixes, rising."""
 
     def __bool__(self) -> bool:
         return bool(self._by_key or self._prefixed)
 
-    def _place(self, follower: F) -> tuple[dict[str, list[F]], str]:
-        if follower.key is not None:
-            return self._by_key, follower.key
-        return self._prefixed, follower.prefix or ""
-
     def add(self, follower: F) -> None:
-        table, name = self._place(follower)
-        table.setdefault(name, []).append(follower)
+        for key in follower.keys:
+            self._by_key.setdefault(key, {})[follower] = None
+        for prefix in follower.prefixes:
+            self._prefixed.setdefault(prefix, {})[follower] = None
+            if len(prefix) not in self._lengths:
+                self._lengths = tuple(sorted((*self._lengths, len(prefix))))
 
     def remove(self, follower: F) -> None:
-        table, name = self._place(follower)
-        followers = table.get(name, [])
-        if follower in followers:
-            followers.remove(follower)
-            if not followers:
-                del table[name]
+        for table, names in ((self._by_key, follower.keys), (self._prefixed, follower.prefixes)):
+            for name in names:
+                followers = table.get(name)
+                if followers is not None:
+                    followers.pop(follower, None)
+                    if not followers:
+                        del table[name]
+        if not self._prefixed:
+            self._lengths = ()
 
     def all(self) -> list[F]:
         return [follower for table in (self._by_key, self._prefixed) for followers in table.values() for follower in followers]
 
     def tell(self, changes: Iterable[Change]) -> None:
-        if not self:
+        by_key, prefixed = self._by_key, self._prefixed
+        if not by_key and not prefixed:
             return
         for change in changes:
             key = change.key
-            for follower in self._by_key.get(key, ()):
+            for follower in by_key.get(key, ()):
                 follower.offer(change)
-            if self._prefixed:
-                for length in range(len(key) + 1):
-                    for follower in self._prefixed.get(key[:length], ()):
-                        follower.offer(change)
+            for length in self._lengths:
+                if length > len(key):
+                    break
+                for follower in prefixed.get(key[:length], ()):
+                    follower.offer(change)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import trio
 
 from coordination.agreed.events import Explanation
 from coordination.atomic import AtomicRegister
 from coordination.barriers import Barrier
-from coordination.checks import check_watch, explained_key
+from coordination.checks import explained_key
 from coordination.core import Core
 from coordination.counters import Counter
 from coordination.elections import Election
@@ -20,7 +20,9 @@ from coordination.locks import Lock, RWLock, Semaphore
 from coordination.members import MemberHub, MemberWatch
 from coordination.standing import Locked, listed
 from coordination.tags import TagFilter, check_filter, check_tags, matches
-from coordination.watch import Hub, Watch
+from coordination.watch import CounterWatch, Hub, KeyWatch
+from coordination.watches import Watch, watch
+from coordination.watching import Wanted, check_wanted
 from mesh.membership import Member
 from mesh.replication import Synced
 
@@ -39,8 +41,15 @@ class Around:
     async def entry(self, key: str) -> Entry | None:
         return self.keys.entry(key)
 
-    def follow(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> Watch:
-        return Watch(self._hub, key, prefix, snapshot)
+    def follow(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> KeyWatch:
+        wanted = check_wanted(() if key is None else (key,), () if prefix is None else (prefix,))
+        return self.of_keys(wanted, snapshot, None)
+
+    def of_keys(self, wanted: Wanted, snapshot: bool, resume: str | None) -> KeyWatch:
+        return KeyWatch(self._hub, wanted.feed(snapshot), resume)
+
+    def of_counter(self, name: str, snapshot: bool) -> CounterWatch:
+        return CounterWatch(self._hub, name, snapshot)
 
 
 class Peer:
@@ -189,19 +198,57 @@ class Peer:
         """An atomic register: one value that everyone agrees on at every moment. Nothing is asked for yet. Raises `BadKey`."""
         return AtomicRegister(self._core, name)
 
-    def watch(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> Watch:
-        """Follow one key, or all keys under a prefix ("" for all).
+    def watch(
+        self,
+        *,
+        key: str | None = None,
+        prefix: str | None = None,
+        keys: Collection[str] | None = None,
+        prefixes: Collection[str] | None = None,
+        counter: str | None = None,
+        lock: str | None = None,
+        election: str | None = None,
+        snapshot: bool = False,
+        kinds: Iterable[str] | None = None,
+        history: int | None = None,
+        resume: str | None = None,
+    ) -> Watch:
+        """Follow keys, a counter, a lock or an election, all by the same events: `async with peer.watch(…) as changes`.
 
         Parameters
         ----------
+        key, keys: one key, or several.
+        prefix, prefixes: all keys under it ("" for all), or under any of these. `keys` and `prefixes` go together.
+        counter: the value of a counter, whenever it changes.
+        lock: who holds a lock (or `rwlock/…`, `semaphore/…`, `barrier/…`): its voters are asked twice a second.
+        election: who leads; woken by the change, as for keys.
         snapshot: begin with what is there, as puts, then a `synced` event.
+        kinds: only events of these kinds ("put", "delete", …), beside `synced` and `resync`. Of keys only.
+        history: every change, not only the last of each key, as long as no more than so many wait. Of keys only.
+        resume: the `token` of an earlier watch of the same things, to go on behind the last event that it told. Of keys only.
+
+        A reader that is slow sees the last state of each key; one that has more than 65,536 of them (or `history`) in line is
+        told `resync`, and begins anew with a snapshot. A reader never holds anything up.
 
         Raises
         ------
-        BadKey: neither or both of `key` and `prefix`.
+        BadKey: none of these, several, or what is no key. BadValue: the kinds, history or token are none.
         """
-        check_watch(key, prefix)
-        return Watch(self._hub, key, prefix, snapshot)
+        return watch(
+            self._core,
+            Around(self.kv, self._hub),
+            key=key,
+            prefix=prefix,
+            keys=keys,
+            prefixes=prefixes,
+            counter=counter,
+            lock=lock,
+            election=election,
+            snapshot=snapshot,
+            kinds=kinds,
+            history=history,
+            resume=resume,
+        )
 
     # --- the mesh as a whole -----------------------------------------------------------------------------------------
 

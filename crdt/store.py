@@ -220,6 +220,7 @@ class Store:
         cell = Cell(kind, key, order, base, None, writer, n)
         self._adding[name] = self._cells[COUNTER][key] = self._slots[name][key] = cell
         self._counters[name] = None
+        self.revision += 1
         return True
 
     def set_counter(self, name: str, base: int, stamp: Stamp) -> None:
@@ -349,6 +350,7 @@ class Store:
             self._slots.setdefault(name, {})[key] = cell
             self._counters[name] = None
             self._adding.pop(name, None)
+            self.revision += 1
         elif kind == LEASE_END and old is None:
             self._hide(cell)
 

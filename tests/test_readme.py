@@ -41,15 +41,16 @@ def test_a_whole_program(capsys: pytest.CaptureFixture[str]) -> None:
 
 IN_A_MESH_OF_ONE = {
     "peer.kv.put_many": ["config/a 1", "config/b 2"],
-    "peer.watch(": ["put config/a 1", "put config/b 2", "synced config/ None"],
+    "peer.watch(prefix=": ["put config/a 1", "put config/b 2", "synced config/ None"],
     "peer.watch_members(": [r"\['solo'\]", "joined solo alive"],
+    "peer.watch(counter=": ["2 True"],
     "lock.try_acquire()": [r"\d+ 9\.\d+"],
     "peer.rwlock(": [r"None \['downloads'\]"],
     "peer.election(": [r"solo \{'at': '10\.0\.0\.1:80'\}", "True"],
     "peer.barrier(": ["monday is done"],
     "Fence()": ["lock/jobs/report"],
     "peer.lease(": ["active", "None"],
-    "peer.counter(": ["0", "100 True"],
+    "orders = peer.counter(": ["0", "100 True"],
     "peer.atomic(": ["True 8", "1"],
     "peer.explain(": [r"solo +\['solo'\]", r"\('solo',\) solo None \(\)", r"\d+"],
 }

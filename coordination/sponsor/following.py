@@ -1,91 +1,102 @@
 """What one thin client follows, on the sponsor's side: a watch that sends as much as the client takes.
 
-A batch is sent only while the client has granted it; meanwhile each changed key waits in one slot. A snapshot is read from the
-store page by page as batches are granted, so that it costs a cursor and not a copy: a change behind the cursor waits in its
-slot, one ahead of it will be met there."""
+A batch is sent only while the client has granted it. Meanwhile what changes stands in line (`coordination.feed`), one slot a
+key or change by change; a client that lags too far behind is told so, and given a fresh snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
-from coordination.interest import Slot, note
+from coordination.feed import Feed, Told
 from coordination.sponsor.messages import WINDOW, Happening
-from crdt.cell import Cell
-from crdt.change import Change, ChangeKind
+from crdt.cbor import write_int
+from crdt.change import Change
 from crdt.clock import Stamp
 from crdt.store import Store
 
-__all__ = ["BATCH_BYTES", "BATCH_EVENTS", "SYNCED", "Following"]
+__all__ = ["BATCH_BYTES", "BATCH_EVENTS", "CounterFollowing", "Following"]
 
 BATCH_EVENTS = 256
 BATCH_BYTES = 64 << 10
 """A batch ends with the event that reaches this; the largest event holds two values."""
-SYNCED = "synced"
 
 
 class Following:
-    __slots__ = ("_cursor", "_slots", "_snapshot", "credit", "key", "prefix", "watch")
+    """Of keys and prefixes."""
 
-    def __init__(self, watch: int, key: str | None, prefix: str | None, *, snapshot: bool) -> None:
+    __slots__ = ("credit", "feed", "keys", "prefixes", "watch")
+
+    def __init__(self, watch: int, feed: Feed) -> None:
         self.watch = watch
-        self.key = key
-        self.prefix = prefix
+        self.feed = feed
+        self.keys = feed.keys
+        self.prefixes = feed.prefixes
         self.credit = WINDOW
         """Batches that may be sent."""
-        self._slots: dict[str, Slot] = {}
-        self._snapshot = snapshot
-        """Whether there is more of it to come."""
-        self._cursor: str | None = None
-        """The last key of it that was read."""
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self.feed)
 
     def offer(self, change: Change) -> None:
-        if not self._snapshot or change.kind is ChangeKind.FENCED or (self._cursor is not None and change.key <= self._cursor):
-            note(self._slots, change)
+        self.feed.offer(change)
 
     def batch(self, store: Store, stamp: Stamp, name_of: Callable[[bytes], str | None]) -> tuple[Happening, ...]:
         """The next events; none if there is nothing to tell, or the client has enough."""
-        if not self.credit or not (self._snapshot or self._slots):
+        if not self.credit or not self.feed.waiting:
             return ()
         events: list[Happening] = []
         size = 0
-        if self._snapshot:
-            for cell in self._found(store, stamp):
-                put = self._event(Change(ChangeKind.PUT, cell.key, cell, None, cell.actor, store.revision), None, name_of)
-                events.append(put)
-                self._cursor = cell.key
-                size += _size(put)
-                if len(events) == BATCH_EVENTS or size >= BATCH_BYTES:
-                    break
-            else:
-                self._snapshot = False
-                events.append(Happening(SYNCED, self.key or self.prefix or "", None, None, 0, None, store.revision))
-        while self._slots and not self._snapshot and len(events) < BATCH_EVENTS and size < BATCH_BYTES:
-            slot = self._slots.pop(next(iter(self._slots)))
-            if not slot.void:
-                event = self._event(slot.change, slot.old, name_of)
-                events.append(event)
-                size += _size(event)
+        for told in self._told(store, stamp):
+            kind, key, value, old, written, origin, revision = told
+            events.append(Happening(kind, key, value, old, written, name_of(origin) if origin else None, revision))
+            size += _size(events[-1])
+            if len(events) == BATCH_EVENTS or size >= BATCH_BYTES:
+                break
         if events:
             self.credit -= 1
         return tuple(events)
 
-    def _found(self, store: Store, stamp: Stamp) -> Iterable[Cell]:
-        """The next page of the snapshot."""
-        if self.key is not None:
-            cell = store.get(self.key, stamp) if self._cursor is None else None
-            return [] if cell is None else [cell]
-        return store.scan(self.prefix or "", stamp, self._cursor)
+    def _told(self, store: Store, stamp: Stamp) -> Iterator[Told]:
+        while (told := self.feed.next(store, stamp)) is not None:
+            yield told
 
-    @staticmethod
-    def _event(change: Change, old: Cell | None, name_of: Callable[[bytes], str | None]) -> Happening:
-        stamp = change.new.order[1]
-        assert isinstance(stamp, int)
-        value = change.new.body if change.kind is ChangeKind.PUT else None
-        before = old.body if old is not None else None
-        return Happening(change.kind.value, change.key, value, before, stamp, name_of(change.origin), change.revision)
+
+class CounterFollowing:
+    """Of one counter: its last value, whenever the client has room for it."""
+
+    __slots__ = ("_changed", "_seen", "_synced", "credit", "name", "watch")
+
+    def __init__(self, watch: int, name: str, seen: int | None) -> None:
+        self.watch = watch
+        self.name = name
+        self.credit = WINDOW
+        self._seen = seen
+        """What the client knows; None if it wants to be told first."""
+        self._synced = seen is not None
+        self._changed = seen is None
+
+    def __len__(self) -> int:
+        return int(self._changed)
+
+    def changed(self) -> None:
+        self._changed = True
+
+    def batch(self, store: Store, stamp: Stamp, name_of: Callable[[bytes], str | None]) -> tuple[Happening, ...]:
+        """As that of `Following`."""
+        if not self.credit or not self._changed:
+            return ()
+        self._changed = False
+        value, old = store.counter(self.name), self._seen
+        if value == old:
+            return ()
+        self._seen = value
+        self.credit -= 1
+        before = None if old is None else write_int(old)
+        events = [Happening("put", self.name, write_int(value), before, 0, None, store.revision)]
+        if not self._synced:
+            self._synced = True
+            events.append(Happening("synced", self.name, None, None, 0, None, store.revision))
+        return tuple(events)
 
 
 def _size(event: Happening) -> int:

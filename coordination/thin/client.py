@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from random import Random
 
 from coordination.agreed.events import Explanation
 from coordination.barriers import Barrier
-from coordination.checks import check_watch, explained_key
+from coordination.checks import explained_key
 from coordination.driver_seam import DRIVER
 from coordination.elections import Election
 from coordination.errors import BadConfig
 from coordination.holding import let_go
+from coordination.journal import parse_token
 from coordination.keys import Entry
 from coordination.leases import Lease
 from coordination.locks import Lock, RWLock, Semaphore
@@ -22,6 +23,8 @@ from coordination.thin.core import ThinAssembly, ThinCore
 from coordination.thin.keys import ThinCounter, ThinKV
 from coordination.thin.line import Line
 from coordination.thin.watch import ThinWatch
+from coordination.watches import Watch, watch
+from coordination.watching import Wanted, check_wanted
 from crdt.clock import Instant
 from mesh.directives import Boot
 from mesh.keyring import Keyring
@@ -45,7 +48,19 @@ class Around:
         return await self.keys.entry(key)
 
     def follow(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> ThinWatch:
-        return ThinWatch(self._core, key, prefix, snapshot)
+        wanted = check_wanted(() if key is None else (key,), () if prefix is None else (prefix,))
+        return self.of_keys(wanted, snapshot, None)
+
+    def of_keys(self, wanted: Wanted, snapshot: bool, resume: str | None) -> ThinWatch:
+        if resume is not None:
+            parse_token(resume)
+        kinds = None if wanted.kinds is None else sorted(wanted.kinds)
+        return ThinWatch(
+            self._core, "follow", wanted.keys, wanted.prefixes, kinds, wanted.history, snapshot, resume
+        )  # fmt: skip
+
+    def of_counter(self, name: str, snapshot: bool) -> ThinWatch:
+        return ThinWatch(self._core, "follow_counter", name, snapshot)
 
 
 class Client:
@@ -120,10 +135,38 @@ class Client:
         """An atomic register, as `Peer.atomic`. Raises `BadKey`."""
         return ThinAtomicRegister(self._core, name)
 
-    def watch(self, *, key: str | None = None, prefix: str | None = None, snapshot: bool = False) -> ThinWatch:
-        """Follow one key, or all keys under a prefix ("" for all), as `Peer.watch`. Raises `BadKey`."""
-        check_watch(key, prefix)
-        return ThinWatch(self._core, key, prefix, snapshot)
+    def watch(
+        self,
+        *,
+        key: str | None = None,
+        prefix: str | None = None,
+        keys: Collection[str] | None = None,
+        prefixes: Collection[str] | None = None,
+        counter: str | None = None,
+        lock: str | None = None,
+        election: str | None = None,
+        snapshot: bool = False,
+        kinds: Iterable[str] | None = None,
+        history: int | None = None,
+        resume: str | None = None,
+    ) -> Watch:
+        """Follow keys, a counter, a lock or an election, as `Peer.watch`: what the node is told. A token is good at that node.
+        Raises BadKey, BadValue."""
+        return watch(
+            self._core,
+            Around(self.kv, self._core),
+            key=key,
+            prefix=prefix,
+            keys=keys,
+            prefixes=prefixes,
+            counter=counter,
+            lock=lock,
+            election=election,
+            snapshot=snapshot,
+            kinds=kinds,
+            history=history,
+            resume=resume,
+        )
 
     async def members(self) -> tuple[Member, ...]:
         """Everyone that the node knows, itself included, by name. A checkpoint."""

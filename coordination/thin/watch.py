@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import trio
 
 from coordination.errors import MeshError
+from coordination.feed import Position
+from coordination.journal import token_of
 from coordination.sponsor.messages import Happening, Taken, Unwatch
 from coordination.thin.core import ThinCore
 from coordination.watch import EventKind, WatchEvent
@@ -23,13 +26,17 @@ class ThinWatch:
     Changes count from the moment of entering the context. The iteration is a checkpoint and ends with the context; one task
     iterates at a time. Once the stream has broken, and what had come is read, it raises `Disconnected`."""
 
-    __slots__ = ("_batches", "_core", "_key", "_number", "_prefix", "_snapshot", "_wake")
+    __slots__ = ("_arguments", "_batches", "_core", "_number", "_operation", "_revision", "_session", "_settled", "_wake")
 
-    def __init__(self, core: ThinCore, key: str | None, prefix: str | None, snapshot: bool) -> None:
+    def __init__(self, core: ThinCore, operation: str, *arguments: Any) -> None:
         self._core = core
-        self._key = key
-        self._prefix = prefix
-        self._snapshot = snapshot
+        self._operation = operation
+        self._arguments = arguments
+        self._session = b""
+        """Of the node's store."""
+        self._revision: int | None = None
+        self._settled = operation == "follow" and (not arguments[-2] or arguments[-1] is not None)
+        """Whether no snapshot is being read: one was not asked for, or has ended."""
         self._number = 0
         """0 outside of the context."""
         self._batches: deque[deque[Happening]] = deque()
@@ -38,7 +45,7 @@ class ThinWatch:
     async def __aenter__(self) -> ThinWatch:
         self._number = self._core.new_watch(self)
         try:
-            await self._core.ask("watch", self._number, self._key, self._prefix, self._snapshot)
+            self._session = await self._core.ask(self._operation, self._number, *self._arguments)
         except BaseException:
             self.close()
             raise
@@ -88,6 +95,23 @@ class ThinWatch:
         if not batch:
             self._batches.popleft()
             self._core.say(Taken(self._number, 1))
+        self._note(event)
         value = decode_value(event.value) if event.value is not None else None
         old = decode_value(event.old) if event.old is not None else None
         return WatchEvent(EventKind(event.kind), event.key, value, old, event.stamp, event.origin, event.revision)
+
+    @property
+    def token(self) -> str | None:
+        """As `Watch.token`. (What `old` is of the first event of a key after a resumption, the node says: a value may have been
+        passed over that came and went before the break.)"""
+        if self._operation != "follow" or self._revision is None:
+            return None
+        revision = self._revision
+        return token_of(self._session, Position(revision, revision, revision))
+
+    def _note(self, event: Happening) -> None:
+        if event.kind == EventKind.RESYNC:
+            self._settled = False
+        elif event.kind == EventKind.SYNCED:
+            self._settled = True
+        self._revision = event.revision if self._settled else None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 
 import trio
+import trio.testing
 
 from coordination import Peer, open_peer
-from tests.benchmarks.figures import rate, title
+from tests.benchmarks.figures import rate, times, title
 from tests.benchmarks.limits import dictionary_gets
 
 __all__ = ["main"]
 
 ADDS = 200_000
+PUTS, ROUNDS = 5_000, 7
+WATCHERS = 1_000
 TURN = 32
 """Adds between two checkpoints: their windows open and end meanwhile."""
 
@@ -29,12 +32,86 @@ async def adds(peer: Peer) -> float:
     return ADDS / took
 
 
-async def measure() -> None:
+async def puts(peer: Peer) -> float:
+    """Processor seconds of one."""
+    began = time.process_time()
+    for n in range(PUTS):
+        await peer.kv.put(f"jobs/{n % 500}/state", n)
+    return (time.process_time() - began) / PUTS
+
+
+async def many_prefixes(peer: Peer) -> tuple[float, float]:
+    """Puts a second without watchers, and beside 10,000 of other prefixes."""
+    bare = min([await puts(peer) for _ in range(ROUNDS)])
+    watches = [peer.watch(prefix=f"other/{n}/") for n in range(10_000)]
+    for watch in watches:
+        await watch.__aenter__()
+    watched = min([await puts(peer) for _ in range(ROUNDS)])
+    await peer.kv.put("other/77/x", 1)
+    assert (await anext(watches[77])).value == 1
+    for watch in watches:
+        watch.close()
+    return 1 / bare, 1 / watched
+
+
+async def one_for_all(peer: Peer) -> list[float]:
+    """Processor seconds from a put until each of 1,000 watchers of the key has been told."""
+    told: list[int] = []
+
+    async def follow(*, task_status: trio.TaskStatus[None]) -> None:
+        async with peer.watch(key="one") as changes:
+            task_status.started()
+            async for event in changes:
+                told.append(event.value)
+
+    took = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(WATCHERS):
+            await nursery.start(follow)
+        for n in range(ROUNDS):
+            told.clear()
+            began = time.process_time()
+            await peer.kv.put("one", n)
+            while len(told) < WATCHERS:
+                await trio.lowlevel.checkpoint()
+            took.append(time.process_time() - began)
+            assert told == [n] * WATCHERS
+        nursery.cancel_scope.cancel()
+    return took
+
+
+def bare_wakes() -> float:
+    """Processor seconds in which Trio alone wakes 1,000 tasks by an event."""
+
+    async def wake() -> float:
+        event, woken = trio.Event(), []
+
+        async def wait() -> None:
+            await event.wait()
+            woken.append(1)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(WATCHERS):
+                nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            began = time.process_time()
+            event.set()
+            while len(woken) < WATCHERS:
+                await trio.lowlevel.checkpoint()
+            return time.process_time() - began
+
+    return trio.run(wake)
+
+
+async def measure(wakes: float) -> None:
     limit = dictionary_gets(ADDS)
     async with open_peer() as peer:
         rate("counter.add, local", await adds(peer), 200_000, limit, "a dictionary behind a method")
+        bare, watched = await many_prefixes(peer)
+        rate("kv.put beside 10,000 watched prefixes", watched, bare / 2, bare, "the same without watchers")
+        times("1,000 watchers of one key told", await one_for_all(peer), 0.020, None, wakes, "1,000 bare wakes")
 
 
 def main() -> None:
     title("Primitives, in a mesh of one")
-    trio.run(measure)
+    trio.run(measure, bare_wakes())

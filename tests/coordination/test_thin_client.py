@@ -92,7 +92,7 @@ async def test_what_is_wrong_is_raised_as_the_same_class() -> None:
             await client.counter("c").add(1 << 5000)
         with pytest.raises(BadKey):
             client.counter("")
-        with pytest.raises(BadKey, match="either"):
+        with pytest.raises(BadKey, match="watch one of"):
             client.watch()
         with pytest.raises(BadTTL):
             client.lock("l", ttl=15.1)
@@ -395,3 +395,54 @@ async def test_a_cancelled_watch_leaks_nothing() -> None:
                         pass
         await until(lambda: peer.stats()["gateway.watches"] == 0)
         assert client._core.watches == {}
+
+
+async def test_everything_that_a_peer_can_watch() -> None:
+    async with mesh_of(2) as peers, client_of(peers[0]) as client:
+        peer = peers[0]
+        async with client.watch(prefixes=["a/", "b/"], keys=["k"], kinds=["put"], snapshot=True) as changes:
+            await peer.kv.put_many({"a/1": 1, "c": 2, "k": 3})
+            await peer.kv.delete("k")
+            with trio.fail_after(5):
+                events = [await anext(changes) for _ in range(3)]
+                assert [(event.kind, event.key) for event in events] == [("synced", ""), ("put", "a/1"), ("put", "k")]
+                token = changes.token
+        assert token is not None
+        await peer.kv.put("b/1", 5)
+        async with client.watch(prefixes=["a/", "b/"], keys=["k"], kinds=["put"], resume=token) as changes:
+            with trio.fail_after(5):
+                assert (await anext(changes)).value == 5, "and nothing that was told before"
+        async with client.watch(key="k", resume=f"{bytes(16).hex()}-3-3-3") as changes:
+            with trio.fail_after(5):
+                assert [(await anext(changes)).kind for _ in range(2)] == ["resync", "synced"]
+        async with client.watch(counter="c", snapshot=True) as changes:
+            with trio.fail_after(5):
+                assert [(await anext(changes)).kind for _ in range(2)] == ["put", "synced"]
+                peers[1].counter("c").add(1 << 70)
+                event = await anext(changes)
+            assert (event.value, event.old) == (1 << 70, 0)
+        async with client.watch(lock="l") as changes, peers[1].lock("l"):
+            with trio.fail_after(5):
+                assert (await anext(changes)).origin == "p1"
+        async with client.watch(election="e") as changes, peers[1].election("e").lead():
+            with trio.fail_after(5):
+                assert (await anext(changes)).value.name == "p1"
+        assert peer._core.assembly.gateway.stats()["watches"] <= 1
+        assert not peer._core.assembly.gateway._counters
+
+
+async def test_a_client_that_reads_a_history_too_slowly_is_told() -> None:
+    async with mesh_of(1) as (peer,), client_of(peer) as client:
+        async with client.watch(key="k", history=10) as changes:
+            for number in range(200):
+                await peer.kv.put("k", number)
+                if number % 5 == 0:
+                    await trio.sleep(0.001)
+            with trio.fail_after(5):
+                kinds = []
+                last = None
+                while last != 199:
+                    event = await anext(changes)
+                    kinds.append(event.kind)
+                    last = event.value
+            assert "resync" in kinds

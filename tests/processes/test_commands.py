@@ -16,7 +16,7 @@ from tests.processes.nodes import SECRET, mesh
 
 COMMANDS = ["node", "demo", "members", "kv", "kv get", "kv put", "kv delete", "kv scan", "lock", "keygen", "simulate"]
 COMMANDS += ["locks", "explain", "atomic", "atomic get", "atomic set", "atomic cas", "atomic add"]
-COMMANDS += ["counter", "counter get", "counter add", "counter set"]
+COMMANDS += ["counter", "counter get", "counter add", "counter set", "watch"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

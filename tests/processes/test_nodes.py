@@ -37,6 +37,12 @@ async def test_keys_cross_and_the_commands_show_them() -> None:
         assert await command("counter", "add", "orders", "-2", "--node", n2) == (0, "3\n", "")
         assert await command("counter", "set", "orders", "-7", "--node", n2) == (0, "", "")
         assert await command("counter", "get", "orders", "--json", "--node", n2) == (0, '{"name": "orders", "value": -7}\n', "")
+        code, out, _ = await command("watch", "--counter", "orders", "--snapshot", "--count", "2", "--node", n2)
+        assert (code, out) == (0, "put\torders\t-7\nsynced\torders\tnull\n")
+        code, out, _ = await command("watch", "li", "--snapshot", "--count", "1", "--json", "--node", n0)
+        event = json.loads(out)
+        assert (code, event["kind"], event["key"], event["value"], event["origin"]) == (0, "put", "limit", {"rps": 10}, "n2")
+        assert (await command("watch", "p", "--key", "k", "--node", n0))[0] == 2
         code, out, _ = await command("members", "--node", n0)
         assert code == 0
         assert [line.split()[0] for line in out.splitlines()] == ["n0", "n1", "n2"]
