@@ -40,7 +40,9 @@ class Adoption(Enum):
 
 
 class Standing:
-    __slots__ = ("_identity", "_known", "_placements", "confirmed", "memory", "origin", "rosters", "sealed", "started", "whole")
+    __slots__ = (
+        "_identity", "_known", "_placements", "confirmed", "limit", "memory", "origin", "rosters", "sealed", "started", "whole",
+    )  # fmt: skip
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
@@ -54,6 +56,8 @@ class Standing:
         self.confirmed = NEVER
         """Boot ns."""
         self.memory = False
+        self.limit = 0
+        """The roster of whose successor the memory speaks, and of no later one; 0: of all."""
         self.whole: int | None = None
         """None: of none, until M has passed since `started`."""
         self.started = 0
@@ -116,9 +120,20 @@ class Standing:
         self.started = now.mono
         self._known = {roster.epoch: now.mono for roster in self.rosters}
 
-    def restore(self, origin: Ballot, rosters: tuple[RosterValue, ...], sealed: int, *, memory: bool) -> None:
+    def restore(
+        self, origin: Ballot, rosters: tuple[RosterValue, ...], sealed: int, *, memory: bool, limit: int = 0
+    ) -> None:  # fmt: skip
         """As an earlier process wrote it down."""
-        self.origin, self.rosters, self.sealed, self.memory = origin, rosters, sealed, memory
+        self.origin, self.rosters, self.sealed, self.memory, self.limit = origin, rosters, sealed, memory, limit
+
+    def recalled(self, *, undecided: bool) -> None:
+        """Enough others have told what they promised about the successor of the newest roster. `undecided`: one of them has
+        accepted it. It may have been decided long ago, and the earlier process of this name may have known, and voted on what
+        follows. (It votes on that again, and two rosters are decided.) If none has, that process had heard of no newer one."""
+        self.memory = True
+        if undecided:
+            self.sealed = max(self.sealed, self.epoch)
+            self.limit = self.epoch
 
     # --- what is decided --------------------------------------------------------------------------------------------------
 
@@ -141,6 +156,8 @@ class Standing:
             return Adoption.STALE
         own = {roster.epoch for roster in self.rosters}
         self.origin = chain.origin
+        if rosters[-1].epoch > newest:
+            self._go_on()
         kept = []
         for roster, age in zip(rosters, chain.ages, strict=True):
             # Its clock and this one may each be off by rho; too young an age is safe.
@@ -160,6 +177,7 @@ class Standing:
     def follow(self, roster: RosterValue, now: Instant) -> None:
         """The next roster has been decided, before this node's eyes."""
         self._known[roster.epoch] = now.mono
+        self._go_on()
         self._arrive(roster)
         self._keep((*self.rosters, roster))
         self.sealed = max(self.sealed, roster.epoch - 1)
@@ -180,6 +198,10 @@ class Standing:
     def _differs(self, rosters: tuple[RosterValue, ...]) -> bool:
         own = {roster.epoch: roster for roster in self.rosters}
         return any(own.get(roster.epoch, roster) != roster for roster in rosters)
+
+    def _go_on(self) -> None:
+        if self.limit:
+            self.memory, self.limit = False, 0
 
     def _arrive(self, roster: RosterValue) -> None:
         if Joined(self._identity.name, self._identity.boot) in roster.joined:

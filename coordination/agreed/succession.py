@@ -14,8 +14,9 @@ Roster e+1 is one Paxos instance among *all* voters of e. Each rule with what br
   - A voter serves registers only within `served` of asking a majority of its roster that has accepted no successor. (An
     evicted one that nobody has told goes on granting for ever.)
   - A voter that has lost its memory takes part in nothing, until N-Q+1 others that have theirs told it their promises and
-    accepted proposals. (One of any Q that decided is among them; it would break the seal, or decide anew.) The process
-    that a roster admits has nothing to remember.
+    accepted proposals. (One of any Q that decided is among them; it would break the seal, or decide anew.) If one of
+    those has accepted the successor, it asks again once that is decided: see `Standing.recalled`. The process that a roster
+    admits has nothing to remember.
 
 Fixed rosters are left alone."""
 
@@ -118,7 +119,7 @@ class Succession:
         self._memories = Memories()
         note = memory.standing() if memory is not None else None
         if note is not None:
-            standing.restore(note.origin, note.rosters, note.sealed, memory=note.memory)
+            standing.restore(note.origin, note.rosters, note.sealed, memory=note.memory, limit=note.limit)
             self._epoch = standing.epoch
             self._promised, self._accepted, self._accepted_roster = note.promised, note.accepted, note.roster
             self._counter = max(note.promised.counter, note.accepted.counter)
@@ -224,6 +225,7 @@ class Succession:
                     self._promised,
                     self._accepted,
                     self._accepted_roster,
+                    standing.limit,
                 ),
                 out,
             )
@@ -479,10 +481,9 @@ class Succession:
         best = max(told, key=lambda each: each.accepted)
         self._promised = max(each.promised for each in told)
         self._accepted, self._accepted_roster = best.accepted, best.roster
-        self._standing.memory = True
+        self._standing.recalled(undecided=best.roster is not None)
         self._counts["recalled"] += 1
         if best.roster is not None:
-            self._standing.sealed = max(self._standing.sealed, roster.epoch)
             self._agenda.at("complete", now.mono + self._pause(), out)
         self._keep(out)
         self._confirm(now, out)

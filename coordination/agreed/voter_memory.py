@@ -90,6 +90,8 @@ class StandingNote(NamedTuple):
     promised: Ballot
     accepted: Ballot
     roster: RosterValue | None
+    limit: int = 0
+    """As in `Standing`."""
 
 
 class BootNote(NamedTuple):

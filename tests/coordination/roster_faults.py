@@ -23,6 +23,7 @@ from tests.coordination.roster_campaign import hunt
 from tests.coordination.roster_stories import (
     Story,
     duels,
+    forgot_two,
     split_group,
     stale_voter,
     tell,
@@ -148,6 +149,15 @@ class ServesUnconfirmed(Standing):
         return Reason.OK if reason == Reason.UNCONFIRMED else reason
 
 
+class RecallsOnce(Standing):
+    """What it was told of one change counts for the next, too."""
+
+    __slots__ = ()
+
+    def _go_on(self) -> None:
+        pass
+
+
 class LapsesEarly(Standing):
     """Takes earlier groups for empty before their leases are over."""
 
@@ -253,6 +263,7 @@ ROSTER_FAULTS: dict[str, Told] = {
     "takes one voter's word for a majority's": Told(((Succession, OneVouches),), split_group, seeds=4),
     "serves without being confirmed": Told(((Standing, ServesUnconfirmed),), split_group, seeds=4),
     "takes part without its memory": Told(((Standing, RemembersNothing),), focus=("forget",), seeds=20),
+    "takes what it was told of one change for the next": Told(((Standing, RecallsOnce),), forgot_two, seeds=4),
     "evicted counted as empty too early": Told(((Standing, LapsesEarly),), split_group, seeds=4),
     "moves without the live identities": Told(((Proposer, searching(DropsLive)),), focus=("change",), seeds=20),
     "moves from a minority of the old group": Told(((Proposer, searching(AsksOne)),), stale_voter, seeds=20),

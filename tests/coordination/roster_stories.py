@@ -119,6 +119,38 @@ def split_group(seed: int, faults: Changes) -> RosterWorld:
     return world
 
 
+def forgot_two(seed: int, faults: Changes) -> RosterWorld:
+    """A voter takes part in two changes, forgets both, and is told of the first by those that know nothing of the second."""
+    world = begin(seed, faults, voters=5, clients=5)
+    dice = random.Random(seed)
+    apart(world, {"n0", "n1", "n2"})
+    deafen(world, "n2")
+    world.propose("n0", ("n0", "n1", "n5"))
+    world.run(100 * MS)
+    world.propose("n0", ("n0", "n6", "n7"))
+    world.run(100 * MS)
+    if max(world.decided) < 3:
+        raise Violation(f"L12: nothing was decided, seed {seed}")
+    world.crash("n1")
+    world.heal()
+    world.lose = None
+    apart(world, {"n1", "n2", "n3", "n4", "n5"})
+    world.start("n1")
+    for _ in range(12):
+        world.run(dice.randrange(200, 500) * MS)
+        world.propose(dice.choice(("n1", "n5")), ("n1", "n2", "n5"))
+    world.heal()
+    world.run(8 * S)
+    return world
+
+
+def apart(world: RosterWorld, side: set[str]) -> None:
+    for name in side:
+        for far in world.nodes:
+            if far not in side:
+                world.cut(name, far)
+
+
 def duels(seed: int, faults: Changes) -> RosterWorld:
     """Nothing but proposals, of two or three voters at once, on a network that loses some."""
     dice = random.Random(seed)

@@ -19,6 +19,7 @@ from tests.coordination.roster_stories import (
     Story,
     begin,
     duels,
+    forgot_two,
     settled,
     split_group,
     stale_voter,
@@ -57,7 +58,15 @@ def test_no_rule_is_broken_where_one_kind_of_change_prevails(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("story", "seeds"),
-    [(unaware_holder, 20), (unaware_owner, 20), (stale_voter, 20), (unheard, 20), (split_group, 4), (duels, 60)],
+    [
+        (unaware_holder, 20),
+        (unaware_owner, 20),
+        (stale_voter, 20),
+        (unheard, 20),
+        (split_group, 4),
+        (forgot_two, 10),
+        (duels, 60),
+    ],
 )
 def test_each_story_ends_well(story: Story, seeds: int) -> None:
     assert tell(story, range(seeds)) is None
