@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from coordination.errors import MeshError as MeshError
     from coordination.errors import NameTaken as NameTaken
     from coordination.errors import NoQuorum as NoQuorum
+    from coordination.errors import NotDelivered as NotDelivered
     from coordination.errors import NotHolding as NotHolding
     from coordination.errors import OutcomeUnknown as OutcomeUnknown
     from coordination.errors import TooLarge as TooLarge
@@ -54,6 +55,10 @@ if TYPE_CHECKING:
     from coordination.members import MemberEvent as MemberEvent
     from coordination.members import MemberEventKind as MemberEventKind
     from coordination.members import MemberWatch as MemberWatch
+    from coordination.messaging import Answer as Answer
+    from coordination.messaging import Answers as Answers
+    from coordination.messaging import Messages as Messages
+    from coordination.messaging import Received as Received
     from coordination.opening import open_peer as open_peer
     from coordination.peer import Peer as Peer
     from coordination.standing import Holding as Holding
@@ -77,7 +82,7 @@ _HOMES = {
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
         "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers", "MemoryLost",
         "MeshError", "NameTaken",
-        "NoQuorum", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
+        "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
     ),
     "coordination.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),
@@ -86,6 +91,7 @@ _HOMES = {
     "coordination.leases": ("Lease",),
     "coordination.locks": ("Lock", "RWLock", "Semaphore"),
     "coordination.members": ("MemberEvent", "MemberEventKind", "MemberWatch"),
+    "coordination.messaging": ("Answer", "Answers", "Messages", "Received"),
     "coordination.opening": ("open_peer",),
     "coordination.peer": ("Peer",),
     "coordination.standing": ("Holding", "Locked"),

@@ -21,6 +21,7 @@ from mesh.envelope import Envelope, Sealed
 from mesh.keyring import Keyring
 from mesh.membership import LAN, Identity, Membership, Profile, Tags
 from mesh.memory import Memory
+from mesh.messaging import Messaging
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
 from mesh.replication import Replication
 from mesh.seal import Seal
@@ -84,6 +85,7 @@ class Assembly:
     store: Store
     membership: Membership
     replication: Replication
+    messaging: Messaging
     agreed: Agreed
     gateway: Gateway
     keyring: Keyring
@@ -123,6 +125,7 @@ def build(
         return member.name if member is not None and member.reachable else None
 
     replication = Replication(store, clock, random, Others(membership, settings.name), name_of)
+    messaging = Messaging(identity, membership, clock, random)
     agreed = build_agreed(
         identity,
         membership,
@@ -137,7 +140,7 @@ def build(
         memory=memory,
     )
     gateway = Gateway(identity, membership, store, clock, replication, agreed)
-    parts: list[Part] = [membership, replication, *agreed, LeaseEnds(replication, agreed.owner, membership), gateway]
+    parts: list[Part] = [membership, replication, messaging, *agreed, LeaseEnds(replication, agreed.owner, membership), gateway]
     loopback = settings.address.startswith(("127.", "[::1]"))
     node = Node(
         identity,
@@ -149,4 +152,4 @@ def build(
         envelope,
     )
     gateway.operations.stats = node.stats
-    return Assembly(settings, node, identity, clock, store, membership, replication, agreed, gateway, keyring)
+    return Assembly(settings, node, identity, clock, store, membership, replication, messaging, agreed, gateway, keyring)

@@ -32,6 +32,7 @@ __all__ = [
     "MeshError",
     "NameTaken",
     "NoQuorum",
+    "NotDelivered",
     "NotHolding",
     "OutcomeUnknown",
     "TooLarge",
@@ -176,6 +177,15 @@ class Fenced(MeshError):
         if token and lock and lock != own_lock:
             return cls(key, fence, lock, f"the token of {own_lock.replace('/', ' ', 1)!r} is another lock's")
         return cls(key, fence, lock, f"the token {token} is an earlier holder's" if token else "")
+
+
+class NotDelivered(MeshError):
+    """A message was taken by nobody, or a question answered by nobody. `why` is a word or a few: `nobody`, `full`, `absent`,
+    `busy`; of a question what `Answers.missing` says."""
+
+    def __init__(self, told: str, why: str) -> None:
+        super().__init__(told)
+        self.why = why
 
 
 class OutcomeUnknown(MeshError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import trio
 
@@ -18,6 +19,7 @@ from coordination.leases import Lease
 from coordination.leaving import leave
 from coordination.locks import Lock, RWLock, Semaphore
 from coordination.members import MemberHub, MemberWatch
+from coordination.messaging import Answers, Messages, Messenger
 from coordination.standing import Locked, listed
 from coordination.tags import TagFilter, check_filter, check_tags, matches
 from coordination.watch import CounterWatch, Hub, KeyWatch
@@ -59,6 +61,7 @@ class Peer:
         self._core = core
         self._hub = Hub(core)
         self._member_hub = MemberHub(core)
+        self._messenger = Messenger(core)
         self.kv = KV(core)
         """The keys."""
 
@@ -127,6 +130,67 @@ class Peer:
         BadConfig: the tags are no filter.
         """
         return MemberWatch(self._member_hub, check_filter(tags), snapshot)
+
+    # --- messages ----------------------------------------------------------------------------------------------------
+
+    def subscribe(self, topic: str, *, limit: int = 1024) -> Messages:
+        """Read what is sent to this peer on a topic (text of 1 to 256 bytes), or to everyone; every subscriber reads it all.
+
+        Parameters
+        ----------
+        limit: unread messages at the most (and 16 MiB). What comes when it is full is not taken, and its sender is told.
+
+        Raises
+        ------
+        BadKey, TooLarge: the topic. BadConfig: the limit.
+        """
+        return Messages(self._messenger, topic, limit)
+
+    async def send(self, to: str, topic: str, value: Any) -> None:
+        """Send a value (plain CBOR, at most 1 MiB encoded) to one member's subscribers to a topic, at most once; this returns
+        when one of them has it in hand. Messages that one task sends one after the other arrive in that order.
+
+        A checkpoint; without limit of its own while the member is alive and answers. Cancelled, it is not sent again.
+
+        Parameters
+        ----------
+        to: a member's name, also the own one. What is meant is the process that has the name now.
+
+        Raises
+        ------
+        NotDelivered: nobody subscribes there, who does has no room, or there is no such member alive (`why`); nobody has it.
+        OutcomeUnknown: the member was gone, or did not answer for 30 s, after it had been sent. BadKey, BadValue, TooLarge.
+        """
+        await self._messenger.send(to, topic, value)
+
+    async def broadcast(self, topic: str, value: Any) -> None:
+        """Tell everyone who subscribes to a topic, on this peer too, at most once each: by gossip, in some milliseconds, and
+        again for half a minute to whom it did not reach. Nobody answers. A process that starts later is not told. Topic and
+        value are at most 900 bytes encoded. A checkpoint; it does not wait for the others.
+
+        Raises
+        ------
+        TooLarge: put the value under a key, and broadcast the key. BadKey, BadValue, ClockDrift.
+        """
+        await self._messenger.broadcast(topic, value)
+
+    def request(self, to: str | TagFilter, topic: str, value: Any, *, timeout: float = 5.0) -> Answers:
+        """Ask one member, or all that have some tags, and read the answers as they come:
+
+            async with peer.request({"role": "db"}, "status", None, timeout=2) as answers:
+                async for answer in answers:
+                    answer.member, answer.value
+
+        Parameters
+        ----------
+        to: a member's name, or tags as for `find` ({} asks everyone); at most 1,024 members.
+        timeout: seconds for which answers are waited for.
+
+        Raises
+        ------
+        BadKey, BadValue, BadConfig, TooLarge
+        """
+        return Answers(self._messenger, to, topic, value, timeout)
 
     # --- coordination ------------------------------------------------------------------------------------------------
 

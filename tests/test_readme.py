@@ -44,6 +44,7 @@ IN_A_MESH_OF_ONE = {
     "peer.watch(prefix=": ["put config/a 1", "put config/b 2", "synced config/ None"],
     "peer.watch_members(": [r"\['solo'\]", "joined solo alive"],
     "peer.watch(counter=": ["2 True"],
+    "peer.subscribe(": [r"solo \{'id': 7\} False", "solo all hands True", "solo well", r"\{\}"],
     "lock.try_acquire()": [r"\d+ 9\.\d+"],
     "peer.rwlock(": [r"None \['downloads'\]"],
     "peer.election(": [r"solo \{'at': '10\.0\.0\.1:80'\}", "True"],
@@ -58,7 +59,7 @@ IN_A_MESH_OF_ONE = {
 
 @pytest.mark.parametrize("text", IN_A_MESH_OF_ONE)
 async def test_in_a_mesh_of_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    async with open_peer(name="solo") as peer:
+    async with open_peer(name="solo", tags={"role": "db"}) as peer:
         await peer.kv.put_many({"config/a": 1, "config/b": 2})
         with trio.fail_after(5):
             await compiled(snippet_with(text), peer=peer)()

@@ -38,7 +38,7 @@ def test_a_whole_program(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("text", IN_A_MESH_OF_ONE)
 def test_in_a_mesh_of_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def service(host: Host) -> None:
-        async with open_peer(name="solo") as peer:
+        async with open_peer(name="solo", tags={"role": "db"}) as peer:
             await peer.kv.put_many({"config/a": 1, "config/b": 2})
             await compiled(snippet_with(text), peer=peer)()
 
