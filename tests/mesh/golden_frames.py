@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import fields, is_dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, bytes):
         return {"hex": value.hex()}
+    if isinstance(value, IntEnum):
+        return int(value)
     return value
 
 
