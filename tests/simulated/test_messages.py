@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mesh.directives import Event
@@ -114,6 +116,10 @@ def test_a_broadcast_reaches_all_of_them_quickly(nodes: int, loss: float, most_m
     assert times[-1] < most_ms * MS, times
 
 
+def has_reached(taken: dict[bytes, int], body: bytes, nodes: int) -> bool:
+    return taken[body] == nodes
+
+
 def spreading_times(nodes: int, loss: float, count: int, seed: int = 1) -> list[int]:
     """ns until all have taken each of so many broadcasts, sorted."""
     world = World(seed)
@@ -137,7 +143,7 @@ def spreading_times(nodes: int, loss: float, count: int, seed: int = 1) -> list[
         peer = cluster.peer(cluster.names[number % nodes])
         begun, body = world.now, b"%d" % number
         peer.perform(peer.assembly.messaging, peer.assembly.messaging.broadcast("news", body, peer.process.instant()))
-        reached = world.run_until(lambda body=body: taken[body] == nodes, 10 * SECOND, step=MS // 2)
+        reached = world.run_until(partial(has_reached, taken, body, nodes), 10 * SECOND, step=MS // 2)
         assert reached is not None, f"{number} has not reached all"
         times.append(world.now - begun)
     world.run(5 * SECOND)
