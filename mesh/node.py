@@ -459,6 +459,7 @@ class Node:
             contact.unproven = batch
         self._outputs.append(Transmit(contact.address, self._envelope.seal(batch, self.cut, contact.session)))
         self._counts["datagrams_sent"] += 1
+        self._counts["messages_sent"] += len(batch)
 
     def _carry(self, contact: Contact, encoded: bytes) -> None:
         """Send over the stream to that process, dialled at need."""

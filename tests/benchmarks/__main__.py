@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.benchmarks import campaigns, durable, hybrid, local, primitives, processes, world
+from tests.benchmarks import campaigns, durable, hybrid, local, locks, primitives, processes, world
 
 PARTS = {
     "local": local.main,
     "primitives": primitives.main,
     "processes": processes.main,
+    "locks": locks.main,
     "durable": durable.main,
     "world": world.main,
     "campaigns": campaigns.main,

@@ -47,6 +47,7 @@ async def locks(peer: Peer, clients: int, seconds: float, shared: bool) -> dict[
     """Acquire and release: each client a lock of its own, or all the same one."""
     took: list[float] = []
     tokens: list[int] = []
+    turns: list[tuple[int, float, float]] = []
     rising = True
     end = trio.current_time() + seconds
 
@@ -57,18 +58,20 @@ async def locks(peer: Peer, clients: int, seconds: float, shared: bool) -> dict[
         while trio.current_time() < end:
             began = time.perf_counter()
             held = await lock.acquire()
+            granted = time.monotonic()
             if held.token <= last:
                 rising = False
             last = held.token
             if shared:
                 tokens.append(held.token)
+                turns.append((held.token, granted, time.monotonic()))
             await held.release()
             took.append(time.perf_counter() - began)
 
     async with trio.open_nursery() as nursery:
         for index in range(clients):
             nursery.start_soon(client, index)
-    return {"took": took, "rising": rising and tokens == sorted(set(tokens)), "tokens": tokens}
+    return {"took": took, "rising": rising and tokens == sorted(set(tokens)), "tokens": tokens, "turns": turns}
 
 
 async def adds(peer: Peer, clients: int, seconds: float, name: str) -> dict[str, Any]:
@@ -95,12 +98,47 @@ async def total(peer: Peer, name: str) -> dict[str, Any]:
     return {"total": await peer.atomic(name).get(), "cpu": time.process_time()}
 
 
+async def spent(peer: Peer) -> dict[str, Any]:
+    """What this process has spent so far: seconds of processor, messages and datagrams."""
+    stats = peer.stats()
+    return {"cpu": time.process_time(), "messages": stats["node.messages_sent"], "datagrams": stats["node.datagrams_sent"]}
+
+
+async def owners(peer: Peer, names: list[str]) -> dict[str, Any]:
+    """Who serves each of these locks."""
+    return {"owners": [(await peer.explain(name)).owner for name in names]}
+
+
+async def take(peer: Peer, names: list[str], ttl: float) -> dict[str, Any]:
+    """Acquire these locks, and neither renew nor release them."""
+    return {"tokens": [(await peer.lock(name, ttl=ttl).acquire()).token for name in names]}
+
+
+async def grab(peer: Peer, names: list[str], ttl: float) -> dict[str, Any]:
+    """Acquire these locks, all at once: when each was granted, by the clock that all processes share, and its token."""
+    found: dict[str, tuple[float, int]] = {}
+
+    async def one(name: str) -> None:
+        async with peer.lock(name, ttl=ttl) as held:
+            found[name] = (time.monotonic(), held.token)
+
+    tell(asking=True)
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(one, name)
+    return {"grants": [found[name] for name in names]}
+
+
 JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
     "puts": puts,
     "watch": watch,
     "locks": locks,
     "adds": adds,
     "total": total,
+    "spent": spent,
+    "owners": owners,
+    "take": take,
+    "grab": grab,
 }
 
 

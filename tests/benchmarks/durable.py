@@ -14,7 +14,8 @@ from mesh.outputs import Commit
 from mesh.shell.sqlite_store import SqliteStore
 from tests.benchmarks.figures import rate, title
 from tests.benchmarks.limits import bare_commits
-from tests.benchmarks.processes import locks, three
+from tests.benchmarks.locks import locks
+from tests.benchmarks.processes import founders
 
 __all__ = ["main"]
 
@@ -62,14 +63,14 @@ async def measure() -> None:
         rate("batches of 1 record", batches(directory / "one.db", 1), None, bare, limit)
         rate("batches of 32 records", batches(directory / "many.db", 32), None, bare, limit)
         rate("batches of 1 record, in threads", await through_threads(directory / "threads.db"), None, bare, limit)
-        async with three(durable=True) as nodes:
+        async with founders(durable=True) as nodes:
             bare = statistics.mean([bare, bare_commits(directory / "again.db", SECONDS)])
-            per_second, _ = await locks(nodes, [1, 0, 0], shared=False)
-            rate("lock acquire + release, 1 client, 3 processes", per_second, 600, bare, limit)
-            per_second, _ = await locks(nodes, [6, 5, 5], shared=False)
-            rate("lock acquire + release, 16 clients", per_second, None, bare, limit)
-            per_second, _ = await locks(nodes, [6, 5, 5], shared=True)
-            rate("hand-over, 16 clients on one lock", per_second, None, bare, limit)
+            done = await locks(nodes, [1, 0, 0], shared=False)
+            rate("lock acquire + release, 1 client, 3 processes", done.per_second, 600, bare, limit)
+            done = await locks(nodes, [6, 5, 5], shared=False)
+            rate("lock acquire + release, 16 clients", done.per_second, None, bare, limit)
+            done = await locks(nodes, [6, 5, 5], shared=True)
+            rate("hand-over, 16 clients on one lock", done.per_second, None, bare, limit)
         print("  acquire and release are two batches, one after the other, on a majority of the disks", flush=True)
 
 

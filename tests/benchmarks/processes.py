@@ -1,4 +1,4 @@
-"""Three processes: from a put to a watcher's event, and locks."""
+"""Three processes: from a put to a watcher's event, and atomic adds. Locks: `tests.benchmarks.locks`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.benchmarks.atomic import messages_per_add
 from tests.benchmarks.figures import rate, times, title
 from tests.benchmarks.limits import round_trip, sealed_round_trips
 
-__all__ = ["locks", "main", "three"]
+__all__ = ["SECONDS", "founders", "main", "reports"]
 
 PUTS = 1000
 SECONDS = 4.0
 
 
 @asynccontextmanager
-async def three(*, durable: bool = False) -> AsyncIterator[list[Program]]:
-    """Three founders; `durable` ones keep their promises on disk."""
+async def founders(count: int = 3, *, durable: bool = False) -> AsyncIterator[list[Program]]:
+    """So many founders; `durable` ones keep their promises on disk."""
     async with Programs.opened("a secret of the benchmarks, of 32 bytes") as programs:
-        addresses = list(free_addresses(3))
+        addresses = list(free_addresses(count))
         nodes = []
         for index, address in enumerate(addresses):
             state_dir = str(programs.directory / f"b{index}") if durable else None
@@ -64,18 +64,6 @@ async def reports(nodes: list[Program], clients: list[int], job: dict[str, Any])
     return found
 
 
-async def locks(nodes: list[Program], clients: list[int], *, shared: bool) -> tuple[float, list[float]]:
-    """Rate over all processes, and the time of each acquire and release."""
-    took: list[float] = []
-    tokens: list[int] = []
-    for report in await reports(nodes, clients, {"job": "locks", "seconds": SECONDS, "shared": shared}):
-        assert report["rising"], "tokens fell"
-        took += report["took"]
-        tokens += report["tokens"]
-    assert len(set(tokens)) == len(tokens), "one token was granted twice"
-    return len(took) / SECONDS, took
-
-
 async def totals(nodes: list[Program], name: str) -> tuple[list[int], float]:
     """What each says that the register holds, and the processor seconds of all so far."""
     seen: list[int] = []
@@ -103,18 +91,10 @@ async def adds(nodes: list[Program], clients: list[int], name: str) -> tuple[flo
 
 
 async def measure(trip: float, bare: float) -> None:
-    async with three() as nodes:
+    async with founders() as nodes:
         title("Three processes")
         times("put on one, event at a watcher of another", await latency(nodes), 0.002, 0.010, trip, "a bare UDP round trip")
         limit = "Trio + CBOR + AES round trips"
-        per_second, took = await locks(nodes, [1, 0, 0], shared=False)
-        rate("lock acquire + release, 1 client", per_second, 1500, bare, limit)
-        times("  each", took, 0.0007, None, trip, "a bare UDP round trip")
-        per_second, took = await locks(nodes, [6, 5, 5], shared=False)
-        rate("lock acquire + release, 16 clients", per_second, 6000, bare, limit)
-        per_second, took = await locks(nodes, [6, 5, 5], shared=True)
-        rate("hand-over, 16 clients on one lock", per_second, 1500, bare, limit)
-        print(f"  {'  each waited':<46}median {statistics.median(took) * 1000:.1f} ms", flush=True)
         for clients, name in (([1, 0, 0], "one"), ([6, 5, 5], "many")):
             per_second, took, cpu = await adds(nodes, clients, name)
             what = f"atomic add, {sum(clients)} client{'s on one register' if sum(clients) > 1 else ''}"
