@@ -10,6 +10,9 @@ equal order the higher dot wins. So every join is total, whoever holds what. The
 The first three elements of a KEY's order name the *put*: a higher put or delete replaces all, an equal put takes the higher
 touch. Cells of kinds that this version does not know are kept and passed on unread.
 
+What was put in one *batch* carries its mark: which of how many dots of the put's actor it stands for. The cells of a batch are
+seen together or not at all (`crdt.batches`), so the mark stays on a touched cell: it shows the batch's value.
+
 A body of None is a *tombstone*, unless `hash` is set: then the value expired and was *dropped*, and its hash stays. Of two
 cells of one put the joined one has the value if either has it."""
 
@@ -26,11 +29,13 @@ __all__ = [
     "COUNTER",
     "KEY",
     "LEASE_END",
+    "MAX_BATCH_KEYS",
     "MAX_BODY_BYTES",
     "MAX_KEY_BYTES",
     "MAX_LOCK_BYTES",
     "Cell",
     "CellError",
+    "Mark",
     "Order",
     "above",
     "cell_of",
@@ -57,6 +62,7 @@ MAX_BOUND_BYTES = 512
 MAX_LOCK_BYTES = 600
 """A lock's name (512), and its kind."""
 MAX_BODY_BYTES = (1 << 20) + 64
+MAX_BATCH_KEYS = 4_096
 MAX_ORDER = 16
 """Elements of an order of a kind that is not known yet."""
 MAX_NUMBER_BITS = 8 * 1_024
@@ -69,6 +75,15 @@ Order: TypeAlias = tuple[int | bytes, ...]
 
 class CellError(ValueError):
     """What was received is no cell; says what was wrong."""
+
+
+class Mark(NamedTuple):
+    """Of what was put in one batch: its dots are `first`, `first + 1`, … of the put's actor."""
+
+    first: int
+    size: int
+    place: int
+    """Which of them this key's put is, from 0."""
 
 
 class Cell(NamedTuple):
@@ -85,6 +100,8 @@ class Cell(NamedTuple):
     """Of the value that was dropped."""
     lock: str = ""
     """Of a fenced KEY: the lock whose tokens are its fence. No part of its order."""
+    batch: Mark | None = None
+    """Of a KEY that was put with others. No part of its order."""
 
 
 def above(cell: Cell, other: Cell) -> bool:
@@ -155,13 +172,19 @@ def stamps_of(cell: Cell) -> tuple[Stamp, ...]:
 
 # --- as bytes ------------------------------------------------------------------------------------------------------
 
-_HEADS = (array_head(7), array_head(8), array_head(9))
+_HEADS = tuple([array_head(count) for count in range(7, 11)])
 
 
 def encode_cell(cell: Cell) -> bytes:
     """Canonical: equal cells are equal bytes."""
-    kind, key, order, body, bound, actor, n, hash_, lock = cell
-    more = (write_bytes(hash_), write_text(lock)) if lock else (write_bytes(hash_),) if hash_ else ()
+    kind, key, order, body, bound, actor, n, hash_, lock, batch = cell
+    more: tuple[bytes, ...] = ()
+    if batch is not None:
+        more = (write_bytes(hash_), write_text(lock), b"".join((_MARK, *map(write_int, batch))))
+    elif lock:
+        more = (write_bytes(hash_), write_text(lock))
+    elif hash_:
+        more = (write_bytes(hash_),)
     return b"".join(
         (
             _HEADS[len(more)],
@@ -177,6 +200,8 @@ def encode_cell(cell: Cell) -> bytes:
         )
     )
 
+
+_MARK = array_head(3)
 
 _SHAPES: dict[int, tuple[type, ...]] = {
     KEY: (int, int, bytes, int, int, bytes),
@@ -194,8 +219,8 @@ def cell_of(raw: object) -> Cell:
     ------
     CellError: it is none, or breaks a bound.
     """
-    if type(raw) is not tuple or not 7 <= len(raw) <= 9:
-        raise CellError("a cell is an array of 7 to 9")
+    if type(raw) is not tuple or not 7 <= len(raw) <= 10:
+        raise CellError("a cell is an array of 7 to 10")
     kind, key, order, body, bound, actor, n = raw[:7]
     hash_ = raw[7] if len(raw) > 7 else b""
     lock = raw[8] if len(raw) > 8 else ""
@@ -223,7 +248,21 @@ def cell_of(raw: object) -> Cell:
         raise CellError("a counter's base is a whole number")
     if kind == LEASE_END and body != b"":
         raise CellError("the end of a lease has an empty body")
-    return Cell(kind, key, order, body, bound, actor, n, hash_, lock)
+    batch = _mark_of(raw[9], kind, order, actor, n) if len(raw) > 9 else None
+    return Cell(kind, key, order, body, bound, actor, n, hash_, lock, batch)
+
+
+def _mark_of(raw: object, kind: int, order: Order, actor: bytes, n: int) -> Mark:
+    if type(raw) is not tuple or len(raw) != 3 or kind != KEY or any(type(item) is not int for item in raw):
+        raise CellError("a mark is three numbers, of a key")
+    mark = Mark(*raw)
+    if not 2 <= mark.size <= MAX_BATCH_KEYS or not 0 <= mark.place < mark.size:
+        raise CellError("a batch is of a few keys, each in its place")
+    if not 1 <= mark.first <= MAX_DOT - mark.size:
+        raise CellError("a dot of a batch is out of range")
+    if actor == order[2] and not order[4] and n != mark.first + mark.place:
+        raise CellError("the dot is not that of its place in the batch")
+    return mark
 
 
 def _fits(text: str, limit: int) -> bool:

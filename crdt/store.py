@@ -7,6 +7,7 @@ Rules:
     cell is then at least it (see `crdt.dots` for why that is the one rule).
   - What has expired by the given stamp is dropped before anything else happens at that stamp: a value that readers were
     not shown any more comes back only by a change that says so. Stamps given must not go back.
+  - Cells of a batch wait until it is here in whole (`crdt.batches`), and are joined in one step.
   - A cell bound to a lease is hidden from the moment that the lease's end is known, also if it arrives later.
   - Nothing here takes time in proportion to the store, but sorting new keys when an order is asked for.
 
@@ -14,14 +15,16 @@ Every change of what readers see is collected, in order, until `take_changes`.""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from crdt.batches import Batches, whole
 from crdt.cell import (
     COUNTER,
     KEY,
     LEASE_END,
     Cell,
+    Mark,
     above,
     drop,
     expiry_of,
@@ -37,7 +40,7 @@ from crdt.dots import DotSet, Summary
 from crdt.expiry import Expiries
 from crdt.keys import SortedKeys
 
-__all__ = ["Flushed", "Place", "Store", "StoreFencedError"]
+__all__ = ["Flushed", "Place", "Put", "Store", "StoreFencedError"]
 
 Place = tuple[int, str]
 """Kind and key."""
@@ -62,6 +65,15 @@ class Flushed(NamedTuple):
     """The writer's dot before this one under the same key, if that was its cell; else 0."""
 
 
+class Put(NamedTuple):
+    """One put of a batch, or with a body of None one delete."""
+
+    key: str
+    body: bytes | None
+    expiry: Stamp = 0
+    bound: str | None = None
+
+
 class Store:
     """Parameters
     ----------
@@ -69,6 +81,7 @@ class Store:
 
     __slots__ = (
         "_adding",
+        "_batches",
         "_bound",
         "_by_actor",
         "_cells",
@@ -80,6 +93,7 @@ class Store:
         "_order",
         "_pending",
         "_slots",
+        "_stamp",
         "actor",
         "dots",
         "revision",
@@ -99,6 +113,9 @@ class Store:
         self._by_actor: dict[bytes, dict[int, Cell]] = {}
         self._bound: dict[str, dict[str, None]] = {}
         self._expiries = Expiries()
+        self._batches = Batches()
+        self._stamp: Stamp = 0
+        """At which a cell of a batch arrived last."""
         self._pending: dict[Place, int] = {}
         self._changes: list[Change] = []
         self._counters: dict[str, None] = {}
@@ -181,13 +198,43 @@ class Store:
         """
         self.expire(stamp)
         old = self._keys.get(key)
-        if old is not None and (fenced := fence_of(old)):
-            if fenced > fence or (lock and old.lock and lock != old.lock):
-                raise StoreFencedError(key, fenced, old.lock)
-            lock = lock or old.lock
+        lock = self._check_fence(key, old, fence, lock)
         cell = Cell(KEY, key, (fence, stamp, self.actor, expiry, 0, b""), body, bound, self.actor, 0, b"", lock)
         self._write(old, cell, stamp)
         return cell
+
+    def put_batch(self, puts: Sequence[Put], stamp: Stamp, fence: int = 0, lock: str = "") -> list[Flushed]:
+        """Put several keys, each named once, so that every replica sees all of them or none. They have their dots at once:
+        what was written before must have been flushed.
+
+        Raises
+        ------
+        StoreFencedError: as `put`, for one of them. Nothing was written.
+        """
+        assert not self._pending, "a batch is never coalesced with other writes: its dots stand in a row"
+        locks = self.check_fences(puts, fence, lock)
+        self.expire(stamp)
+        actor, first, count = self.actor, self.dots.last(self.actor) + 1, len(puts)
+        # A clone that writes as this actor has taken dots ahead: then there are no such dots in a row, and no promise.
+        row = count > 1 and not any(first <= n < first + count for n in self.dots.extras(actor))
+        for index, ((key, body, expiry, bound), own_lock) in enumerate(zip(puts, locks, strict=True)):
+            mark = Mark(first, count, index) if row else None
+            order = (fence, stamp, actor, expiry, 0, b"")
+            self._write(self._keys.get(key), Cell(KEY, key, order, body, bound, actor, 0, b"", own_lock, mark), stamp)
+        return self.flush()
+
+    def check_fences(self, puts: Sequence[Put], fence: int, lock: str) -> list[str]:
+        """The locks that the keys of a batch will belong to. Raises `StoreFencedError`."""
+        return [self._check_fence(put.key, self._keys.get(put.key), fence, lock) for put in puts]
+
+    @staticmethod
+    def _check_fence(key: str, old: Cell | None, fence: int, lock: str) -> str:
+        """The lock that the new cell belongs to. Raises `StoreFencedError`."""
+        if old is not None and (fenced := fence_of(old)):
+            if fenced > fence or (lock and old.lock and lock != old.lock):
+                raise StoreFencedError(key, fenced, old.lock)
+            return lock or old.lock
+        return lock
 
     def touch(self, key: str, stamp: Stamp, expiry: Stamp) -> Cell | None:
         """Let a key that has an expiry live longer; None if it is not visible at this fresh stamp. Never shortens."""
@@ -257,8 +304,8 @@ class Store:
         for (kind, key), previous in self._pending.items():
             n = dots.last(actor) + 1  # also above what a clone of this process may have written
             cells = self._cells[kind]
-            _, _, order, body, bound, _, _, hash_, lock = cells[key]
-            cells[key] = own[n] = cell = Cell(kind, key, order, body, bound, actor, n, hash_, lock)
+            _, _, order, body, bound, _, _, hash_, lock, batch = cells[key]
+            cells[key] = own[n] = cell = Cell(kind, key, order, body, bound, actor, n, hash_, lock, batch)
             if kind == COUNTER:
                 self._slots[counter_of(key)][key] = cell
             dots.claim(actor, n)
@@ -269,10 +316,39 @@ class Store:
 
     # --- received cells --------------------------------------------------------------------------------------------
 
-    def apply(self, cell: Cell, stamp: Stamp) -> bool:
-        """Join a received cell; False if its dot was claimed already: then nothing happened."""
+    def apply(self, cell: Cell, stamp: Stamp) -> bool | None:
+        """Join a received cell; False if its dot was claimed already: then nothing happened. None if it waits for the rest of
+        its batch: then nothing is claimed."""
         if self.dots.covers(cell.actor, cell.n):
             return False
+        if cell.batch is None:
+            self._join(cell, stamp)
+            return True
+        self._stamp = stamp
+        ready = self._batches.add(cell, self.dots.covers)
+        for each in ready:
+            self._join(each, stamp)
+        return True if ready else None
+
+    def apply_together(self, cells: Sequence[Cell], stamp: Stamp) -> bool:
+        """Join cells of one batch that came in one message, none of whose dots is claimed. False, and nothing happens, if
+        they are not all of it that is lacking here."""
+        if not whole(cells, self.dots.covers):
+            return False
+        for cell in cells:
+            self._join(cell, stamp)
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Cells that wait for the rest of their batch."""
+        return len(self._batches)
+
+    def forget_waiting(self) -> None:
+        """Another transfer begins: it will bring them again."""
+        self._batches.clear()
+
+    def _join(self, cell: Cell, stamp: Stamp) -> None:
         self.expire(stamp)
         cells = self._cells.get(cell.kind)
         if cells is None:
@@ -291,7 +367,9 @@ class Store:
             if filled is not old:
                 self._place(old, filled, stamp)
         self.dots.claim(cell.actor, cell.n)
-        return True
+        if cell.batch is not None and cell.order[2] != self.actor:
+            # A touched cell stands for what it touched: else others of the batch would wait for a dot that nobody has any more.
+            self.dots.claim(cell.order[2], cell.batch.first + cell.batch.place)  # type: ignore[arg-type]
 
     def apply_touch(self, touch: Cell, stamp: Stamp) -> bool | None:
         """Join a touch that travelled without its value.
@@ -315,11 +393,21 @@ class Store:
         if 0 < previous < cell.n and cell.actor != self.actor:
             self.dots.claim(cell.actor, previous)
 
-    def raise_to(self, snapshot: Summary) -> None:
-        """The transfer of this snapshot has ended. Of the own writes nothing is learnt from others."""
+    def raise_to(self, snapshot: Summary) -> bool:
+        """The transfer of this snapshot has ended. False, and it is not claimed, if a batch waits that it does not cover. Of
+        the own writes nothing is learnt from others."""
         vector = tuple([entry for entry in snapshot.vector if entry[0] != self.actor])
         extras = tuple([entry for entry in snapshot.extras if entry[0] != self.actor])
+        if self.waiting:
+            claims = DotSet(self.dots.summary())
+            claims.raise_to(Summary(vector, extras))
+            ready = self._batches.end(claims.covers)
+            if ready is None:
+                return False
+            for cell in ready:
+                self._join(cell, self._stamp)
         self.dots.raise_to(Summary(vector, extras))
+        return True
 
     # --- placing and ending ----------------------------------------------------------------------------------------
 

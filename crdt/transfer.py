@@ -8,8 +8,8 @@ Both stores may change meanwhile. It is correct because every cell of the sender
 claimed by the asker, or sent when its place is come to: it, or what replaced it. So a transfer that broke goes on from the
 last place with any sender whose own claims cover the snapshot; another sender starts it anew.
 
-It stays unclaimed as a whole if anything was left out or refused: a dot of the snapshot may live on only in the cell that
-was left out. Every other cell has claimed its own dot by then."""
+It stays unclaimed as a whole if anything was left out or refused, or waits for the rest of a batch: a dot of the snapshot may
+live on only in the cell that was left out. Every other cell has claimed its own dot by then."""
 
 from __future__ import annotations
 
@@ -102,5 +102,4 @@ class Transfer:
         """The last slice has been merged: claim the snapshot; False if it may not be."""
         if self.snapshot is None or not self.clean:
             return False
-        store.raise_to(self.snapshot)
-        return True
+        return store.raise_to(self.snapshot)

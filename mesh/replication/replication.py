@@ -20,7 +20,7 @@ from typing import Protocol
 from crdt.cell import Cell, drop, expiry_of, is_dropped, stamps_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.dots import DotSet, Summary
-from crdt.store import Place, Store
+from crdt.store import Place, Put, Store
 from crdt.transfer import FIRST, missing
 from mesh.directives import Arm, Bye, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
 from mesh.replication.events import Changed, Synced
@@ -28,7 +28,7 @@ from mesh.replication.freshness import Freshness
 from mesh.replication.masks import Masks
 from mesh.replication.messages import Announce, Chunk, Digest, Dot, Masked, Pull, Push, Pushed, Vector, VectorAsk
 from mesh.replication.pulling import REPEAT, Pulling
-from mesh.replication.spreading import FANOUT, Window, choose, news_of
+from mesh.replication.spreading import FANOUT, Window, choose, news_of, runs_of
 from mesh.replication.syncing import Syncing
 
 __all__ = ["Replication", "View"]
@@ -119,6 +119,22 @@ class Replication:
         if self._touched:
             self._touched.pop(key, None)
         return stamp, self._written(now)
+
+    def put_batch(self, puts: Sequence[Put], now: Instant, *, fence: int = 0, lock: str = "") -> tuple[Stamp, Directives]:
+        """Put several keys, or delete them, so that every replica sees all or none; their stamp. The expiry of each is given in
+        ms from now. Raises `StoreFencedError` as `put` does; then nothing was written."""
+        self.store.check_fences(puts, fence, lock)  # before the window ends: what that answers must not be lost
+        out: list[Directive] = []
+        self._flush(now, out)
+        stamp = self._clock.tick(now)
+        stamped = [put._replace(expiry=stamp + (put.expiry << COUNTER_BITS)) if put.expiry else put for put in puts]
+        written = self.store.put_batch(stamped, stamp, fence, lock)
+        self._changed(now, out)
+        self._window.ended(now.mono, len(written))
+        names = self._view.names_alive()
+        if names:
+            self._push(written, choose(names, self._random), out)
+        return stamp, out
 
     def touch(self, key: str, ttl_ms: int, now: Instant) -> tuple[bool, Directives]:
         """Extend the life of a value that is visible and has a ttl; False if there is none. It never shortens one."""
@@ -231,7 +247,7 @@ class Replication:
         return out
 
     def stats(self) -> dict[str, int]:
-        return {"masked_actors": len(self._masks), **self._counts}
+        return {"masked_actors": len(self._masks), "waiting_batch_cells": self.store.waiting, **self._counts}
 
     # --- windows -----------------------------------------------------------------------------------------------------
 
@@ -294,20 +310,27 @@ class Replication:
         store = self.store
         passing = len(self._view.names_alive()) > FANOUT
         wanting = False
-        for cell, previous in news:
-            assert isinstance(cell, Cell)
-            if store.dots.covers(cell.actor, cell.n):
+        for run in runs_of(news):
+            fresh = [(cell, previous) for cell, previous in run if not store.dots.covers(cell.actor, cell.n)]
+            stamps = [self._admit(cell, now) for cell, _ in fresh]
+            if not fresh or None in stamps:
                 continue
-            stamp = self._admit(cell, now)
-            if stamp is None:
-                continue
+            (cell, _), stamp = fresh[0], stamps[-1]
+            assert stamp is not None
             alone = is_dropped(cell) and expiry_of(cell) > stamp
-            if (store.apply_touch(cell, stamp) if alone else store.apply(cell, stamp)) is None:
+            if alone:
+                done = store.apply_touch(cell, stamp) is not None
+            elif cell.batch is not None:
+                done = store.apply_together([cell for cell, _ in fresh], stamp)
+            else:
+                done = store.apply(cell, stamp) is not None
+            if not done:
                 wanting = True
                 continue
-            store.claim_previous(cell, previous)
-            if passing:
-                self._forward[cell.kind, cell.key] = (source.name, (cell.actor, cell.n), previous)
+            for cell, previous in fresh:
+                store.claim_previous(cell, previous)
+                if passing:
+                    self._forward[cell.kind, cell.key] = (source.name, (cell.actor, cell.n), previous)
         self._merged(now, out)
         if wanting and source.name is not None:
             self._pull(source.name, now, out)
@@ -364,8 +387,11 @@ class Replication:
         if session is None:
             return False
         self._flush(now, out)
+        transfer = self._pulling.transfer
         if not self._pulling.begin(session, self.store.dots.summary(), now.mono):
             return False
+        if self._pulling.transfer is not transfer:
+            self.store.forget_waiting()
         self._counts["pulls"] += 1
         self._ask(now, out)
         return True

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from crdt.cell import Cell, encode_cell
+from crdt.batches import batch_of
+from crdt.cell import Cell, encode_cell, is_dropped
 from mesh.directives import Message
 from mesh.replication.messages import Announce, Dot, Push, Pushed
 
-__all__ = ["FANOUT", "PUSH_BYTES", "Window", "choose", "news_of"]
+__all__ = ["FANOUT", "PUSH_BYTES", "Window", "choose", "news_of", "runs_of"]
 
 FANOUT = 4
 PUSH_BYTES = 1_000
@@ -59,22 +60,37 @@ def news_of(cells: Iterable[tuple[Cell, int]]) -> list[Message]:
     group: list[Pushed] = []
     large: list[Dot] = []
     room = PUSH_BYTES
-    for cell, previous in cells:
-        data = encode_cell(cell)
-        size = len(data) + PREVIOUS_BYTES
+    for run in runs_of(cells):
+        pushed = [Pushed(encode_cell(cell), previous) for cell, previous in run]
+        size = sum([len(each.cell) + PREVIOUS_BYTES for each in pushed])
         if size > PUSH_BYTES:
-            large.append(Dot(cell.actor, cell.n))
+            last = run[-1][0]  # of a batch any will do: it is not here in whole without this one
+            large.append(Dot(last.actor, last.n))
             continue
         if size > room:
             messages.append(Push(tuple(group)))
             group, room = [], PUSH_BYTES
-        group.append(Pushed(data, previous))
+        group += pushed
         room -= size
     if group:
         messages.append(Push(tuple(group)))
     for first in range(0, len(large), ANNOUNCED):
         messages.append(Announce(tuple(large[first : first + ANNOUNCED])))
     return messages
+
+
+def runs_of(news: Iterable[tuple[Cell, int]]) -> list[list[tuple[Cell, int]]]:
+    """What has to share a message, and be joined at once: the cells of one batch, each other cell alone."""
+    runs: list[list[tuple[Cell, int]]] = []
+    last = None
+    for cell, previous in news:
+        batch = None if is_dropped(cell) else batch_of(cell)  # a touch that travels alone is no part of what was put
+        if batch is not None and batch == last:
+            runs[-1].append((cell, previous))
+        else:
+            runs.append([(cell, previous)])
+        last = batch
+    return runs
 
 
 ANNOUNCED = 32

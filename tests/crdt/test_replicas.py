@@ -219,7 +219,7 @@ class ClaimsAnyPrevious(Store):
 class ClaimsSkipped(Store):
     """A cell of a key that carries a fence is skipped, and its dot claimed."""
 
-    def apply(self, cell: Cell, stamp: Stamp) -> bool:
+    def apply(self, cell: Cell, stamp: Stamp) -> bool | None:
         own = self._keys.get(cell.key) if cell.kind == KEY else None
         if own is not None and cell.order[0] > own.order[0]:  # type: ignore[operator]
             return self.dots.claim(cell.actor, cell.n)
@@ -229,7 +229,7 @@ class ClaimsSkipped(Store):
 class ShowsExpired(Store):
     """A value that has expired is taken again from a late copy, and shown."""
 
-    def apply(self, cell: Cell, stamp: Stamp) -> bool:
+    def apply(self, cell: Cell, stamp: Stamp) -> bool | None:
         own = self.cell(cell.kind, cell.key)
         if own is not None and own.hash and cell.body is not None and put_of(own) == put_of(cell):
             self._place(own, own._replace(body=cell.body, hash=b""), 0)
