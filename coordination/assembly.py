@@ -23,7 +23,7 @@ from mesh.membership import LAN, Identity, Membership, Profile, Tags
 from mesh.memory import Memory
 from mesh.messaging import Messaging
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
-from mesh.replication import Replication
+from mesh.replication import Entrusting, Replication
 from mesh.seal import Seal
 
 __all__ = ["Assembly", "Settings", "build"]
@@ -86,6 +86,7 @@ class Assembly:
     membership: Membership
     replication: Replication
     messaging: Messaging
+    entrusting: Entrusting
     agreed: Agreed
     gateway: Gateway
     keyring: Keyring
@@ -124,7 +125,8 @@ def build(
         member = membership.by_session(actor)
         return member.name if member is not None and member.reachable else None
 
-    replication = Replication(store, clock, random, Others(membership, settings.name), name_of)
+    others = Others(membership, settings.name)
+    replication = Replication(store, clock, random, others, name_of)
     messaging = Messaging(identity, membership, clock, random)
     agreed = build_agreed(
         identity,
@@ -139,8 +141,22 @@ def build(
         parameters=settings.parameters,
         memory=memory,
     )
-    gateway = Gateway(identity, membership, store, clock, replication, agreed)
-    parts: list[Part] = [membership, replication, messaging, *agreed, LeaseEnds(replication, agreed.owner, membership), gateway]
+
+    def voters() -> tuple[str, ...] | None:
+        roster = agreed.birth.roster
+        return None if roster is None else roster.voters
+
+    entrusting = Entrusting(settings.name, replication, others, voters, random)
+    gateway = Gateway(identity, membership, store, clock, replication, entrusting, agreed)
+    parts: list[Part] = [
+        membership,
+        replication,
+        messaging,
+        entrusting,
+        *agreed,
+        LeaseEnds(replication, agreed.owner, membership),
+        gateway,
+    ]
     loopback = settings.address.startswith(("127.", "[::1]"))
     node = Node(
         identity,
@@ -152,4 +168,4 @@ def build(
         envelope,
     )
     gateway.operations.stats = node.stats
-    return Assembly(settings, node, identity, clock, store, membership, replication, messaging, agreed, gateway, keyring)
+    return Assembly(settings, node, identity, clock, store, membership, replication, messaging, entrusting, agreed, gateway, keyring)

@@ -6,6 +6,7 @@ import math
 
 from coordination.agreed.registers import register_of
 from coordination.errors import BadConfig, BadKey, BadTTL, BadValue, TooLarge
+from mesh.replication import MAJORITY, MAX_ACKS
 from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "MAX_KEY_BYTES",
     "MIN_KEY_TTL",
     "MIN_LEASE_TTL",
+    "check_acks",
     "check_amount",
     "check_delay",
     "check_handed",
@@ -118,6 +120,17 @@ def check_permits(limit: int, permits: int, name: str) -> None:
             raise BadValue(f"the {what} {value!r} of {name!r} is refused: an integer from 1 to {MAX_PERMITS}")
     if permits > limit:
         raise BadValue(f"{permits} permits of {name!r} can never be had: there are {limit}")
+
+
+def check_acks(acks: int | str | None) -> int | None:
+    """How many other members must have a write, `MAJORITY` for those; None if nobody need."""
+    if acks is None:
+        return None
+    if acks == "majority":
+        return MAJORITY
+    if not isinstance(acks, int) or isinstance(acks, bool) or not 1 <= acks <= MAX_ACKS:
+        raise BadValue(f"acks={acks!r} is refused: 1 to {MAX_ACKS} other members, or 'majority' (of the voters)")
+    return acks
 
 
 def check_amount(n: int, counter: str) -> int:

@@ -28,7 +28,7 @@ from coordination.agreed.events import (
 )
 from mesh.directives import Event
 from mesh.errors import ClosedError
-from mesh.replication import Synced
+from mesh.replication import Acknowledged, Synced
 
 __all__ = ["Dispatch", "Mailbox", "Waiting"]
 
@@ -102,11 +102,13 @@ class Dispatch:
         self._calls: dict[int, Mailbox] = {}
         self._syncs: dict[int, Mailbox] = {}
         self._countings: dict[int, Mailbox] = {}
+        self._entrusted: dict[int, Mailbox] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Explained: lambda event: self._tell(self._explains, event.query, event),
             Called: lambda event: self._tell(self._calls, event.call, event),
             CallFailed: lambda event: self._tell(self._calls, event.call, event),
             Listed: lambda event: self._tell(self._countings, event.query, event),
+            Acknowledged: lambda event: self._tell(self._entrusted, event.query, event),
             Synced: lambda event: self._tell(self._syncs, event.query, event),
         }
         for kind in (Granted, Busy, OtherLimit, Unavailable, Ending, Ended, Renewed, RenewFailed, Released):
@@ -171,6 +173,9 @@ class Dispatch:
     def sync(self) -> tuple[int, Mailbox]:
         return self._ask(self._syncs)
 
+    def entrust(self) -> tuple[int, Mailbox]:
+        return self._ask(self._entrusted)
+
     def done(self, number: int) -> None:
         """Nobody waits for this request any more."""
         self._requests.pop(number, None)
@@ -189,6 +194,7 @@ class Dispatch:
         self._explains.pop(query, None)
         self._syncs.pop(query, None)
         self._countings.pop(query, None)
+        self._entrusted.pop(query, None)
 
     def _ask(self, table: dict[int, Mailbox]) -> tuple[int, Mailbox]:
         self._query += 1

@@ -34,6 +34,7 @@ from coordination.sponsor.failures import told
 from coordination.sponsor.following import CounterFollowing, Following
 from coordination.sponsor.messages import (
     ASK_BYTES,
+    KEY_WRITES,
     OUTSTANDING,
     WINDOW,
     WRITES,
@@ -51,6 +52,7 @@ from coordination.sponsor.messages import (
 )
 from coordination.sponsor.operations import Operations, check_arguments
 from coordination.watching import check_one, check_wanted
+from crdt.cell import KEY
 from crdt.change import Change
 from crdt.clock import HybridClock, Instant, Stamp
 from crdt.store import Store
@@ -69,7 +71,7 @@ from mesh.directives import (
 )
 from mesh.membership import Identity, Joined, MemberChanged, MemberForgotten, Membership
 from mesh.relay import Relayed
-from mesh.replication import Changed, Replication, Synced
+from mesh.replication import MAX_ACKS, Acknowledged, Changed, Entrusting, Replication, Synced
 from mesh.wire import WireError, decode, load
 
 __all__ = ["MAX_CLIENTS", "MAX_WATCHES", "Gateway"]
@@ -133,6 +135,7 @@ class Gateway:
         Explained,
         Listed,
         Synced,
+        Acknowledged,
         Changed,
         Called,
         CallFailed,
@@ -145,6 +148,7 @@ class Gateway:
         store: Store,
         clock: HybridClock,
         replication: Replication,
+        entrusting: Entrusting,
         agreed: Agreed,
     ) -> None:
         self._identity = identity
@@ -152,6 +156,7 @@ class Gateway:
         self._store = store
         self._clock = clock
         self._replication = replication
+        self._entrusting = entrusting
         self._birth = agreed.birth
         self._inspector = agreed.inspector
         self._caller = agreed.caller
@@ -165,6 +170,8 @@ class Gateway:
         self._journal = Journal()
         self._queries: dict[int, tuple[Guest, int]] = {}
         """Who waits for a query, and under which sequence."""
+        self._written: dict[int, Any] = {}
+        """What writes came to that others have yet to acknowledge, by query."""
         self._last_query = FIRST_QUERY
         self._calls: dict[int, tuple[Guest, Ask, str]] = {}
         """Who waits for a call, what was asked, and of which register."""
@@ -218,6 +225,8 @@ class Gateway:
                 self._conclude(query, [locks, missing, quorum], out)
             case Synced(query):
                 self._conclude(query, None, out)
+            case Acknowledged(query):
+                self._conclude(query, self._written.pop(query, None), out, remember=True)
             case Joined():
                 self._joined = True
                 for guest in self._guests.values():
@@ -315,6 +324,9 @@ class Gateway:
                 case "atomic_get" | "atomic_set" | "atomic_cas" | "atomic_add":
                     self._call(guest, ask, arguments, now, out)
                     return
+                case "acked":
+                    self._acked(guest, ask, arguments, now, out)
+                    return
                 case "watch" | "follow" | "follow_counter":
                     result = self._watch(guest, ask.operation, arguments)
                 case _:
@@ -358,6 +370,23 @@ class Gateway:
         register = explained_key(arguments[0])
         out.append(Act(self._inspector, self._inspector.explain(query, register, now, early=ask.operation == "standing")))
 
+    def _acked(self, guest: Guest, ask: Ask, arguments: tuple[Any, ...], now: Instant, out: list[Directive]) -> None:
+        """A write of keys that is answered once others have it."""
+        check_room(guest)
+        check_arguments("acked", ((int,), (str,), (tuple,)), arguments)
+        need, operation, rest = arguments
+        if operation not in KEY_WRITES or not 0 <= need <= MAX_ACKS:
+            raise BadConfig(f"{operation!r} with acks={need} is nothing that this node knows: it is older than this client")
+        result = self.operations.run(operation, rest, now, out)
+        keys = self.operations.written()
+        if not keys:
+            self._answer(guest, Answer(ask.sequence, "", cbor2.dumps(result)), out, remember=True)
+            return
+        query = self._new_query(guest, ask.sequence)
+        self._written[query] = result
+        begun = self._entrusting.begin(query, [(KEY, key) for key in keys], need, now)
+        out.append(Act(self._entrusting, begun))
+
     def _call(self, guest: Guest, ask: Ask, arguments: tuple[Any, ...], now: Instant, out: list[Directive]) -> None:
         """An atomic register's operation: answered once a majority has confirmed it."""
         check_room(guest)
@@ -395,12 +424,12 @@ class Gateway:
         self._queries[self._last_query] = (guest, sequence)
         return self._last_query
 
-    def _conclude(self, query: int, result: Any, out: list[Directive]) -> None:
+    def _conclude(self, query: int, result: Any, out: list[Directive], *, remember: bool = False) -> None:
         waiting = self._queries.pop(query, None)
         if waiting is not None:
             guest, sequence = waiting
             del guest.pending[sequence]
-            out.append(Write(guest.channel, Answer(sequence, "", cbor2.dumps(result))))
+            self._answer(guest, Answer(sequence, "", cbor2.dumps(result)), out, remember=remember)
 
     def _unasked(self, guest: Guest, sequence: int, now: Instant, out: list[Directive]) -> None:
         call = guest.calls.pop(sequence, 0)
@@ -416,6 +445,11 @@ class Gateway:
         if query:
             del self._queries[query]
             self._replication.end_sync(query)
+            if query in self._written:
+                del self._written[query]
+                self._entrusting.end(query)
+                unknown = OutcomeUnknown("the write stands, but how many others have it was not waited for")
+                self._remember(guest, Answer(sequence, *told(unknown)))
 
     # --- watches -----------------------------------------------------------------------------------------------------
 

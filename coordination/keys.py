@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
-from coordination.checks import check_handed, check_key, encode_checked, key_ttl_ms
+import trio
+
+from coordination.batches import Batch, Wish
+from coordination.checks import check_acks, check_handed, check_key, encode_checked, key_ttl_ms
 from coordination.core import Core
 from coordination.errors import BadTTL, Fenced, LeaseLost
-from crdt.cell import Cell, expiry_of, fence_of
+from crdt.cell import KEY, Cell, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, Instant
-from crdt.store import StoreFencedError
+from crdt.store import Put, StoreFencedError
+from mesh.replication import Acknowledged
 from mesh.values import decode_value
 
-__all__ = ["KV", "Binding", "Entry", "Fencing"]
+__all__ = ["KV", "Acks", "Binding", "Entry", "Fencing"]
+
+Acks: TypeAlias = int | Literal["majority"] | None
+"""Who must have a write before it returns: so many other members, or a majority of the voters."""
+
+TOGETHER = 128
+"""Writes of one call that are made without letting other tasks run: about 2 ms."""
 
 SCALARS = 8_192
 """Decoded scalars that are remembered; beyond it all are forgotten at once and decoded anew."""
@@ -132,6 +142,12 @@ class KV:
         member = self._core.assembly.membership.by_session(actor)
         return None if member is None else member.name
 
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those keys that have one here, in the order asked for. Local, no checkpoint. Raises BadKey."""
+        nothing = object()
+        found = {check_key(key): self.get(key, nothing) for key in keys}
+        return {key: value for key, value in found.items() if value is not nothing}
+
     def scan(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """(key, value) of all keys that begin with `prefix`, in key order. Local, no checkpoint.
 
@@ -148,11 +164,18 @@ class KV:
     # --- writing -----------------------------------------------------------------------------------------------------
 
     async def put(
-        self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None, fence: Fencing | None = None
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: float | None = None,
+        lease: Binding | None = None,
+        fence: Fencing | None = None,
+        acks: Acks = None,
     ) -> int:
         """Put a value; its stamp. Seen here at once and elsewhere as gossip carries it.
 
-        A checkpoint, before anything is written.
+        A checkpoint, before anything is written; with `acks` another one, after it.
 
         Parameters
         ----------
@@ -160,6 +183,10 @@ class KV:
         lease: the key is gone on every replica once this lease has ended. Not together with `ttl`.
         fence: a lock that is held. Its token leads the order of the key from now on: no write of an earlier holder, however
             late it comes, and none without a token ever undoes this one. The key belongs to that lock for good.
+        acks: return once so many other members hold it, or with "majority" a majority of the roster's voters (this node counts
+            if it votes), those with a `state_dir` on their disks. It waits without a limit of its own, also for members that
+            are not there yet: put it under `trio.fail_after`. Given up, the write stands all the same, and it is unknown who
+            has it.
 
         Raises
         ------
@@ -170,18 +197,37 @@ class KV:
         check_key(key)
         body = encode_checked(value)
         ttl_ms = key_ttl_ms(ttl)
+        need = check_acks(acks)
         if lease is not None or fence is not None:
             check_handed(lease, fence)
         if lease is not None and ttl_ms:
             raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
         await self._core.turn()
         if lease is None:
-            return self._put(key, body, ttl_ms, fence=fence)
-        bound = await lease.bind()
-        now = self._driver.instant()
-        if not lease.covers(now):
-            raise lease.lost()
-        return self._put(key, body, 0, bound, now, fence)
+            stamp = self._put(key, body, ttl_ms, fence=fence)
+        else:
+            bound = await lease.bind()
+            now = self._driver.instant()
+            if not lease.covers(now):
+                raise lease.lost()
+            stamp = self._put(key, body, 0, bound, now, fence)
+        if need is not None:
+            await self._acknowledged((key,), need)
+        return stamp
+
+    async def _acknowledged(self, keys: Sequence[str], need: int) -> None:
+        """Wait until others have what was just written. A checkpoint; giving up undoes nothing."""
+        entrusting = self._core.assembly.entrusting
+        query, mailbox = self._core.dispatch.entrust()
+        try:
+            with mailbox.expecting(Acknowledged) as waiting:
+                now = self._driver.instant()
+                places = [(KEY, key) for key in keys]
+                self._driver.command(entrusting, entrusting.begin(query, places, need, now), now)
+                await waiting.outcome()
+        finally:
+            self._core.dispatch.asked(query)
+            entrusting.end(query)
 
     def _put(
         self,
@@ -195,11 +241,7 @@ class KV:
         self._core.check_writable()
         replication = self._replication
         now = now or self._driver.instant()
-        token, lock = 0, ""
-        if fence is not None:
-            if not fence.covers(now):  # the very moment that stamps the write
-                raise fence.lost()
-            token, lock = fence.token, fence.key
+        token, lock = self._token(fence, now)
         try:
             stamp, directives = replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound, fence=token, lock=lock)
         except StoreFencedError as problem:
@@ -207,37 +249,114 @@ class KV:
         self._driver.command(replication, directives, now)
         return stamp
 
-    async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None) -> None:
-        """Put many keys. They are written together here, but arrive one by one elsewhere. All are checked before any is
-        written. A checkpoint, before anything is written. Raises as `put`."""
+    @staticmethod
+    def _token(fence: Fencing | None, now: Instant) -> tuple[int, str]:
+        """The token of a lock that is held at the very moment that stamps the write, and the lock."""
+        if fence is None:
+            return 0, ""
+        if not fence.covers(now):
+            raise fence.lost()
+        return fence.token, fence.key
+
+    async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None, acks: Acks = None) -> None:
+        """Put many keys, each for itself: elsewhere they arrive one by one. All are checked before any is written. A checkpoint
+        before the first, and after each 128: one that is cancelled has written the first of them. Raises as `put`."""
         ttl_ms = key_ttl_ms(ttl)
+        need = check_acks(acks)
         encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
         await self._core.turn()
-        for key, body in encoded:
+        for number, (key, body) in enumerate(encoded, 1):
             self._put(key, body, ttl_ms)
+            if number % TOGETHER == 0:
+                await trio.lowlevel.checkpoint()
+        if need is not None and encoded:
+            await self._acknowledged([key for key, _ in encoded], need)
 
-    async def delete(self, key: str, *, fence: Fencing | None = None) -> bool:
+    async def delete(self, key: str, *, fence: Fencing | None = None, acks: Acks = None) -> bool:
         """Delete a key; whether it had a value here. A checkpoint, before anything is written.
 
-        Also without a value here: one that is on its way from elsewhere, and older, is deleted too. `fence` as for `put`: a
-        key that was deleted under a fence keeps it."""
+        Also without a value here: one that is on its way from elsewhere, and older, is deleted too. `fence` and `acks` as for
+        `put`: a key that was deleted under a fence keeps it."""
         check_key(key)
         check_handed(None, fence)
+        need = check_acks(acks)
         await self._core.turn()
         had = self._store.get(key, self._clock.read(self._driver.instant())) is not None
         self._put(key, None, fence=fence)
+        if need is not None:
+            await self._acknowledged((key,), need)
         return had
 
-    async def touch(self, key: str, ttl: float) -> bool:
+    async def clear(self, prefix: str, *, fence: Fencing | None = None, acks: Acks = None) -> int:
+        """Delete every key under a prefix that has a value here at the call ("" for all); how many those were.
+
+        What is put meanwhile stays. Each is a delete for itself: a checkpoint before the first and after each 128, and one that
+        is cancelled, or meets a key that refuses it (`Fenced`), has deleted the first of them. Raises as `put`."""
+        if prefix:
+            check_key(prefix, "prefix")
+        check_handed(None, fence)
+        need = check_acks(acks)
+        await self._core.turn()
+        until = self._clock.read(self._driver.instant())
+        cleared: list[str] = []
+        for cell in self._store.scan(prefix, until):
+            if cell.order[1] <= until:  # type: ignore[operator]
+                self._put(cell.key, None, fence=fence)
+                cleared.append(cell.key)
+                if len(cleared) % TOGETHER == 0:
+                    await trio.lowlevel.checkpoint()
+        if need is not None and cleared:
+            await self._acknowledged(cleared, need)
+        return len(cleared)
+
+    def batch(self, *, fence: Fencing | None = None, acks: Acks = None) -> Batch:
+        """Several writes that every replica sees all at once or not at all: `async with kv.batch() as batch: batch.put(...);
+        batch.delete(...)`.
+
+        They are written when the context is left, under one stamp (`batch.stamp`); or not at all, if it is left by an exception
+        or one of the keys refuses (`Fenced`). Leaving is a checkpoint, before anything is written. At most 4,096 keys, and
+        1 MiB of keys and values. `fence` and `acks` as for `put`, for all of it. A later write of one of its keys replaces that
+        key alone. Raises as `put`."""
+        check_handed(None, fence)
+        need = check_acks(acks)
+
+        async def write(wishes: Sequence[Wish]) -> int:
+            await self._core.turn()
+            bound = {id(wish.lease): await wish.lease.bind() for wish in wishes if wish.lease is not None}
+            self._core.check_writable()
+            now = self._driver.instant()
+            for wish in wishes:
+                if wish.lease is not None and not wish.lease.covers(now):
+                    raise wish.lease.lost()
+            token, lock = self._token(fence, now)
+            puts = [
+                Put(wish.key, wish.body, key_ttl_ms(wish.ttl), None if wish.lease is None else bound[id(wish.lease)])
+                for wish in wishes
+            ]
+            try:
+                stamp, directives = self._replication.put_batch(puts, now, fence=token, lock=lock)
+            except StoreFencedError as problem:
+                raise Fenced.refused(problem.key, problem.fence, problem.lock, token, lock) from None
+            self._driver.command(self._replication, directives, now)
+            if need is not None:
+                await self._acknowledged([put.key for put in puts], need)
+            return stamp
+
+        return Batch(write)
+
+    async def touch(self, key: str, ttl: float, *, acks: Acks = None) -> bool:
         """Extend the life of a key that has a ttl to `ttl` seconds from now; False if it has no value here, or no ttl.
 
-        It never shortens a life (put again for that). A checkpoint, before anything is written. Raises BadKey, BadTTL,
-        ClockDrift."""
+        It never shortens a life (put again for that). A checkpoint, before anything is written. `acks` as for `put`. Raises
+        BadKey, BadTTL, ClockDrift."""
         check_key(key)
         ttl_ms = key_ttl_ms(ttl)
+        need = check_acks(acks)
         await self._core.turn()
         self._core.check_writable()
         replication = self._replication
         done, directives = replication.touch(key, ttl_ms, self._driver.instant())
         self._driver.command(replication, directives)
+        if need is not None and done:
+            await self._acknowledged((key,), need)
         return done

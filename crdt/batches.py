@@ -42,7 +42,7 @@ def batch_of(cell: Cell) -> Name | None:
 def whole(cells: Iterable[Cell], covers: Covers) -> bool:
     """Whether these cells of one batch, with what is claimed, are all of it."""
     batches = Batches()
-    return any([bool(batches.add(cell, covers)) for cell in cells])
+    return any(batches.add(cell, covers) for cell in cells)
 
 
 @dataclass(slots=True)

@@ -5,15 +5,16 @@ one running process; after a restart there is another one under the same name.""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from coordination.agreed.atomic import Op
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.assembly import Assembly, Settings, build
+from crdt.cell import KEY, Cell
 from crdt.clock import Instant
-from crdt.store import Store
+from crdt.store import Put, Store
 from mesh.directives import Address, Directives
 from mesh.driver import NodeLike
 from mesh.membership import LAN, Profile, State
@@ -24,7 +25,10 @@ from simulations.parcels import Parcels
 from simulations.process import Process
 from simulations.world import SECOND, World
 
-__all__ = ["SECRET", "Cluster", "SimPeer"]
+__all__ = ["DELETED", "SECRET", "Cluster", "SimPeer"]
+
+DELETED = object()
+"""In a batch, in place of a value."""
 
 SECRET = "a secret of the simulated mesh, 32 bytes and more"
 
@@ -62,6 +66,26 @@ class SimPeer:
         )  # fmt: skip
         self.perform(replication, directives)
         return stamp
+
+    def batch(self, values: Mapping[str, Any], *, ttl_ms: int = 0) -> list[Cell]:
+        """Put several keys as one, or delete those of `DELETED`; the cells."""
+        replication = self.assembly.replication
+        puts = [
+            Put(key, None) if value is DELETED else Put(key, encode_value(value), ttl_ms) for key, value in values.items()
+        ]  # fmt: skip
+        _, directives = replication.put_batch(puts, self._now())
+        cells = [cell for key in values if (cell := self.store.cell(KEY, key)) is not None]
+        self.perform(replication, directives)
+        return cells
+
+    def touch(self, key: str, ttl_ms: int) -> None:
+        replication = self.assembly.replication
+        self.perform(replication, replication.touch(key, ttl_ms, self._now())[1])
+
+    def entrust(self, query: int, keys: Sequence[str], need: int) -> None:
+        """Wait for others to have what was just written; `Acknowledged(query)` is published once they have."""
+        entrusting = self.assembly.entrusting
+        self.perform(entrusting, entrusting.begin(query, [(KEY, key) for key in keys], need, self._now()))
 
     def delete(self, key: str) -> int:
         replication = self.assembly.replication

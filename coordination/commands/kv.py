@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from coordination.thin.client import Client
 
 __all__ = ["command"]
+
+T = TypeVar("T")
 
 
 @click.group("kv")
@@ -42,6 +44,36 @@ def act(nodes: tuple[str, ...], secret_file: Path | None, work: Callable[[Client
             await work(client)
 
     run(connected)
+
+
+def parse_acks(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """A number of members, or `majority`."""
+    if value is None or value == "majority":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number nor 'majority'") from None
+
+
+acks_option = click.option(
+    "--acks",
+    metavar="N|majority",
+    callback=parse_acks,
+    help="Wait until N members beside the node have it, or a majority of the voters.",
+)
+within_option = click.option("--within", type=float, default=10.0, show_default=True, help="Seconds to wait for --acks.")
+
+
+async def waited(write: Awaitable[T], acks: Any, within: float) -> T:
+    """The result of a write; fails if it was not acknowledged in time."""
+    import trio
+
+    if acks is not None:
+        with trio.move_on_after(within):
+            return await write
+        fail(f"written, but not acknowledged within {within:g} s ({acks}): it stands, and spreads as members come back")
+    return await write
 
 
 @command.command("get")
@@ -83,12 +115,16 @@ def row(entry: Entry) -> dict[str, Any]:
 @click.argument("value")
 @click.option("--ttl", type=float, help="Seconds until it expires, at least 1.0.")
 @click.option("--parse", is_flag=True, help="VALUE is JSON, and stored as what it says.")
+@acks_option
+@within_option
 @client_options
 def put(
     key: str,
     value: str,
     ttl: float | None,
     parse: bool,
+    acks: Any,
+    within: float,
     nodes: tuple[str, ...],
     secret_file: Path | None,
     json_output: bool,
@@ -99,6 +135,7 @@ def put(
     Examples:
       mesh kv put greeting hello
       mesh kv put config/limit '{"rps": 10}' --parse --ttl 30
+      mesh kv put greeting hello --acks majority
     """
     stored: Any = value
     if parse:
@@ -108,7 +145,7 @@ def put(
             fail(f"the value {value!r} is not JSON ({problem}): mend it, or leave out --parse", 2)
 
     async def work(client: Client) -> None:
-        stamp = await client.kv.put(key, stored, ttl=ttl)
+        stamp = await waited(client.kv.put(key, stored, ttl=ttl, acks=acks), acks, within)
         if json_output:
             say(as_json({"key": key, "stamp": stamp}))
 
@@ -117,8 +154,10 @@ def put(
 
 @command.command("delete")
 @click.argument("key")
+@acks_option
+@within_option
 @client_options
-def delete(key: str, nodes: tuple[str, ...], secret_file: Path | None, json_output: bool) -> None:
+def delete(key: str, acks: Any, within: float, nodes: tuple[str, ...], secret_file: Path | None, json_output: bool) -> None:
     """Delete KEY. Exits with 1 if it had no value; an older one on its way from elsewhere is deleted all the same.
 
     \b
@@ -127,13 +166,109 @@ def delete(key: str, nodes: tuple[str, ...], secret_file: Path | None, json_outp
     """
 
     async def work(client: Client) -> None:
-        had = await client.kv.delete(key)
+        had = await waited(client.kv.delete(key, acks=acks), acks, within)
         if json_output:
             say(as_json({"key": key, "deleted": had}))
         if not had:
             fail(f"there was no value under {key!r}")
 
     act(nodes, secret_file, work)
+
+
+@command.command("touch")
+@click.argument("key")
+@click.option("--ttl", type=float, required=True, help="Seconds from now, at least 1.0. Never shortens a life.")
+@acks_option
+@within_option
+@client_options
+def touch(
+    key: str,
+    ttl: float,
+    acks: Any,
+    within: float,
+    nodes: tuple[str, ...],
+    secret_file: Path | None,
+    json_output: bool,
+) -> None:
+    """Let KEY, which has a ttl, live longer. Exits with 1 if it has no value, or no ttl.
+
+    \b
+    Example:
+      mesh kv touch session/7 --ttl 60
+    """
+
+    async def work(client: Client) -> None:
+        done = await waited(client.kv.touch(key, ttl, acks=acks), acks, within)
+        if json_output:
+            say(as_json({"key": key, "touched": done}))
+        if not done:
+            fail(f"there is no value with a ttl under {key!r}")
+
+    act(nodes, secret_file, work)
+
+
+@command.command("clear")
+@click.argument("prefix")
+@acks_option
+@within_option
+@client_options
+def clear(prefix: str, acks: Any, within: float, nodes: tuple[str, ...], secret_file: Path | None, json_output: bool) -> None:
+    """Delete every key that begins with PREFIX ('' for all), and say how many those were.
+
+    \b
+    Example:
+      mesh kv clear config/
+    """
+
+    async def work(client: Client) -> None:
+        count = await waited(client.kv.clear(prefix, acks=acks), acks, within)
+        say(as_json({"prefix": prefix, "deleted": count}) if json_output else str(count))
+
+    act(nodes, secret_file, work)
+
+
+@command.command("batch")
+@click.argument("file", type=click.File("r"))
+@acks_option
+@within_option
+@client_options
+def batch(file: IO[str], acks: Any, within: float, nodes: tuple[str, ...], secret_file: Path | None, json_output: bool) -> None:
+    """Write all that FILE says (- for standard input) as one: every node sees all of it or nothing.
+
+    Each line is a JSON object: {"put": KEY, "value": VALUE, "ttl": SECONDS} or {"delete": KEY}; "ttl" may be left out.
+
+    \b
+    Example:
+      printf '{"put": "a", "value": 1}\\n{"delete": "b"}\\n' | mesh kv batch -
+    """
+    lines = [read_line(number, line) for number, line in enumerate(file, 1) if line.strip()]
+
+    async def work(client: Client) -> None:
+        writes = client.kv.batch(acks=acks)
+        for line in lines:
+            if "put" in line:
+                writes.put(line["put"], line["value"], ttl=line.get("ttl"))
+            else:
+                writes.delete(line["delete"])
+
+        async def write() -> None:
+            await writes.__aexit__(None, None, None)
+
+        await waited(write(), acks, within)
+        if json_output:
+            say(as_json({"keys": len(writes), "stamp": writes.stamp}))
+
+    act(nodes, secret_file, work)
+
+
+def read_line(number: int, line: str) -> dict[str, Any]:
+    try:
+        read = json.loads(line)
+    except ValueError as problem:
+        fail(f"line {number} is not JSON ({problem})", 2)
+    if not isinstance(read, dict) or set(read) - {"ttl"} not in ({"put", "value"}, {"delete"}):
+        fail(f'line {number} is neither {{"put": KEY, "value": VALUE}} nor {{"delete": KEY}}', 2)
+    return read
 
 
 @command.command("scan")

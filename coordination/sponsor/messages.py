@@ -25,6 +25,7 @@ from mesh.wire import U32, U64, Length, Name, message, record
 
 __all__ = [
     "ASK_BYTES",
+    "KEY_WRITES",
     "OUTSTANDING",
     "WINDOW",
     "WRITES",
@@ -51,21 +52,10 @@ WINDOW = 4
 ASK_BYTES = 3 << 20
 """Arguments of one operation: the largest value, its key, and room."""
 
-WRITES = frozenset(
-    {
-        "add",
-        "atomic_add",
-        "atomic_cas",
-        "atomic_set",
-        "counter_set",
-        "delete",
-        "delete_fenced",
-        "put",
-        "put_fenced",
-        "put_many",
-        "touch",
-    }
-)
+KEY_WRITES = frozenset({"batch", "clear", "delete", "delete_fenced", "put", "put_fenced", "put_many", "touch"})
+"""Operations on keys that others may have to acknowledge."""
+
+WRITES = KEY_WRITES | {"acked", "add", "atomic_add", "atomic_cas", "atomic_set", "counter_set"}
 """Operations that must not happen twice."""
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from coordination.agreed.registers import LOCKS, split_register
 from coordination.agreed.values import parse_lease
+from coordination.batches import check_size
 from coordination.checks import check_amount, check_key, key_ttl_ms
 from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, Fenced, LeaseLost
 from coordination.sponsor.messages import WRITES
 from crdt.cell import MAX_LOCK_BYTES, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant
-from crdt.store import Store, StoreFencedError
+from crdt.store import Put, Store, StoreFencedError
 from mesh.directives import Act, Directive
 from mesh.membership import Membership
 from mesh.replication import Replication
@@ -48,6 +49,7 @@ class Operations:
         """Every count of the peer."""
         self.leave: Callable[[], None] | None = None
         """Tells the program of this peer that it is asked to leave the mesh."""
+        self._written: list[str] = []
         self._table: dict[str, tuple[tuple[tuple[type, ...], ...], Callable[..., Any]]] = {
             "get": ((Text,), self._get),
             "entry": ((Text,), self._entry),
@@ -55,6 +57,9 @@ class Operations:
             "put": ((Text, (bytes,), Seconds, Optional), self._put),
             "put_fenced": ((Text, (bytes,), Seconds, Optional, (int,), Text), self._put),
             "put_many": (((tuple,), Seconds), self._put_many),
+            "get_many": (((tuple,),), self._get_many),
+            "batch": (((tuple,), (int,), Text), self._batch),
+            "clear": ((Text, Optional, (int,), (int,), Text), self._clear),
             "delete": ((Text,), self._delete),
             "delete_fenced": ((Text, (int,), Text), self._delete),
             "touch": ((Text, (int, float)), self._touch),
@@ -83,13 +88,31 @@ class Operations:
             offset = self._clock.check()
             if offset is not None:
                 raise ClockDrift(offset)
+        self._written.clear()
         return function(now, out, *arguments)
+
+    def written(self) -> list[str]:
+        """The keys that the last operation wrote."""
+        return list(self._written)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
     def _get(self, now: Instant, out: list[Directive], key: str) -> bytes | None:
         cell = self._store.get(check_key(key), self._clock.read(now))
         return None if cell is None else cell.body
+
+    def _get_many(self, now: Instant, out: list[Directive], keys: Sequence[Any]) -> list[bytes | None]:
+        """The values of the first of these keys, as many as make a page."""
+        stamp = self._clock.read(now)
+        page: list[bytes | None] = []
+        size = 0
+        for key in keys:
+            cell = self._store.get(check_key(key), stamp)
+            page.append(None if cell is None else cell.body)
+            size += 1 if cell is None else len(cell.body or b"")
+            if size >= PAGE_BYTES:
+                break
+        return page
 
     def _entry(self, now: Instant, out: list[Directive], key: str) -> list[Any] | None:
         stamp = self._clock.read(now)
@@ -151,7 +174,11 @@ class Operations:
         token: int = 0,
         lock: str = "",
     ) -> int:
-        check_key(key)
+        ttl_ms = self._check_life(check_key(key), ttl, bound)
+        return self._write(key, check_body(body), now, out, ttl_ms, bound, token, lock)
+
+    def _check_life(self, key: str, ttl: float | None, bound: str | None) -> int:
+        """The ttl in ms."""
         ttl_ms = key_ttl_ms(ttl)
         if bound is not None:
             if ttl_ms:
@@ -160,7 +187,50 @@ class Operations:
                 raise BadConfig(f"{bound!r} is no lease")
             if self._store.lease_ended(bound):
                 raise LeaseLost(f"the key {key!r} was not written: its lease has ended")
-        return self._write(key, check_body(body), now, out, ttl_ms, bound, token, lock)
+        return ttl_ms
+
+    def _batch(self, now: Instant, out: list[Directive], wishes: Sequence[Any], token: int, lock: str) -> int:
+        """[[key, value or None, ttl, lease], …], all of them or none."""
+        puts: dict[str, Put] = {}
+        size = 0
+        for wish in wishes:
+            check_arguments("batch", (Text, (bytes, NoneType), Seconds, Optional), wish if type(wish) is tuple else ())
+            key, body, ttl, bound = wish
+            ttl_ms = self._check_life(check_key(key), ttl, bound)
+            puts[key] = Put(key, body if body is None else check_body(body), ttl_ms, bound)
+            size += len(key.encode()) + len(body or b"")
+            check_size(len(puts), size)
+        if not puts:
+            raise BadConfig("a batch of nothing")
+        if token:
+            check_fence(token, lock, self._clock.read(now))
+        try:
+            stamp, directives = self._replication.put_batch([*puts.values()], now, fence=token, lock=lock)
+        except StoreFencedError as problem:
+            raise Fenced.refused(problem.key, problem.fence, problem.lock, token, lock) from None
+        self._written += puts
+        out.append(Act(self._replication, directives))
+        return stamp
+
+    def _clear(
+        self, now: Instant, out: list[Directive], prefix: str, after: str | None, until: int, token: int, lock: str
+    ) -> list[int | str | None]:
+        """Delete keys under a prefix, behind one, that were put up to a stamp (0: now): how many, the last that was looked at
+        (None if it is over), and that stamp."""
+        if prefix:
+            check_key(prefix, "prefix")
+        until = until or self._clock.read(now)
+        keys: list[str] = []
+        last = None
+        for number, cell in enumerate(self._store.scan(prefix, self._clock.read(now), after), 1):
+            if cell.order[1] <= until:  # type: ignore[operator]
+                keys.append(cell.key)
+            if number == PAGE_ENTRIES:
+                last = cell.key
+                break
+        for key in keys:
+            self._write(key, None, now, out, token=token, lock=lock)
+        return [len(keys), last, until]
 
     def _put_many(self, now: Instant, out: list[Directive], pairs: Sequence[Any], ttl: float | None) -> None:
         ttl_ms = key_ttl_ms(ttl)
@@ -193,11 +263,14 @@ class Operations:
             stamp, directives = self._replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound, fence=token, lock=lock)
         except StoreFencedError as problem:
             raise Fenced.refused(key, problem.fence, problem.lock, token, lock) from None
+        self._written.append(key)
         out.append(Act(self._replication, directives))
         return stamp
 
     def _touch(self, now: Instant, out: list[Directive], key: str, ttl: float) -> bool:
         done, directives = self._replication.touch(check_key(key), key_ttl_ms(ttl), now)
+        if done:
+            self._written.append(key)
         out.append(Act(self._replication, directives))
         return done
 

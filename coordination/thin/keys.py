@@ -4,21 +4,23 @@ What is handed in is checked here first, so that a mistake costs no round trip."
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
 
-from coordination.checks import check_amount, check_handed, check_key, encode_checked, key_ttl_ms
+from coordination.batches import Batch, Wish
+from coordination.checks import check_acks, check_amount, check_handed, check_key, encode_checked, key_ttl_ms
 from coordination.errors import BadTTL
-from coordination.keys import Binding, Entry, Fencing
+from coordination.keys import Acks, Binding, Entry, Fencing
 from coordination.thin.core import ThinCore
 from mesh.values import decode_value
 
 __all__ = ["ThinCounter", "ThinKV"]
 
+MANY_KEYS = 4_096
 MANY_BYTES = 1 << 20
-"""Keys and values of one message of `put_many`; more are several."""
+"""Keys and values of one message; more are several."""
 
 
 class ThinKV:
@@ -46,6 +48,20 @@ class ThinKV:
         body, *rest = found
         return Entry(key, decode_value(body), *rest)
 
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those keys that have one, in the order asked for."""
+        wanted = [check_key(key) for key in keys]
+        found: dict[str, Any] = {}
+        first = 0
+        while first < len(wanted):
+            some = wanted[first : first + MANY_KEYS]
+            bodies = await self._core.ask("get_many", some)
+            found |= {key: decode_value(body) for key, body in zip(some, bodies, strict=False) if body is not None}
+            first += len(bodies)
+        if not wanted:
+            await trio.lowlevel.checkpoint()
+        return found
+
     async def scan(self, prefix: str = "") -> list[tuple[str, Any]]:
         """(key, value) of all keys that begin with `prefix`, in key order, read page by page."""
         if prefix:
@@ -57,8 +73,20 @@ class ThinKV:
             pairs += [(key, decode_value(body)) for key, body in page]
         return pairs
 
+    async def _write(self, need: int | None, operation: str, *arguments: Any) -> Any:
+        if need is None:
+            return await self._core.ask(operation, *arguments)
+        return await self._core.ask("acked", need, operation, arguments)
+
     async def put(
-        self, key: str, value: Any, *, ttl: float | None = None, lease: Binding | None = None, fence: Fencing | None = None
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: float | None = None,
+        lease: Binding | None = None,
+        fence: Fencing | None = None,
+        acks: Acks = None,
     ) -> int:
         """Put a value; its stamp. The sponsor writes it, under its own name.
 
@@ -68,6 +96,7 @@ class ThinKV:
         lease: the key is gone on every replica once this lease has ended. Not together with `ttl`.
         fence: as for a peer's `put`; that the lock is held is checked here, before it is sent. What arrives too late loses to a
             later holder's write.
+        acks: as for a peer's `put`, counted from the sponsor: so many members beside it. Given up, the write stands.
 
         Raises
         ------
@@ -79,52 +108,85 @@ class ThinKV:
         body = encode_checked(value)
         key_ttl_ms(ttl)
         check_handed(lease, fence)
+        need = check_acks(acks)
         bound = None
         if lease is not None:
             if ttl is not None:
                 raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
             bound = await lease.bind()
         if fence is None:
-            return int(await self._core.ask("put", key, body, ttl, bound))
-        return int(await self._core.ask("put_fenced", key, body, ttl, bound, *self._token(fence)))
+            return int(await self._write(need, "put", key, body, ttl, bound))
+        return int(await self._write(need, "put_fenced", key, body, ttl, bound, *self._token(fence)))
 
-    def _token(self, fence: Fencing) -> tuple[int, str]:
+    def _token(self, fence: Fencing | None) -> tuple[int, str]:
+        if fence is None:
+            return 0, ""
         if not fence.covers(self._core.now()):
             raise fence.lost()
         return fence.token, fence.key
 
-    async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None) -> None:
+    async def put_many(self, values: Mapping[str, Any], *, ttl: float | None = None, acks: Acks = None) -> None:
         """Put many keys. All are checked before any is written; more than 1 MiB are written in several steps, of which the
         first may have happened if a later one fails. Raises as `put`."""
         key_ttl_ms(ttl)
+        need = check_acks(acks)
         encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
         some: list[tuple[str, bytes]] = []
         size = 0
         for key, body in encoded:
             some.append((key, body))
             size += len(key) + len(body)
-            if size >= MANY_BYTES:
-                await self._core.ask("put_many", some, ttl)
+            if size >= MANY_BYTES or len(some) == MANY_KEYS:
+                await self._write(need, "put_many", some, ttl)
                 some, size = [], 0
         if some:
-            await self._core.ask("put_many", some, ttl)
+            await self._write(need, "put_many", some, ttl)
         else:
             await trio.lowlevel.checkpoint()
 
-    async def delete(self, key: str, *, fence: Fencing | None = None) -> bool:
-        """Delete a key; whether it had a value on the sponsor. `fence` as for `put`."""
+    async def delete(self, key: str, *, fence: Fencing | None = None, acks: Acks = None) -> bool:
+        """Delete a key; whether it had a value on the sponsor. `fence` and `acks` as for `put`."""
         check_key(key)
         check_handed(None, fence)
+        need = check_acks(acks)
         if fence is None:
-            return bool(await self._core.ask("delete", key))
-        return bool(await self._core.ask("delete_fenced", key, *self._token(fence)))
+            return bool(await self._write(need, "delete", key))
+        return bool(await self._write(need, "delete_fenced", key, *self._token(fence)))
 
-    async def touch(self, key: str, ttl: float) -> bool:
+    async def clear(self, prefix: str, *, fence: Fencing | None = None, acks: Acks = None) -> int:
+        """Delete every key under a prefix that had a value on the sponsor at the call ("" for all); how many those were. In
+        several steps, of which the first may have happened if a later one fails. Raises as `put`."""
+        if prefix:
+            check_key(prefix, "prefix")
+        check_handed(None, fence)
+        need = check_acks(acks)
+        cleared: int = 0
+        until: int = 0
+        last: str | None = None
+        while True:
+            count, last, until = await self._write(need, "clear", prefix, last, until, *self._token(fence))
+            cleared += count
+            if last is None:
+                return cleared
+
+    def batch(self, *, fence: Fencing | None = None, acks: Acks = None) -> Batch:
+        """Several writes that every replica sees all at once or not at all: as a peer's `batch`. The sponsor writes them, when
+        the context is left."""
+        check_handed(None, fence)
+        need = check_acks(acks)
+
+        async def write(wishes: Sequence[Wish]) -> int:
+            bound = {id(wish.lease): await wish.lease.bind() for wish in wishes if wish.lease is not None}
+            encoded = [(*wish[:3], None if wish.lease is None else bound[id(wish.lease)]) for wish in wishes]
+            return int(await self._write(need, "batch", encoded, *self._token(fence)))
+
+        return Batch(write)
+
+    async def touch(self, key: str, ttl: float, *, acks: Acks = None) -> bool:
         """Extend the life of a key that has a ttl to `ttl` seconds from now; False if it has no value, or no ttl. It never
-        shortens a life."""
+        shortens a life. `acks` as for `put`."""
         key_ttl_ms(ttl)
-        done: bool = await self._core.ask("touch", check_key(key), ttl)
-        return done
+        return bool(await self._write(check_acks(acks), "touch", check_key(key), ttl))
 
 
 class ThinCounter:

@@ -1,6 +1,7 @@
 """Replicated state between nodes: pushes, gaps, digests and pulls, over `crdt.store`."""
 
+from mesh.replication.entrusting import MAJORITY, MAX_ACKS, Acknowledged, Entrusting
 from mesh.replication.events import Changed, Synced
 from mesh.replication.replication import Replication
 
-__all__ = ["Changed", "Replication", "Synced"]
+__all__ = ["MAJORITY", "MAX_ACKS", "Acknowledged", "Changed", "Entrusting", "Replication", "Synced"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from random import Random
-from typing import Protocol
+from typing import Protocol, cast
 
 from crdt.cell import Cell, drop, expiry_of, is_dropped, stamps_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
@@ -64,6 +64,8 @@ class Replication:
     name = "replication"
     messages = (Push, Announce, Digest, Pull, Chunk, VectorAsk, Vector)
     hears = (Bye,)
+    chunk_bytes = CHUNK_BYTES
+    """Of one answer to a pull, if it is of more than one cell."""
 
     def __init__(
         self,
@@ -170,6 +172,18 @@ class Replication:
         if not self.store.end_lease(lease, self._clock.tick(now)):
             return ()
         return self._written(now)
+
+    def flush(self, now: Instant) -> Directives:
+        """End the window at once: what was written has its dots, and leaves."""
+        out: list[Directive] = []
+        self._flush(now, out)
+        return out
+
+    def take(self, cells: Sequence[Cell], source: Source, now: Instant) -> Directives:
+        """Merge cells that somebody wants to be held here."""
+        out: list[Directive] = []
+        self._pushed([Pushed(cell, 0) for cell in cells], source, now, out)
+        return out
 
     def begin_sync(self, query: int, now: Instant) -> Directives:
         """Emit `Synced(query)` once this replica has what one sponsor and two more members (or all there are) had at a
@@ -310,7 +324,7 @@ class Replication:
         store = self.store
         passing = len(self._view.names_alive()) > FANOUT
         wanting = False
-        for run in runs_of(news):
+        for run in runs_of(cast("Iterable[tuple[Cell, int]]", news)):
             fresh = [(cell, previous) for cell, previous in run if not store.dots.covers(cell.actor, cell.n)]
             stamps = [self._admit(cell, now) for cell, _ in fresh]
             if not fresh or None in stamps:
@@ -408,7 +422,7 @@ class Replication:
             return
         self._flush(now, out)
         snapshot = self.store.dots.summary() if ask.after == FIRST else None
-        part = missing(self.store, DotSet(ask.have), dict(ask.masked), ask.after, CHUNK_BYTES)
+        part = missing(self.store, DotSet(ask.have), dict(ask.masked), ask.after, self.chunk_bytes)
         self._counts["cells_served"] += len(part.cells)
         chunk = Chunk(ask.pull, ask.after, snapshot, tuple(part.cells), part.last, part.done, part.complete)
         out.append(Send(source.session, chunk))

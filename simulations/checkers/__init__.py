@@ -20,10 +20,12 @@ from simulations.checkers.stores import WatchFold, agree, cells, differences
 from simulations.checkers.sums import Sums
 from simulations.checkers.temporal import Always, Eventually, LeadsTo
 from simulations.checkers.tokens import Tokens
+from simulations.checkers.writes import Acks, Wholeness
 
 __all__ = [
     "REFUSED",
     "UNKNOWN",
+    "Acks",
     "Always",
     "Checker",
     "Convergence",
@@ -49,6 +51,7 @@ __all__ = [
     "Verdict",
     "Violation",
     "WatchFold",
+    "Wholeness",
     "agree",
     "cells",
     "differences",

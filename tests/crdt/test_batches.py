@@ -204,8 +204,8 @@ def test_what_waits_is_joined_all_at_once_or_not_at_all() -> None:
     writer.put_batch([Put("x", b"2"), Put("z", b"2")], 11)
     reader = Store(B)
     for key in "xy":
-        cell = writer.cell(KEY, key)
-        assert cell is not None and reader.apply(cell, 20) is None
+        part = writer.cell(KEY, key)
+        assert part is not None and reader.apply(part, 20) is None
     assert not reader.raise_to(snapshot)
     assert keys_of(reader) == {}, "y alone would show the first batch without its x"
     last = writer.cell(KEY, "z")
@@ -236,8 +236,8 @@ def test_a_touched_key_shows_nothing_before_the_rest_either() -> None:
     assert keys_of(reader) == {}
     assert reader.apply(two, 40)
     assert {cell.key for cell in reader.scan("", 50)} == {"x", "y"}
-    cell = reader.cell(KEY, "x")
-    assert cell is not None and expiry_of(cell) == 2_000
+    shown = reader.cell(KEY, "x")
+    assert shown is not None and expiry_of(shown) == 2_000
 
 
 def test_one_of_a_single_key_is_a_put_and_a_fenced_key_refuses_all_of_it() -> None:

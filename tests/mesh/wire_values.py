@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import coordination
 import mesh
-from crdt.cell import COUNTER, KEY, LEASE_END, Cell
+from crdt.cell import COUNTER, KEY, LEASE_END, MAX_BATCH_KEYS, Cell, Mark
 from mesh.directives import Message
 from mesh.schema import Bounds, Codec, Length
 from mesh.wire import registered
@@ -75,7 +75,13 @@ def cells(draw: st.DrawFn) -> Cell:
         order, body = (draw(_STAMPS), draw(_ACTORS)), b""
     else:
         order = tuple(draw(st.lists(st.one_of(_BIG, _ACTORS), max_size=5)))
-    return Cell(kind, draw(_KEYS), order, body, bound, draw(_ACTORS), draw(st.integers(1, (1 << 64) - 1)), hash_)
+    actor, n, batch = draw(_ACTORS), draw(st.integers(1, (1 << 64) - 1)), None
+    if kind == KEY and draw(st.booleans()):
+        size = draw(st.integers(2, MAX_BATCH_KEYS))
+        batch = Mark(draw(st.integers(1, 1 << 60)), size, draw(st.integers(0, size - 1)))
+        if actor == order[2]:
+            n = batch.first + batch.place
+    return Cell(kind, draw(_KEYS), order, body, bound, actor, n, hash_, "", batch)
 
 
 _CELL = Cell(KEY, "config/limit", (0, 9 << 16, b"actor, 16 bytes.", 0, 9 << 16, b"actor, 16 bytes."), b"\x0a", None,

@@ -9,6 +9,7 @@ from coordination.agreed.events import Ended, Ending
 from coordination.agreed.holder import Holder
 from coordination.assembly import Assembly, Settings, build
 from crdt.clock import Instant
+from crdt.store import Store
 from mesh.directives import Directive, Directives, Emit
 from mesh.replication import Replication
 from mesh.replication.messages import Chunk
@@ -24,6 +25,7 @@ __all__ = [
     "same_actor",
     "with_parts",
     "with_planted",
+    "with_store",
     "zero_salts",
 ]
 
@@ -110,3 +112,14 @@ class ForwardsAnothersDot(Replication):
             if cell is not None:
                 self._forward[place] = origin, (cell.actor, cell.n), previous
         super()._flush(now, out)
+
+
+def with_store(change: type[Store]) -> Build:
+    """A builder whose stores are of this subclass."""
+
+    def make(settings: Settings, **sources: Any) -> Assembly:
+        assembly = build(settings, **sources)
+        assembly.store.__class__ = change
+        return assembly
+
+    return make

@@ -1,0 +1,127 @@
+"""What those who write keys are promised.
+
+C26 a batch is seen whole or not at all, at every replica, after every step: while any of its keys shows what the batch put
+    there, each of its keys holds that, or something higher
+C27 what was acknowledged is held, at that moment, by as many others as were asked for, on their disks if they have some; and it
+    is in every store in the end, as long as one who held it kept its memory"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from crdt.cell import KEY, Cell, above, put_of
+from crdt.store import Store
+from mesh.directives import Event
+from mesh.replication import Acknowledged, Changed
+from simulations.checkers.base import Checker
+from simulations.cluster import Cluster, SimPeer
+from simulations.process import Process
+
+__all__ = ["Acks", "Wholeness"]
+
+
+class Wholeness(Checker):
+    """Batches that were written, told to it by whoever wrote them."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.world)
+        self._cluster = cluster
+        self._batches: dict[str, list[tuple[Cell, ...]]] = {}
+        """By key."""
+        self._touched: dict[Process, dict[str, None]] = {}
+        self.seen = 0
+        """How often a batch was looked at of which something was shown."""
+
+    def batch(self, cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            self._batches.setdefault(cell.key, []).append(tuple(cells))
+
+    def published(self, process: Process, event: Event) -> None:
+        if isinstance(event, Changed):
+            touched = self._touched.setdefault(process, {})
+            for change in event.changes:
+                touched[change.key] = None
+
+    def stepped(self, process: Process) -> None:
+        touched = self._touched.pop(process, None)
+        if touched:
+            store = self._cluster.peers[process.machine].store
+            for key in touched:
+                self._look(process, store, key)
+
+    def check(self) -> None:
+        """Every batch in every store."""
+        for peer in self._cluster.living():
+            for key in self._batches:
+                self._look(peer.process, peer.store, key)
+
+    def _look(self, process: Process, store: Store, key: str) -> None:
+        own = store.cell(KEY, key)
+        for batch in self._batches.get(key, ()) if own is not None else ():
+            assert own is not None
+            if put_of(own) != put_of(batch[0]):
+                continue
+            self.seen += 1
+            for cell in batch:
+                other = store.cell(KEY, cell.key)
+                if other is None or put_of(other) < put_of(cell):
+                    self.fail("C26", f"{process} shows {key!r} of a batch, but of the same {cell.key!r} it has {other!r}")
+
+
+@dataclass(slots=True)
+class Entrusted:
+    writer: SimPeer
+    cells: tuple[Cell, ...]
+    need: int
+    held: dict[str, Process] = field(default_factory=dict)
+    """Who has been seen to hold all of it, by name."""
+
+
+class Acks(Checker):
+    """Writes whose writers wait for others, by their queries."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.world)
+        self._cluster = cluster
+        self._waiting: dict[tuple[Process, int], Entrusted] = {}
+        self._kept: list[Entrusted] = []
+        self.acknowledged = 0
+
+    def begins(self, writer: SimPeer, query: int, cells: Sequence[Cell], need: int) -> None:
+        self._waiting[writer.process, query] = Entrusted(writer, tuple(cells), need)
+
+    def stepped(self, process: Process) -> None:
+        peer = self._cluster.peers[process.machine]
+        for entrusted in self._waiting.values():
+            if peer.name not in entrusted.held and peer.name != entrusted.writer.name and holds(peer.store, entrusted.cells):
+                entrusted.held[peer.name] = process
+
+    def published(self, process: Process, event: Event) -> None:
+        if isinstance(event, Acknowledged):
+            entrusted = self._waiting.pop((process, event.query), None)
+            if entrusted is not None:
+                self.acknowledged += 1
+                if len(entrusted.held) < entrusted.need:
+                    names = ", ".join(entrusted.held) or "nobody"
+                    self.fail("C27", f"{process} was told that {entrusted.need} others have what {names} has")
+                self._kept.append(entrusted)
+
+    def check(self) -> None:
+        """At the end, when all stores are equal."""
+        living = self._cluster.living()
+        running = [peer.process for peer in living]
+        for entrusted in self._kept:
+            kept = any(process in running for process in (entrusted.writer.process, *entrusted.held.values()))
+            if kept and not holds(living[0].store, entrusted.cells):
+                keys = ", ".join([cell.key for cell in entrusted.cells])
+                self.fail("C27", f"what {entrusted.writer.name} wrote under {keys} was acknowledged, and is lost")
+
+
+def holds(store: Store, cells: Sequence[Cell]) -> bool:
+    """Whether it has these cells, or higher ones."""
+    for cell in cells:
+        own = store.cell(KEY, cell.key)
+        if own is None or above(cell, own):
+            return False
+    return True
