@@ -5,8 +5,9 @@ Rules:
     the claims (`dots`) to somebody flushes first.
   - A received cell whose dot is claimed is ignored. Any other is joined to the own cell, and its dot is claimed: the own
     cell is then at least it (see `crdt.dots` for why that is the one rule).
-  - What has expired by the given stamp is dropped before anything else happens at that stamp: a value that readers were
-    not shown any more comes back only by a change that says so. Stamps given must not go back.
+  - A value that has expired by the given stamp is dropped before anything else happens to its key: what readers were not
+    shown any more comes back only by a change that says so. Stamps given must not go back. The others that have expired are
+    dropped by `expire`, as many at once as its caller has time for: readers are not shown them anyway.
   - Cells of a batch wait until it is here in whole (`crdt.batches`), and are joined in one step.
   - A cell bound to a lease is hidden from the moment that the lease's end is known, also if it arrives later.
   - Nothing here takes time in proportion to the store, but sorting new keys when an order is asked for.
@@ -46,6 +47,7 @@ Place = tuple[int, str]
 """Kind and key."""
 
 SCAN_STEP = 128
+MAX_KEYS = 1 << 62
 WALK_STEP = 512
 
 
@@ -196,7 +198,7 @@ class Store:
         ------
         StoreFencedError: the key's cell carries a higher fence, or one of another lock. Nothing was written.
         """
-        self.expire(stamp)
+        self._expire_key(key, stamp)
         old = self._keys.get(key)
         lock = self._check_fence(key, old, fence, lock)
         cell = Cell(KEY, key, (fence, stamp, self.actor, expiry, 0, b""), body, bound, self.actor, 0, b"", lock)
@@ -213,11 +215,11 @@ class Store:
         """
         assert not self._pending, "a batch is never coalesced with other writes: its dots stand in a row"
         locks = self.check_fences(puts, fence, lock)
-        self.expire(stamp)
         actor, first, count = self.actor, self.dots.last(self.actor) + 1, len(puts)
         # A clone that writes as this actor has taken dots ahead: then there are no such dots in a row, and no promise.
         row = count > 1 and not any(first <= n < first + count for n in self.dots.extras(actor))
         for index, ((key, body, expiry, bound), own_lock) in enumerate(zip(puts, locks, strict=True)):
+            self._expire_key(key, stamp)
             mark = Mark(first, count, index) if row else None
             order = (fence, stamp, actor, expiry, 0, b"")
             self._write(self._keys.get(key), Cell(KEY, key, order, body, bound, actor, 0, b"", own_lock, mark), stamp)
@@ -238,7 +240,6 @@ class Store:
 
     def touch(self, key: str, stamp: Stamp, expiry: Stamp) -> Cell | None:
         """Let a key that has an expiry live longer; None if it is not visible at this fresh stamp. Never shortens."""
-        self.expire(stamp)
         old = self.get(key, stamp)
         if old is None or not 0 < expiry_of(old) < expiry:
             return old
@@ -277,7 +278,6 @@ class Store:
 
     def end_lease(self, lease: str, stamp: Stamp) -> bool:
         """State the end of a lease; False if it is known to have ended already."""
-        self.expire(stamp)
         if lease in self._ended:
             return False
         self._write(None, Cell(LEASE_END, lease, (stamp, self.actor), b"", None, self.actor, 0), stamp)
@@ -349,7 +349,8 @@ class Store:
         self._batches.clear()
 
     def _join(self, cell: Cell, stamp: Stamp) -> None:
-        self.expire(stamp)
+        if cell.kind == KEY:
+            self._expire_key(cell.key, stamp)
         cells = self._cells.get(cell.kind)
         if cells is None:
             cells = self._cells[cell.kind] = {}
@@ -377,7 +378,7 @@ class Store:
         None if the put that it touches is not here: then nothing is claimed, and the whole cell must be fetched."""
         if self.dots.covers(touch.actor, touch.n):
             return False
-        self.expire(stamp)
+        self._expire_key(touch.key, stamp)
         old = self._keys.get(touch.key)
         if old is None:
             return None
@@ -486,12 +487,19 @@ class Store:
                 self.revision += 1
                 self._changes.append(Change(ChangeKind.LEASE_ENDED, key, cell, cell, end.actor, self.revision))
 
-    def expire(self, stamp: Stamp) -> None:
-        """Drop every value that has expired by this stamp."""
+    def _expire_key(self, key: str, stamp: Stamp) -> None:
+        """Drop the value of one key, if it has expired by this stamp."""
+        cell = self._keys.get(key)
+        if cell is not None and cell.body is not None and 0 < expiry_of(cell) <= stamp:
+            self._place(cell, cell, stamp)
+
+    def expire(self, stamp: Stamp, limit: int = MAX_KEYS) -> None:
+        """Drop values that have expired by this stamp, in the order of their expiries, after a look at so many keys at most."""
         expiries = self._expiries
-        while (key := expiries.pop(stamp)) is not None:
-            cell = self._keys[key]
-            if cell.body is not None and expiry_of(cell):
+        while limit and (key := expiries.pop(stamp)) is not None:
+            limit -= 1
+            cell = self._keys.get(key)
+            if cell is not None and cell.body is not None and expiry_of(cell):
                 self._place(cell, cell, stamp)
 
     def next_expiry(self) -> Stamp | None:

@@ -41,6 +41,8 @@ GAP_DELAY = 10 * MS
 """ns that a gap may last at least before it is pulled: eight of the shortest windows, and two."""
 SYNC_RETRY = 200 * MS
 CHUNK_BYTES = 64 << 10
+EXPIRED_AT_ONCE = 256
+"""Values that one step drops, which takes about 2 ms; the others are dropped in the next ones, a ms apart."""
 
 
 class View(Protocol):
@@ -234,7 +236,7 @@ class Replication:
                 self._flush(now, out)
             case "expiry":
                 self._expiry_armed = None
-                self.store.expire(self._clock.read(now))
+                self.store.expire(self._clock.read(now), EXPIRED_AT_ONCE)
                 self._changed(now, out)
             case "digest":
                 out.append(Arm("digest", now.mono + DIGEST_INTERVAL))
@@ -280,7 +282,7 @@ class Replication:
         if due is not None and (self._expiry_armed is None or due < self._expiry_armed):
             self._expiry_armed = due
             wait_ms = (due - self._clock.read(now) + (1 << COUNTER_BITS) - 1) >> COUNTER_BITS
-            out.append(Arm("expiry", now.mono + max(0, wait_ms) * MS))
+            out.append(Arm("expiry", now.mono + max(1, wait_ms) * MS))  # never in this very step: the rest has its turn
 
     def _arm_flush(self, now: Instant, out: list[Directive]) -> None:
         if not self._flush_armed:

@@ -7,7 +7,7 @@ import pytest
 from crdt.cell import KEY, LEASE_END, drop, is_dropped
 from crdt.change import ChangeKind
 from crdt.dots import DotSet
-from crdt.store import Store
+from crdt.store import Put, Store
 from tests.crdt.cells import ACTORS
 from tests.crdt.writes import lease_end, remote, shown, told, touched
 
@@ -41,26 +41,44 @@ def test_a_value_expires_at_its_stamp_and_is_told_once(store: Store) -> None:
     assert store.next_expiry() is None
 
 
-@pytest.mark.parametrize("step", ["put", "delete", "touch", "apply", "apply_touch", "end_lease"])
-def test_whatever_happens_at_a_stamp_what_has_expired_by_then_is_told_first(store: Store, step: str) -> None:
-    store.put("k", b"1", 10, expiry=20)
-    store.put("z", b"2", 10, expiry=90)
+@pytest.mark.parametrize("step", ["put", "delete", "batch", "apply", "late touch", "touch alone"])
+def test_whatever_happens_to_a_key_its_expiry_is_told_first(store: Store, step: str) -> None:
+    cell = store.put("k", b"1", 10, expiry=20)
+    store.put("other", b"2", 10, expiry=20)
+    store.flush()
     told(store)
-    theirs = remote(B, "other", b"3", 30, expiry=90)
+    later = touched(cell, B, 15, 99, 1)
     match step:
         case "put":
-            store.put("other", b"3", 30)
+            store.put("k", b"3", 30)
         case "delete":
-            store.put("z", None, 30)
-        case "touch":
-            store.touch("z", 30, 99)
+            store.put("k", None, 30)
+        case "batch":
+            store.put_batch([Put("k", b"3"), Put("l", b"3")], 30)
         case "apply":
-            store.apply(theirs, 30)
-        case "apply_touch":
-            store.apply_touch(drop(theirs), 30)
-        case "end_lease":
-            store.end_lease("lease", 30)
+            store.apply(remote(B, "k", b"3", 30, expiry=90), 30)
+        case "late touch":
+            store.apply(later, 30)
+        case "touch alone":
+            assert store.apply_touch(drop(later), 30) is None, "its value is dropped here: it must be fetched"
     assert told(store)[0] == (EXPIRE, "k", b"1", None)
+    assert store.get("other", 30) is None, "not dropped yet, and not shown"
+    store.expire(30)
+    assert told(store) == [(EXPIRE, "other", b"2", None)]
+
+
+def test_many_that_expire_at_once_are_dropped_in_parts_and_not_shown_meanwhile(store: Store) -> None:
+    for n in range(10):
+        store.put(f"k{n}", b"1", 10, expiry=20 + n % 2)
+    told(store)
+    store.expire(21, 4)
+    assert [key for _, key, _, _ in told(store)] == ["k0", "k2", "k4", "k6"]
+    assert (shown(store, 21), store.next_expiry()) == ({}, 20)
+    store.expire(21, 4)
+    assert [key for _, key, _, _ in told(store)] == ["k8", "k1", "k3", "k5"]
+    store.expire(21, 4)
+    assert [key for _, key, _, _ in told(store)] == ["k7", "k9"]
+    assert store.next_expiry() is None
 
 
 def test_a_value_that_arrives_expired_is_never_shown_and_ends_what_was(store: Store) -> None:

@@ -239,16 +239,16 @@ class ShowsExpired(Store):
 class KeepsExpired(Store):
     """Values that have expired are shown on."""
 
-    def expire(self, stamp: Stamp) -> None:
+    def expire(self, stamp: Stamp, limit: int = 0) -> None:
         pass
 
 
 class ExpiresInSilence(Store):
     """Expired values are dropped, but nobody is told."""
 
-    def expire(self, stamp: Stamp) -> None:
+    def expire(self, stamp: Stamp, limit: int = 1 << 62) -> None:
         told = len(self._changes)
-        super().expire(stamp)
+        super().expire(stamp, limit)
         del self._changes[told:]
 
 

@@ -85,7 +85,7 @@ def cells(draw: st.DrawFn) -> Cell:
 
 
 _CELL = Cell(KEY, "config/limit", (0, 9 << 16, b"actor, 16 bytes.", 0, 9 << 16, b"actor, 16 bytes."), b"\x0a", None,
-             b"actor, 16 bytes.", 3)  # fmt: skip
+             b"actor, 16 bytes.", 3, b"", "", Mark(3, 2, 0))  # fmt: skip
 
 CODED: dict[Any, tuple[st.SearchStrategy[Any], Any]] = {Cell | bytes: (cells(), _CELL)}
 """By the type under the codec: any value, and the example."""
