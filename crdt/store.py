@@ -263,7 +263,7 @@ class Store:
         own = self._adding.get(name)
         if own is None:
             return False
-        kind, key, (stamp, actor, added, subtracted), base, _, writer, n, _, _ = own
+        kind, key, (stamp, actor, added, subtracted), base, _, writer, n, _, _, _ = own
         order = (stamp, actor, added + amount, subtracted) if amount >= 0 else (stamp, actor, added, subtracted - amount)  # type: ignore[operator]
         cell = Cell(kind, key, order, base, None, writer, n)
         self._adding[name] = self._cells[COUNTER][key] = self._slots[name][key] = cell

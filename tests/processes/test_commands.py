@@ -14,7 +14,22 @@ import pytest
 from coordination.demo.programs import free_addresses
 from tests.processes.nodes import SECRET, mesh
 
-COMMANDS = ["node", "demo", "members", "kv", "kv get", "kv put", "kv delete", "kv scan", "lock", "keygen", "simulate"]
+COMMANDS = [
+    "node",
+    "demo",
+    "members",
+    "kv",
+    "kv get",
+    "kv put",
+    "kv delete",
+    "kv scan",
+    "kv touch",
+    "kv clear",
+    "kv batch",
+    "lock",
+    "keygen",
+    "simulate",
+]
 COMMANDS += ["locks", "explain", "atomic", "atomic get", "atomic set", "atomic cas", "atomic add"]
 COMMANDS += ["counter", "counter get", "counter add", "counter set", "watch"]
 
@@ -67,6 +82,8 @@ def error(*arguments: str, secret: str | None = SECRET) -> tuple[int, str]:
 
 def test_bad_input(tmp_path: Path) -> None:
     nobody = free_addresses(1)[0]
+    broken = tmp_path / "batch"
+    broken.write_text('{"put": "k", "value": 1}\n{"put": "k"}\n')
     state = ["--state-dir", str(tmp_path / "state")]
     cases: list[tuple[list[str], int, str]] = [
         (["--nonsense"], 2, "No such option"),
@@ -79,6 +96,8 @@ def test_bad_input(tmp_path: Path) -> None:
         (["node", "--name", "a", "--bind", "127.0.0.1:0", "--expect", "3", *state], 1, "needs the seeds of all founders"),
         (["kv", "get", "k", "--node", nobody], 1, "refused"),
         (["kv", "put", "k", "{", "--parse", "--node", nobody], 2, "is not JSON"),
+        (["kv", "put", "k", "v", "--acks", "all", "--node", nobody], 2, "neither a number nor 'majority'"),
+        (["kv", "batch", str(broken), "--node", nobody], 2, "line 2 is neither"),
         (["members", "--node", "nonsense"], 1, "host:port"),
         (["members", "--secret-file", str(tmp_path / "none")], 2, "does not exist"),
     ]

@@ -33,6 +33,15 @@ async def test_keys_cross_and_the_commands_show_them() -> None:
         assert await command("kv", "delete", "greeting", "--node", n2) == (0, "", "")
         code, out, err = await command("kv", "get", "greeting", "--node", n2)
         assert (code, out, err) == (1, "", "mesh: there is no value under 'greeting'\n")
+        batch = nodes.programs.directory / "batch"
+        batch.write_text('{"put": "batch/a", "value": 1, "ttl": 60}\n\n{"put": "batch/b", "value": [2]}\n{"delete": "limit"}\n')
+        assert await command("kv", "batch", str(batch), "--acks", "2", "--node", n2) == (0, "", "")
+        assert (await command("kv", "scan", "--node", n0))[1] == "batch/a\t1\nbatch/b\t[2]\n"
+        assert await command("kv", "touch", "batch/a", "--ttl", "90", "--acks", "majority", "--node", n0) == (0, "", "")
+        assert (await command("kv", "touch", "batch/b", "--ttl", "90", "--node", n0))[0] == 1
+        assert await command("kv", "clear", "batch/", "--node", n0) == (0, "2\n", "")
+        code, out, err = await command("kv", "put", "k", "v", "--acks", "9", "--within", "0.2", "--node", n0)
+        assert (code, out) == (1, "") and "not acknowledged within 0.2 s" in err
         assert await command("counter", "add", "orders", "5", "--node", n2) == (0, "5\n", "")
         assert await command("counter", "add", "orders", "-2", "--node", n2) == (0, "3\n", "")
         assert await command("counter", "set", "orders", "-7", "--node", n2) == (0, "", "")
