@@ -168,4 +168,6 @@ def build(
         envelope,
     )
     gateway.operations.stats = node.stats
-    return Assembly(settings, node, identity, clock, store, membership, replication, messaging, entrusting, agreed, gateway, keyring)
+    return Assembly(
+        settings, node, identity, clock, store, membership, replication, messaging, entrusting, agreed, gateway, keyring
+    )

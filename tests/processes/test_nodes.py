@@ -34,7 +34,9 @@ async def test_keys_cross_and_the_commands_show_them() -> None:
         code, out, err = await command("kv", "get", "greeting", "--node", n2)
         assert (code, out, err) == (1, "", "mesh: there is no value under 'greeting'\n")
         batch = nodes.programs.directory / "batch"
-        batch.write_text('{"put": "batch/a", "value": 1, "ttl": 60}\n\n{"put": "batch/b", "value": [2]}\n{"delete": "nothing"}\n')
+        batch.write_text(
+            '{"put": "batch/a", "value": 1, "ttl": 60}\n\n{"put": "batch/b", "value": [2]}\n{"delete": "nothing"}\n'
+        )
         assert await command("kv", "batch", str(batch), "--acks", "2", "--node", n2) == (0, "", "")
         assert (await command("kv", "scan", "batch/", "--node", n0))[1] == "batch/a\t1\nbatch/b\t[2]\n"
         assert await command("kv", "touch", "batch/a", "--ttl", "90", "--acks", "majority", "--node", n0) == (0, "", "")
