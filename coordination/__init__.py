@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coordination.agreed.events import Explanation as Explanation
     from coordination.atomic import AtomicRegister as AtomicRegister
     from coordination.barriers import Barrier as Barrier
+    from coordination.budgets import Budget as Budget
     from coordination.config import MeshConfig as MeshConfig
     from coordination.counters import Counter as Counter
     from coordination.elections import Election as Election
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from coordination.errors import Closed as Closed
     from coordination.errors import DifferentMesh as DifferentMesh
     from coordination.errors import Disconnected as Disconnected
+    from coordination.errors import Exhausted as Exhausted
     from coordination.errors import Fenced as Fenced
     from coordination.errors import Forked as Forked
     from coordination.errors import JoinFailed as JoinFailed
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from coordination.exclusive import exclusive as exclusive
     from coordination.fence import Fence as Fence
     from coordination.fence import SqliteFence as SqliteFence
+    from coordination.gauges import Gauge as Gauge
     from coordination.holding import Held as Held
     from coordination.keys import KV as KV
     from coordination.keys import Entry as Entry
@@ -77,15 +80,17 @@ _HOMES = {
     "coordination.config": ("MeshConfig",),
     "coordination.counters": ("Counter",),
     "coordination.barriers": ("Barrier",),
+    "coordination.budgets": ("Budget",),
     "coordination.elections": ("Election", "Leader"),
     "coordination.errors": (
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
-        "DifferentMesh", "Disconnected", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers", "MemoryLost",
-        "MeshError", "NameTaken",
+        "DifferentMesh", "Disconnected", "Exhausted", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers",
+        "MemoryLost", "MeshError", "NameTaken",
         "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
     ),
     "coordination.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),
+    "coordination.gauges": ("Gauge",),
     "coordination.holding": ("Held",),
     "coordination.keys": ("KV", "Entry"),
     "coordination.leases": ("Lease",),

@@ -14,6 +14,7 @@ from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.agreed.voter_memory import VoterMemory
 from coordination.gateway import Gateway
 from coordination.lease_ends import LeaseEnds
+from coordination.rights import Rights
 from crdt.clock import HybridClock, Instant
 from crdt.store import Store
 from mesh.directives import Address, Boot, Part
@@ -89,6 +90,7 @@ class Assembly:
     entrusting: Entrusting
     agreed: Agreed
     gateway: Gateway
+    rights: Rights
     keyring: Keyring
 
 
@@ -147,6 +149,7 @@ def build(
         return None if roster is None else roster.voters
 
     entrusting = Entrusting(settings.name, replication, others, voters, random)
+    rights = Rights()
     gateway = Gateway(identity, membership, store, clock, replication, entrusting, agreed)
     parts: list[Part] = [
         membership,
@@ -156,6 +159,7 @@ def build(
         *agreed,
         LeaseEnds(replication, agreed.owner, membership),
         gateway,
+        rights,
     ]
     loopback = settings.address.startswith(("127.", "[::1]"))
     node = Node(
@@ -169,5 +173,17 @@ def build(
     )
     gateway.operations.stats = node.stats
     return Assembly(
-        settings, node, identity, clock, store, membership, replication, messaging, entrusting, agreed, gateway, keyring
+        settings,
+        node,
+        identity,
+        clock,
+        store,
+        membership,
+        replication,
+        messaging,
+        entrusting,
+        agreed,
+        gateway,
+        rights,
+        keyring,
     )

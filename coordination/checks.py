@@ -22,6 +22,7 @@ __all__ = [
     "check_key",
     "check_lease_ttl",
     "check_permits",
+    "check_spending",
     "encode_checked",
     "key_ttl_ms",
 ]
@@ -34,6 +35,7 @@ MIN_LEASE_TTL = 0.5
 """Seconds: below it the renewals of a busy process would be late by chance."""
 MAX_ADD_BITS = 4096
 MAX_PERMITS = (1 << 31) - 1
+MAX_BUDGET = (1 << 64) - 1
 
 
 def check_key(key: str, what: str = "key") -> str:
@@ -139,6 +141,13 @@ def check_amount(n: int, counter: str) -> int:
         raise BadValue(f"{n!r} cannot be added to counter {counter!r}: use an integer")
     if n.bit_length() > MAX_ADD_BITS:
         raise TooLarge(f"{n.bit_length()} bits are too many for counter {counter!r}: at most {MAX_ADD_BITS}")
+    return n
+
+
+def check_spending(n: int, name: str, what: str = "amount") -> int:
+    """What is spent of a budget, or its limit."""
+    if not isinstance(n, int) or isinstance(n, bool) or not 0 < n <= MAX_BUDGET:
+        raise BadValue(f"the {what} {n!r} of the budget {name!r} is refused: an integer from 1 to {MAX_BUDGET}")
     return n
 
 

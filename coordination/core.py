@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +42,10 @@ class LeaseCore(Protocol):
 
     @property
     def claims(self) -> Claims: ...
+    @property
+    def farewells(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What is given back beside leases, when it stops. Shielded, bounded in time, raising nothing."""
+
     def longest_ttl(self) -> int:
         """The max_ttl of the mesh, ns, as far as it is known."""
 
@@ -61,6 +66,7 @@ class Core:
     joined: trio.Event = field(default_factory=trio.Event)
     """Set once this node has been admitted, or founds."""
     claims: Claims = field(default_factory=Claims)
+    farewells: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _calls: int = 0
 
     @property

@@ -23,6 +23,7 @@ __all__ = [
     "Closed",
     "DifferentMesh",
     "Disconnected",
+    "Exhausted",
     "Fenced",
     "Forked",
     "JoinFailed",
@@ -140,12 +141,23 @@ class AlreadyHeld(MeshError, RuntimeError):
 
 
 class LimitDiffers(MeshError, ValueError):
-    """The semaphore or barrier is in use with another limit. `limit` is the one that it has."""
+    """The semaphore, barrier or budget is in use with another limit. `limit` is the one that it has."""
 
-    def __init__(self, what: str, asked: int, limit: int) -> None:
+    def __init__(self, what: str, asked: int, limit: int, how: str = "") -> None:
         has = f"the limit {limit}" if limit else "no limit"
-        super().__init__(f"{what} has {has}, not {asked}: name the same one everywhere, or let it rest for two max_ttl (30 s)")
+        how = how or "name the same one everywhere, or let it rest for two max_ttl (30 s)"
+        super().__init__(f"{what} has {has}, not {asked}: {how}")
         self.limit = limit
+
+
+class Exhausted(MeshError):
+    """There is not so much left of a budget; nothing was spent. `remaining` is what could be had."""
+
+    def __init__(self, name: str, asked: int, remaining: int) -> None:
+        super().__init__(
+            f"{asked} of the budget {name!r} cannot be spent: {remaining} can be had here. Ask for less, or refund some"
+        )
+        self.remaining = remaining
 
 
 class ClockDrift(MeshError):

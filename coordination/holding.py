@@ -267,7 +267,10 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
 
 
 async def let_go(core: LeaseCore) -> None:
-    """Give back everything that is held or asked for, because the peer stops. Waits `RELEASE_SECONDS` at the most, shielded."""
+    """Give back everything that is held or asked for, because the peer stops. Waits `RELEASE_SECONDS` at the most, shielded;
+    for rights of budgets as long before."""
+    for farewell in core.farewells:
+        await farewell()
     requests = core.dispatch.requests()
     with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True), ExitStack() as stack:
         # (A peer that was halted says nothing more.)

@@ -10,10 +10,12 @@ import trio
 from coordination.agreed.events import Explanation
 from coordination.atomic import AtomicRegister
 from coordination.barriers import Barrier
+from coordination.budgets import Budget, Budgets
 from coordination.checks import explained_key
 from coordination.core import Core
 from coordination.counters import Counter
 from coordination.elections import Election
+from coordination.gauges import Gauge
 from coordination.keys import KV, Entry
 from coordination.leases import Lease
 from coordination.leaving import leave
@@ -62,6 +64,7 @@ class Peer:
         self._hub = Hub(core)
         self._member_hub = MemberHub(core)
         self._messenger = Messenger(core)
+        self._budgets = Budgets(core)
         self.kv = KV(core)
         """The keys."""
 
@@ -257,6 +260,27 @@ class Peer:
     def counter(self, name: str) -> Counter:
         """A replicated counter. Raises `BadKey`."""
         return Counter(self._core, name)
+
+    def gauge(self, name: str) -> Gauge:
+        """A sum over those who live: `async with peer.gauge("workers").hold(1):`. What a process that dies has held falls away
+        within its ttl. Raises `BadKey`."""
+        return Gauge(self._core, self.kv, name)
+
+    def budget(self, name: str, limit: int | None = None, *, chunk: int | None = None) -> Budget:
+        """So much of something, of which nobody ever spends more than there is: `await peer.budget("seats", 100).spend(1)`.
+        Nothing is asked for yet.
+
+        Parameters
+        ----------
+        limit: how much there is; the first use creates the budget with it. Without it: whatever the budget has.
+        chunk: how many rights this peer holds in advance, at most, to spend them without asking. By default half of its share
+            of what is free. What it holds when it crashes counts as spent; with 0 nothing does, and each `spend` asks.
+
+        Raises
+        ------
+        BadKey, BadValue; LimitDiffers: it was named with another limit before, here; elsewhere, when it is used.
+        """
+        return self._budgets.get(name, limit, chunk)
 
     def atomic(self, name: str) -> AtomicRegister:
         """An atomic register: one value that everyone agrees on at every moment. Nothing is asked for yet. Raises `BadKey`."""

@@ -20,6 +20,7 @@ from coordination.locks import Lock, RWLock, Semaphore
 from coordination.standing import Locked, listed
 from coordination.thin.atomic import ThinAtomicRegister
 from coordination.thin.core import ThinAssembly, ThinCore
+from coordination.thin.gauges import ThinGauge
 from coordination.thin.keys import ThinCounter, ThinKV
 from coordination.thin.line import Line
 from coordination.thin.watch import ThinWatch
@@ -130,6 +131,10 @@ class Client:
     def counter(self, name: str) -> ThinCounter:
         """A replicated counter. Raises `BadKey`."""
         return ThinCounter(self._core, name)
+
+    def gauge(self, name: str) -> ThinGauge:
+        """A sum over those who live, as `Peer.gauge`. Raises `BadKey`."""
+        return ThinGauge(self._core, self.kv, name)
 
     def atomic(self, name: str) -> ThinAtomicRegister:
         """An atomic register, as `Peer.atomic`. Raises `BadKey`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -68,6 +68,7 @@ class ThinCore:
         self.driver = driver
         self.dispatch = Dispatch()
         self.claims = Claims()
+        self.farewells: tuple[Callable[[], Awaitable[None]], ...] = ()
         self.sponsor = ""
         self.address = ""
         self.watches: dict[int, Follower] = {}

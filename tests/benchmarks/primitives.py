@@ -32,6 +32,17 @@ async def adds(peer: Peer) -> float:
     return ADDS / took
 
 
+async def spends(peer: Peer) -> float:
+    budget = peer.budget("rights", limit=1 << 40)
+    await budget.spend()
+    began = time.process_time()
+    for _ in range(ADDS):
+        await budget.spend()
+    took = time.process_time() - began
+    assert await budget.remaining() == (1 << 40) - ADDS - 1
+    return ADDS / took
+
+
 async def puts(peer: Peer) -> float:
     """Processor seconds of one."""
     began = time.process_time()
@@ -107,6 +118,7 @@ async def measure(wakes: float) -> None:
     limit = dictionary_gets(ADDS)
     async with open_peer() as peer:
         rate("counter.add, local", await adds(peer), 200_000, limit, "a dictionary behind a method")
+        rate("budget.spend, of local rights", await spends(peer), 100_000, limit, "a dictionary behind a method")
         bare, watched = await many_prefixes(peer)
         rate("kv.put beside 10,000 watched prefixes", watched, bare / 2, bare, "the same without watchers")
         times("1,000 watchers of one key told", await one_for_all(peer), 0.020, None, wakes, "1,000 bare wakes")
