@@ -6,6 +6,7 @@ equal order the higher dot wins. So every join is total, whoever holds what. The
     KEY        fence, put stamp, put actor, expiry stamp or 0, touch stamp, touch actor     body: the value, encoded
     COUNTER    epoch stamp, epoch actor, added, subtracted                                  body: the epoch's base, encoded
     LEASE_END  stamp, actor                                                                 body: empty
+    FOLD       tag, epoch stamp, epoch actor, added, subtracted                             body: the epoch's base, encoded
 
 The first three elements of a KEY's order name the *put*: a higher put or delete replaces all, an equal put takes the higher
 touch. Cells of kinds that this version does not know are kept and passed on unread.
@@ -27,6 +28,7 @@ from crdt.clock import Stamp
 __all__ = [
     "ACTOR_BYTES",
     "COUNTER",
+    "FOLD",
     "KEY",
     "LEASE_END",
     "MAX_BATCH_KEYS",
@@ -50,7 +52,7 @@ __all__ = [
     "stamps_of",
 ]
 
-KEY, COUNTER, LEASE_END = 0, 1, 2
+KEY, COUNTER, LEASE_END, FOLD = 0, 1, 2, 3
 
 ACTOR_BYTES = 16
 HASH_BYTES = 8
@@ -166,6 +168,8 @@ def stamps_of(cell: Cell) -> tuple[Stamp, ...]:
             return cell.order[1], cell.order[4]  # type: ignore[return-value]
         case 1 | 2:
             return (cell.order[0],)  # type: ignore[return-value]
+        case 3:
+            return (cell.order[1],)  # type: ignore[return-value]
         case _:
             return ()
 
@@ -207,8 +211,9 @@ _SHAPES: dict[int, tuple[type, ...]] = {
     KEY: (int, int, bytes, int, int, bytes),
     COUNTER: (int, bytes, int, int),
     LEASE_END: (int, bytes),
+    FOLD: (int, int, bytes, int, int),
 }
-_STAMPS: dict[int, tuple[int, ...]] = {KEY: (0, 1, 3, 4), COUNTER: (0,), LEASE_END: (0,)}
+_STAMPS: dict[int, tuple[int, ...]] = {KEY: (0, 1, 3, 4), COUNTER: (0,), LEASE_END: (0,), FOLD: (1,)}
 """Where in an order stand stamps and tokens: timers are computed from them."""
 
 
@@ -244,7 +249,7 @@ def cell_of(raw: object) -> Cell:
             raise CellError("a key ends by time or with a lease, not both")
     elif hash_:
         raise CellError("only a value with an expiry is dropped")
-    if kind == COUNTER and (body is None or len(body) > MAX_BASE_BYTES or read_int(body) is None):
+    if kind in (COUNTER, FOLD) and (body is None or len(body) > MAX_BASE_BYTES or read_int(body) is None):
         raise CellError("a counter's base is a whole number")
     if kind == LEASE_END and body != b"":
         raise CellError("the end of a lease has an empty body")

@@ -9,18 +9,23 @@ claims a dot:
     while the transfer runs, loses writes.
 
 Dots above the vector are kept one by one and belong to everything that is stated: digests, requests, snapshots. Stating
-less than one has is always safe: others merely send more than they need to."""
+less than one has is always safe: others merely send more than they need to.
+
+A *retired* actor (see `crdt.cuts`) has no place in vectors any more: everything of it is claimed, and nothing is stated."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
 from crdt.cbor import array_head, write_bytes, write_int
 
-__all__ = ["NOTHING", "DotSet", "Summary"]
+__all__ = ["NOBODY", "NOTHING", "DotSet", "Summary"]
 
 DIGEST_BYTES = 16
+NOBODY = bytes(16)
+"""The actor of cells whose writer is forgotten, and of folded counters: nothing of it is ever lacking."""
 
 
 class Summary(NamedTuple):
@@ -38,11 +43,12 @@ NOTHING = Summary((), ())
 class DotSet:
     """The claims of one replica."""
 
-    __slots__ = ("_digest", "_extras", "_summary", "_vector")
+    __slots__ = ("_digest", "_extras", "_retired", "_summary", "_vector")
 
     def __init__(self, summary: Summary = NOTHING) -> None:
         self._vector: dict[bytes, int] = {}
         self._extras: dict[bytes, set[int]] = {}
+        self._retired: dict[bytes, None] = {NOBODY: None}
         self._summary: Summary | None = NOTHING
         self._digest: bytes | None = None
         if summary is not NOTHING:
@@ -57,13 +63,36 @@ class DotSet:
         return self._extras.get(actor, _NONE)
 
     def covers(self, actor: bytes, n: int) -> bool:
-        return n <= self._vector.get(actor, 0) or n in self._extras.get(actor, _NONE)
+        return n <= self._vector.get(actor, 0) or n in self._extras.get(actor, _NONE) or actor in self._retired
+
+    def has(self, actor: bytes) -> bool:
+        """Whether anything of the actor is claimed."""
+        return actor in self._vector or actor in self._extras or actor in self._retired
+
+    def retired(self) -> Iterable[bytes]:
+        return self._retired
+
+    def is_retired(self, actor: bytes) -> bool:
+        return actor in self._retired
+
+    def retire(self, actors: Iterable[bytes]) -> None:
+        """Everything of these actors is claimed, and they leave the vector."""
+        for actor in actors:
+            self._vector.pop(actor, None)
+            self._extras.pop(actor, None)
+            self._retired[actor] = None
+        self._summary = self._digest = None
+
+    def unretire(self, actor: bytes) -> None:
+        """The actor is forgotten: not even its name is kept."""
+        self._retired.pop(actor, None)
 
     def covers_all(self, summary: Summary) -> bool:
         """Whether everything that the summary claims is claimed here."""
         vector = self._vector
         for actor, n in summary.vector:
-            if n > vector.get(actor, 0):  # the number after the vector's is never an extra
+            # The number after the vector's is never an extra.
+            if n > vector.get(actor, 0) and actor not in self._retired:
                 return False
         return all(self.covers(actor, n) for actor, numbers in summary.extras for n in numbers)
 
@@ -74,7 +103,7 @@ class DotSet:
     def claim(self, actor: bytes, n: int) -> bool:
         """Claim one dot; False if it was claimed already."""
         last = self._vector.get(actor, 0)
-        if n <= last:
+        if n <= last or actor in self._retired:
             return False
         extras = self._extras.get(actor)
         if n != last + 1:
@@ -105,7 +134,7 @@ class DotSet:
     def raise_to(self, summary: Summary) -> None:
         """Claim everything that a snapshot claimed: at the end of its transfer, never before."""
         for actor, n in summary.vector:
-            if n > self._vector.get(actor, 0):
+            if n > self._vector.get(actor, 0) and actor not in self._retired:
                 self._vector[actor] = n
                 extras = self._extras.get(actor)
                 if extras is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Set
 
 __all__ = ["SortedKeys"]
 
@@ -20,6 +21,16 @@ class SortedKeys:
     def add(self, key: str) -> None:
         """A key that has not been added before."""
         self._fresh.append(key)
+
+    def discard(self, gone: Set[str]) -> None:
+        """Remove keys that were added before: one pass over all if they are many."""
+        if self._fresh:
+            self._settle()
+        if len(gone) > FEW:
+            self._sorted = [key for key in self._sorted if key not in gone]
+            return
+        for key in gone:
+            del self._sorted[bisect_left(self._sorted, key)]
 
     def after(self, key: str, count: int, *, inclusive: bool = False) -> list[str]:
         """At most `count` keys above this one. A walk that asks again with the last of them survives any change."""

@@ -16,12 +16,13 @@ Every change of what readers see is collected, in order, until `take_changes`.""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from crdt.batches import Batches, whole
 from crdt.cell import (
     COUNTER,
+    FOLD,
     KEY,
     LEASE_END,
     Cell,
@@ -37,7 +38,7 @@ from crdt.cell import (
 from crdt.change import Change, ChangeKind
 from crdt.clock import Stamp
 from crdt.counter import added_slot, counter_of, set_slot, slot_key, value
-from crdt.dots import DotSet, Summary
+from crdt.dots import NOBODY, DotSet, Summary
 from crdt.expiry import Expiries
 from crdt.keys import SortedKeys
 
@@ -91,6 +92,7 @@ class Store:
         "_counters",
         "_ended",
         "_expiries",
+        "_faded",
         "_keys",
         "_order",
         "_pending",
@@ -106,9 +108,9 @@ class Store:
         self.dots = DotSet()
         self.revision = 0
         self._keys: dict[str, Cell] = {}
-        self._cells: dict[int, dict[str, Cell]] = {KEY: self._keys, COUNTER: {}, LEASE_END: {}}
+        self._cells: dict[int, dict[str, Cell]] = {KEY: self._keys, COUNTER: {}, LEASE_END: {}, FOLD: {}}
         self._ended = self._cells[LEASE_END]
-        self._order: dict[int, SortedKeys] = {KEY: SortedKeys(), COUNTER: SortedKeys(), LEASE_END: SortedKeys()}
+        self._order: dict[int, SortedKeys] = {kind: SortedKeys() for kind in self._cells}
         self._slots: dict[str, dict[str, Cell]] = {}
         self._adding: dict[str, Cell] = {}
         """Own slots that were added to in this window, and are of the highest epoch."""
@@ -118,6 +120,8 @@ class Store:
         self._batches = Batches()
         self._stamp: Stamp = 0
         """At which a cell of a batch arrived last."""
+        self._faded: dict[str, None] = {}
+        """Keys without a value: deleted, or expired."""
         self._pending: dict[Place, int] = {}
         self._changes: list[Change] = []
         self._counters: dict[str, None] = {}
@@ -276,6 +280,12 @@ class Store:
         own = self._slots.get(name, {}).get(slot_key(name, self.actor))
         self._write(own, set_slot(name, self.actor, base, stamp), stamp)
 
+    def rewrite(self, cell: Cell, stamp: Stamp) -> None:
+        """Write again, under an own dot, what was written elsewhere: its order stays."""
+        if cell.kind not in self._cells:
+            self._cells[cell.kind], self._order[cell.kind] = {}, SortedKeys()
+        self._write(self.cell(cell.kind, cell.key), cell._replace(actor=self.actor, n=0, batch=None), stamp)
+
     def end_lease(self, lease: str, stamp: Stamp) -> bool:
         """State the end of a lease; False if it is known to have ended already."""
         if lease in self._ended:
@@ -347,6 +357,10 @@ class Store:
     def forget_waiting(self) -> None:
         """Another transfer begins: it will bring them again."""
         self._batches.clear()
+
+    def absorb(self, cell: Cell, stamp: Stamp) -> None:
+        """Join a cell whatever its dot: a joiner's, into its empty store. Of the retired it has nothing, and claims all."""
+        self._join(cell, stamp)
 
     def _join(self, cell: Cell, stamp: Stamp) -> None:
         if cell.kind == KEY:
@@ -424,17 +438,22 @@ class Store:
                     self._expiries.schedule(key, expiry)
         if old is None:
             self._order[kind].add(key)
-        elif old.n:
+        elif old.n and old.actor != NOBODY:
             del self._by_actor[old.actor][old.n]
         self._cells[kind][key] = cell
-        if cell.n:
+        if kind == KEY:
+            if cell.body is None:
+                self._faded[key] = None
+            elif old is not None and old.body is None:
+                self._faded.pop(key, None)
+        if cell.n and cell.actor != NOBODY:
             held = self._by_actor.get(cell.actor)
             if held is None:
                 held = self._by_actor[cell.actor] = {}
             held[cell.n] = cell
         if kind == KEY:
             self._tell(old, cell, stamp)
-        elif kind == COUNTER:
+        elif kind in (COUNTER, FOLD):
             name = counter_of(key)
             self._slots.setdefault(name, {})[key] = cell
             self._counters[name] = None
@@ -514,6 +533,54 @@ class Store:
         self._changes.clear()
         self._counters.clear()
         return changes, counters
+
+    # --- forgetting (see `crdt.forgetting`) ------------------------------------------------------------------------
+
+    def faded(self) -> list[Cell]:
+        """The keys without a value, deleted or expired, and those hidden by the end of their lease."""
+        cells = [self._keys[key] for key in self._faded]
+        for lease in self._ended:
+            cells += [self._keys[key] for key in self._bound.get(lease, ()) if key not in self._faded]
+        return cells
+
+    def of_kind(self, kind: int) -> Iterable[Cell]:
+        """Not to be held while the store changes."""
+        return self._cells.get(kind, {}).values()
+
+    def by_actor(self, actor: bytes) -> list[Cell]:
+        """The cells that were last written by it."""
+        return list(self._by_actor.get(actor, {}).values())
+
+    def replace(self, cell: Cell) -> None:
+        """Put a cell in the place of what nobody sees, or in a free one."""
+        self._place(self.cell(cell.kind, cell.key), cell, 0)
+
+    def settle(self, actor: bytes) -> None:
+        """The actor is forgotten: its cells are as good as nobody's."""
+        for cell in self._by_actor.pop(actor, {}).values():
+            settled = cell._replace(actor=NOBODY, n=1)
+            self._cells[cell.kind][cell.key] = settled
+            if cell.kind == COUNTER:
+                self._slots[counter_of(cell.key)][cell.key] = settled
+        self.dots.unretire(actor)
+
+    def remove(self, cells: Iterable[Cell]) -> None:
+        """Forget cells that nobody sees."""
+        gone: dict[int, set[str]] = {}
+        for cell in cells:
+            kind, key = cell.kind, cell.key
+            del self._cells[kind][key]
+            gone.setdefault(kind, set()).add(key)
+            if cell.n and cell.actor != NOBODY:
+                del self._by_actor[cell.actor][cell.n]
+            if kind == KEY:
+                self._faded.pop(key, None)
+                if cell.bound is not None:
+                    self._unbind(cell.bound, key)
+            elif kind == COUNTER:
+                del self._slots[counter_of(key)][key]
+        for kind, keys in gone.items():
+            self._order[kind].discard(keys)
 
     # --- what others lack (see `crdt.transfer`) --------------------------------------------------------------------
 

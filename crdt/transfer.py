@@ -44,12 +44,18 @@ class Slice(NamedTuple):
     """Nothing was left out because the asker masks its actor."""
 
 
-def missing(store: Store, known: DotSet, masks: Mapping[bytes, int], after: Place, limit_bytes: int) -> Slice:
+def missing(
+    store: Store, known: DotSet, masks: Mapping[bytes, int], after: Place, limit_bytes: int, *, everything: bool = False
+) -> Slice:
     """The next cells with a dot that the asker has not claimed, after a place, up to a size (but at least one).
 
-    The store must have been flushed. `masks`: actors from whom the asker takes nothing from a number on."""
+    The store must have been flushed. `masks`: actors from whom the asker takes nothing from a number on. `everything`: the
+    asker's store is empty, and wants every cell whatever its dot: also those of retired actors, which nobody else lacks."""
     assert not store.pending, "a cell without its dot would be passed over, and claimed all the same"
-    few = store.lacking(known, INDEXED)
+    few = None
+    if not everything:
+        known.retire(store.dots.retired())
+        few = store.lacking(known, INDEXED)
     walk = store.walk(after) if few is None else _sorted_after(few, after)
     cells: list[bytes] = []
     size, last, complete = 0, after, True
@@ -57,7 +63,7 @@ def missing(store: Store, known: DotSet, masks: Mapping[bytes, int], after: Plac
         if few is None:
             if passed == WALKED:
                 return Slice(cells, last, False, complete)
-            if known.covers(cell.actor, cell.n):
+            if not everything and known.covers(cell.actor, cell.n):
                 last = cell[:2]
                 continue
         if cell.n >= masks.get(cell.actor, cell.n + 1):
