@@ -27,7 +27,6 @@ from crdt.forgetting import apply_cut
 from crdt.returning import bring_back
 from crdt.store import Store
 from tests.crdt.cut_world import Held, Member, Pull, Rules, run
-from tests.crdt.replicas import Broken
 
 SEEDS = 120
 A, B, C = (letter * 16 for letter in (b"a", b"b", b"c"))
