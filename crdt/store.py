@@ -415,6 +415,7 @@ class Store:
         extras = tuple([entry for entry in snapshot.extras if entry[0] != self.actor])
         if self.waiting:
             claims = DotSet(self.dots.summary())
+            claims.retire(self.dots.retired())
             claims.raise_to(Summary(vector, extras))
             ready = self._batches.end(claims.covers)
             if ready is None:
