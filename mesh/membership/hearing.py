@@ -197,6 +197,7 @@ class Hearing:
 
     def _stop(self, other: Member) -> None:
         self.gone = True
+        self._registry.give_way(other)
         for timer in list(self._actions.due):
             self._actions.disarm(timer)
         self._actions.add(Stop(NameTakenError(self._identity.name, other.address)))

@@ -33,6 +33,8 @@ MAX_TAG_KEY = 64
 MAX_TAG_VALUE = 256
 """Characters. Nobody reads an entry with more: a member that had such a tag would vanish from everyone's sight."""
 
+BROADCAST = ip_address("255.255.255.255")
+
 MAX_STAMP = 1 << 63
 """No boot is believed from here on (the year 6,429): there must be room above, or the name could never start again."""
 
@@ -73,7 +75,7 @@ def valid_tags(tags: Tags) -> bool:
 
 @lru_cache(maxsize=4_096)
 def is_reachable(address: Address) -> bool:
-    """Whether others could send to this address: a numeric host that is no wildcard and no group, and a port."""
+    """Whether others could send to this address: a numeric host that is no wildcard, group or broadcast, and a port."""
     host, separator, port = address.rpartition(":")
     if not separator or not port.isascii() or not port.isdigit() or not 0 < int(port) <= MAX_PORT:
         return False
@@ -82,4 +84,4 @@ def is_reachable(address: Address) -> bool:
         ip = ip_address(host[1:-1] if bracketed else host)
     except ValueError:
         return False
-    return bracketed == (ip.version == 6) and not ip.is_unspecified and not ip.is_multicast
+    return bracketed == (ip.version == 6) and not ip.is_unspecified and not ip.is_multicast and ip != BROADCAST

@@ -22,7 +22,7 @@ from mesh.directives import ChannelDown, ChannelUp, Close, Dial, Source, Write
 from mesh.membership.actions import Actions
 from mesh.membership.identity import Identity
 from mesh.membership.member import Member
-from mesh.membership.messages import Goodbye, Lifeline, News, entry_of
+from mesh.membership.messages import Goodbye, Lifeline, News
 from mesh.membership.probe import DIAL
 from mesh.membership.profile import Profile
 from mesh.membership.table import MAX_MEMBERS, Table
@@ -203,10 +203,9 @@ class Lifelines:
         member = None if down.session is None or not telling else self._table.by_session(down.session)
         return member if member is not None and member.reachable and member.name != self._identity.name else None
 
-    def farewell(self) -> None:
-        """This node leaves, and its streams end with it: say so to everyone who would take their end for a death."""
-        left = News(entry_of(self._table.own()), None)
+    def farewell(self, word: News) -> None:
+        """This process ends on purpose, and its streams with it: say why to everyone who would take their end for a death."""
         heard = [channel for channel, session in self._accepted.items() if self._table.by_session(session) is not None]
         for channel in dict.fromkeys([*self._lines, *heard]):
-            self._actions.add(Write(channel, left))
+            self._actions.add(Write(channel, word))
             self._actions.add(Write(channel, GOODBYE))

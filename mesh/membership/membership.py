@@ -235,7 +235,7 @@ class Membership:
             others = self._table.others() if self.admitted else ()  # a name that may be another's is not this one's to leave
             for member in self._random.sample(others, min(FAREWELLS, len(others))):
                 self._actions.send(member.name, farewell)
-            self._lifelines.farewell()
+            self._lifelines.farewell(farewell)
             for timer in list(self._actions.due):
                 self._actions.disarm(timer)
         return self._taken()

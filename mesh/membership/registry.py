@@ -19,7 +19,7 @@ from mesh.membership.identity import Identity
 from mesh.membership.lifelines import Lifelines
 from mesh.membership.lost import Lost
 from mesh.membership.member import Member, State
-from mesh.membership.messages import Gossip
+from mesh.membership.messages import Gossip, News, entry_of
 from mesh.membership.probe import Prober
 from mesh.membership.profile import Profile
 from mesh.membership.ring import Ring
@@ -174,6 +174,10 @@ class Registry:
         for name, suspicion in self._suspicions.items():
             suspicion.shift(pause + self._profile.probe_interval)
             self._actions.arm(("suspicion", name), suspicion.deadline())
+
+    def give_way(self, other: Member) -> None:
+        """This process must stop, for its name is another's: its neighbours are told whose, and see one change and no death."""
+        self._lifelines.farewell(News(entry_of(other), None))
 
     # --- telling ---------------------------------------------------------------------------------------------------
 

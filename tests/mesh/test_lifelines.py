@@ -322,7 +322,7 @@ def an_end_is_a_verdict(patch: pytest.MonkeyPatch) -> None:
 
 
 def leaving_without_goodbye(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lifelines, "farewell", lambda self: None)
+    patch.setattr(Lifelines, "farewell", lambda self, word: None)
 
 
 def goodbyes_are_not_heard(patch: pytest.MonkeyPatch) -> None:
