@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from coordination.errors import NotDelivered as NotDelivered
     from coordination.errors import NotHolding as NotHolding
     from coordination.errors import OutcomeUnknown as OutcomeUnknown
+    from coordination.errors import ResetRefused as ResetRefused
     from coordination.errors import TooLarge as TooLarge
     from coordination.errors import Unreachable as Unreachable
     from coordination.exclusive import exclusive as exclusive
@@ -86,7 +87,7 @@ _HOMES = {
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
         "DifferentMesh", "Disconnected", "Exhausted", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers",
         "MemoryLost", "MeshError", "NameTaken",
-        "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown", "TooLarge", "Unreachable",
+        "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown", "ResetRefused", "TooLarge", "Unreachable",
     ),
     "coordination.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),

@@ -1,18 +1,28 @@
-"""Atomic registers as users ask for them: their arguments as operations of the core, and what came of those as results and
-errors. For peers and for the sponsors of thin clients."""
+"""Atomic registers as users ask for them: their arguments as operations of the core, and what came of those (and of a reset) as
+results and errors. For peers and for the sponsors of thin clients."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from coordination.agreed.atomic import ATOMIC, MAX_ATOMIC_BYTES, Op, OpKind, encode_ordered
-from coordination.agreed.events import Called, CallFailed, Failure
+from coordination.agreed.events import Called, CallFailed, Failure, ResetOver
 from coordination.checks import check_key
-from coordination.errors import BadValue, MemoryLost, MeshError, NoQuorum, OutcomeUnknown, TooLarge
+from coordination.errors import BadValue, MemoryLost, MeshError, NoQuorum, OutcomeUnknown, ResetRefused, TooLarge
 from mesh.schema import MAX_INT_BYTES
 from mesh.values import ValueTooLargeError, ValueTypeError
 
-__all__ = ["add_op", "cas_op", "check_encoded", "encode_atomic", "error_of", "outcome_of", "register_key", "set_op"]
+__all__ = [
+    "add_op",
+    "cas_op",
+    "check_encoded",
+    "encode_atomic",
+    "error_of",
+    "new_voters",
+    "outcome_of",
+    "register_key",
+    "set_op",
+]
 
 
 def register_key(name: str) -> str:
@@ -80,3 +90,10 @@ def error_of(failed: CallFailed, name: str) -> MeshError:
         case Failure.TOO_LARGE:
             return TooLarge(f"the sum in {what} would be an integer of more than {MAX_INT_BYTES} bytes: nothing was added")
     return OutcomeUnknown(f"the change of {what} may or may not have happened: {failed.reason}. Read before changing it again")
+
+
+def new_voters(over: ResetOver) -> tuple[str, ...]:
+    """Of a reset. Raises `ResetRefused`."""
+    if over.refusal or over.roster is None:
+        raise ResetRefused(f"the roster was not reset: {over.refusal}")
+    return over.roster.voters

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from coordination.agreed.registers import register_of
 from coordination.errors import BadConfig, BadKey, BadTTL, BadValue, TooLarge
+from mesh.membership.identity import valid_name
 from mesh.replication import MAJORITY, MAX_ACKS
 from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
 
@@ -21,6 +23,7 @@ __all__ = [
     "check_hold",
     "check_key",
     "check_lease_ttl",
+    "check_names",
     "check_permits",
     "check_spending",
     "encode_checked",
@@ -60,6 +63,17 @@ def check_key(key: str, what: str = "key") -> str:
 def explained_key(key: str) -> str:
     """The register that a user means who asks about a key: a lock, unless it names another kind."""
     return register_of(check_key(key))
+
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of members, each once."""
+    if isinstance(names, str):
+        raise BadConfig(f"{names!r} is one text: give the names as a list")
+    found = tuple(dict.fromkeys(names))
+    for name in found:
+        if not isinstance(name, str) or not valid_name(name):
+            raise BadConfig(f"{name!r} is no name of a member: 1 to 64 of A-Z a-z 0-9 . _ -")
+    return found
 
 
 def key_ttl_ms(ttl: float | None) -> int:

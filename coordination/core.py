@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from coordination.agreed.events import Explained, Explanation, Listed
+from coordination.agreed.events import Explained, Explanation, Listed, ResetOver
 from coordination.agreed.holder import Holder
 from coordination.agreed.ports import Identity
+from coordination.calling import new_voters
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
 from coordination.errors import ClockDrift
@@ -110,6 +111,19 @@ class Core:
             self.dispatch.asked(query)
         assert isinstance(event, Listed)
         return event
+
+    async def reset_roster(self, without: tuple[str, ...]) -> tuple[str, ...]:
+        """By an operator's word: the new voters. A checkpoint. Raises `ResetRefused`."""
+        reset = self.assembly.agreed.reset
+        query, mailbox = self.dispatch.survey()
+        try:
+            with mailbox.expecting(ResetOver) as waiting:
+                self.driver.command(reset, reset.reset(query, without, self.now()))
+                event = await waiting.outcome()
+        finally:
+            self.dispatch.asked(query)
+        assert isinstance(event, ResetOver)
+        return new_voters(event)
 
     def check_writable(self) -> None:
         """Refuse writes once the node has ended, and while its clock is off."""

@@ -24,6 +24,8 @@ from coordination.agreed.events import (
     Released,
     Renewed,
     RenewFailed,
+    ResetOver,
+    Surveyed,
     Unavailable,
 )
 from mesh.directives import Event
@@ -103,6 +105,7 @@ class Dispatch:
         self._syncs: dict[int, Mailbox] = {}
         self._countings: dict[int, Mailbox] = {}
         self._entrusted: dict[int, Mailbox] = {}
+        self._surveys: dict[int, Mailbox] = {}
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Explained: lambda event: self._tell(self._explains, event.query, event),
             Called: lambda event: self._tell(self._calls, event.call, event),
@@ -110,6 +113,8 @@ class Dispatch:
             Listed: lambda event: self._tell(self._countings, event.query, event),
             Acknowledged: lambda event: self._tell(self._entrusted, event.query, event),
             Synced: lambda event: self._tell(self._syncs, event.query, event),
+            Surveyed: lambda event: self._tell(self._surveys, event.query, event),
+            ResetOver: lambda event: self._tell(self._surveys, event.query, event),
         }
         for kind in (Granted, Busy, OtherLimit, Unavailable, Ending, Ended, Renewed, RenewFailed, Released):
             self._handlers[kind] = self._on_request
@@ -141,7 +146,7 @@ class Dispatch:
 
     def close(self) -> None:
         """Tell whoever still waits that nothing comes any more."""
-        for table in (self._requests, self._explains, self._calls, self._syncs, self._countings):
+        for table in (self._requests, self._explains, self._calls, self._syncs, self._countings, self._surveys):
             for mailbox in table.values():
                 mailbox.close()
 
@@ -170,6 +175,9 @@ class Dispatch:
     def count(self) -> tuple[int, Mailbox]:
         return self._ask(self._countings)
 
+    def survey(self) -> tuple[int, Mailbox]:
+        return self._ask(self._surveys)
+
     def sync(self) -> tuple[int, Mailbox]:
         return self._ask(self._syncs)
 
@@ -195,6 +203,7 @@ class Dispatch:
         self._syncs.pop(query, None)
         self._countings.pop(query, None)
         self._entrusted.pop(query, None)
+        self._surveys.pop(query, None)
 
     def _ask(self, table: dict[int, Mailbox]) -> tuple[int, Mailbox]:
         self._query += 1

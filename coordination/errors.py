@@ -36,6 +36,7 @@ __all__ = [
     "NotDelivered",
     "NotHolding",
     "OutcomeUnknown",
+    "ResetRefused",
     "TooLarge",
     "Unreachable",
 ]
@@ -115,6 +116,10 @@ class MemoryLost(MeshError):
             "Found the mesh anew, and run voters with a state_dir to prevent it"
         )
         self.names = names
+
+
+class ResetRefused(MeshError):
+    """The roster was not reset; the sentence says what stands in the way."""
 
 
 class NotHolding(MeshError, RuntimeError):

@@ -21,11 +21,11 @@ import cbor2
 
 from coordination.agreed.agreed import Agreed
 from coordination.agreed.atomic import Op
-from coordination.agreed.events import Called, CallFailed, Explained, Failure, Listed, RosterDecided
+from coordination.agreed.events import Called, CallFailed, Explained, Failure, Listed, ResetOver, RosterDecided
 from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
 from coordination.agreed.roster import RosterValue
-from coordination.calling import add_op, cas_op, error_of, register_key, set_op
-from coordination.checks import check_key, explained_key
+from coordination.calling import add_op, cas_op, error_of, new_voters, register_key, set_op
+from coordination.checks import check_key, check_names, explained_key
 from coordination.errors import BadConfig, MeshError, OutcomeUnknown
 from coordination.feed import Feed
 from coordination.interest import Interest
@@ -134,6 +134,7 @@ class Gateway:
         Joined,
         Explained,
         Listed,
+        ResetOver,
         Synced,
         Acknowledged,
         Changed,
@@ -161,6 +162,7 @@ class Gateway:
         self._inspector = agreed.inspector
         self._caller = agreed.caller
         self._census = agreed.census
+        self._reset = agreed.reset
         self.operations = Operations(membership, store, clock, replication)
         self._guests: dict[int, Guest] = {}
         self._by_id: dict[str, Guest] = {}
@@ -223,6 +225,11 @@ class Gateway:
                     self._called(*self._calls.pop(call), event, out)
             case Listed(query, locks, missing, quorum):
                 self._conclude(query, [locks, missing, quorum], out)
+            case ResetOver(query):
+                try:
+                    self._conclude(query, new_voters(event), out)
+                except MeshError as error:
+                    self._conclude(query, error, out)
             case Synced(query):
                 self._conclude(query, None, out)
             case Acknowledged(query):
@@ -318,7 +325,7 @@ class Gateway:
                 raise OutcomeUnknown("the write is asked for again, and too old to be remembered: read before writing again")
             arguments = read_arguments(ask.arguments)
             match ask.operation:
-                case "explain" | "standing" | "locks" | "synced":
+                case "explain" | "standing" | "locks" | "synced" | "reset_roster":
                     self._query(guest, ask, arguments, now, out)
                     return
                 case "atomic_get" | "atomic_set" | "atomic_cas" | "atomic_add":
@@ -361,6 +368,12 @@ class Gateway:
             guest.pending[ask.sequence] = 0
             if self._joined:
                 self._sync(guest, ask.sequence, now, out)
+            return
+        if ask.operation == "reset_roster":
+            check_arguments("reset_roster", ((tuple,),), arguments)
+            without = check_names(arguments[0])
+            query = self._new_query(guest, ask.sequence)
+            out.append(Act(self._reset, self._reset.reset(query, without, now)))
             return
         check_arguments(ask.operation, ((str,),), arguments)
         query = self._new_query(guest, ask.sequence)
@@ -429,7 +442,9 @@ class Gateway:
         if waiting is not None:
             guest, sequence = waiting
             del guest.pending[sequence]
-            self._answer(guest, Answer(sequence, "", cbor2.dumps(result)), out, remember=remember)
+            failed = told(result) if isinstance(result, MeshError) else None
+            answer = Answer(sequence, *(failed or ("", cbor2.dumps(result))))
+            self._answer(guest, answer, out, remember=remember)
 
     def _unasked(self, guest: Guest, sequence: int, now: Instant, out: list[Directive]) -> None:
         call = guest.calls.pop(sequence, 0)

@@ -11,7 +11,7 @@ from coordination.agreed.events import Explanation
 from coordination.atomic import AtomicRegister
 from coordination.barriers import Barrier
 from coordination.budgets import Budget, Budgets
-from coordination.checks import explained_key
+from coordination.checks import check_names, explained_key
 from coordination.core import Core
 from coordination.counters import Counter
 from coordination.elections import Election
@@ -359,6 +359,28 @@ class Peer:
         `lease/…`, `atomic/…`), who holds it and waits for it, who is silent and who abstains. A checkpoint; waits half a second
         for silent voters at the most."""
         return await self._core.inspect(explained_key(key), early=False)
+
+    async def reset_roster(self, without: Iterable[str] = ()) -> tuple[str, ...]:
+        """An operator's way out, when so many voters of an elastic mesh restarted without memory that no lock is ever granted
+        again (`explain` says so): those that answer become the roster, and their old leases run out first.
+
+        A majority of the voters' names has to take part, with or without memory: a new machine under a lost one's name will do.
+        Every other name is given up here. What is vouched for by the caller: no later roster, which all that answer have
+        forgotten, is still in use elsewhere. If one is, both grant until they meet, and then this one counts.
+
+        Parameters
+        ----------
+        without: names of voters that are given up.
+
+        Returns
+        -------
+        The new voters. A checkpoint; takes 2 to 7 s.
+
+        Raises
+        ------
+        ResetRefused: it is not needed, or what has to be done first. BadConfig: names that are none.
+        """
+        return await self._core.reset_roster(check_names(without))
 
     async def leave(self) -> bool:
         """Leave the mesh for good, where leaving the context of `open_peer` is a stop: one that is expected back.

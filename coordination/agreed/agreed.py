@@ -17,6 +17,7 @@ from coordination.agreed.owner import Owner
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.recall import Recall
 from coordination.agreed.recollector import Recollector
+from coordination.agreed.reset import Reset
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.agreed.standing import Standing
 from coordination.agreed.succession import Succession
@@ -41,6 +42,7 @@ class Agreed(NamedTuple):
     caller: Caller
     inspector: Inspector
     census: Census
+    reset: Reset
 
 
 def build_agreed(
@@ -85,4 +87,5 @@ def build_agreed(
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory)
     census = Census(identity, birth, acceptor)
     electorate = Electorate(identity, view, standing, succession, boots, voter=voter)
-    return Agreed(birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, inspector, census)
+    reset = Reset(identity, standing, succession, boots)
+    return Agreed(birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, inspector, census, reset)

@@ -25,10 +25,13 @@ __all__ = [
     "Released",
     "RenewFailed",
     "Renewed",
+    "ResetOver",
     "RosterConflict",
     "RosterDecided",
     "SealMet",
+    "Surveyed",
     "Unavailable",
+    "Voter",
 ]
 
 
@@ -121,6 +124,40 @@ class SealMet(Event):
     """A voter refused a register because it is sealed, and nothing is known of a decision yet."""
 
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """What a voter says of itself."""
+
+    name: str
+    answered: bool
+    memory: bool
+    """Whether it knows what its name has promised about the next roster."""
+    sealed: bool
+    """Whether a change of the roster is under way for it, and it serves nothing."""
+    abstains: float
+    """Seconds for which it gives no vote because it restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed(Event):
+    """What the voters of the newest roster that this node knows say of themselves."""
+
+    query: int
+    roster: RosterValue | None
+    voters: tuple[Voter, ...]
+    newer: str
+    """Who knows a newer roster; empty if nobody does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetOver(Event):
+    """What came of a reset: a roster, or why there is none."""
+
+    query: int
+    refusal: str
+    roster: RosterValue | None
 
 
 @frozen

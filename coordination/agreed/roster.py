@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 from mesh.directives import NANOSECONDS, Boot
 
-__all__ = ["DEFAULT_PARAMETERS", "PLACEMENT_VERSION", "Joined", "Parameters", "RosterValue"]
+__all__ = ["DEFAULT_PARAMETERS", "PLACEMENT_VERSION", "Joined", "Parameters", "RosterValue", "reset_epoch"]
 
 PLACEMENT_VERSION = 1
 MIN_ABSTENTION_DRIFTS = 4
 """M is at least this many max_drift, so that the token window (M/4 below the clock) holds every honest clock."""
+
+
+RESET_SHIFT = 20
+RESET_BYTES = 4
 
 
 class Parameters(NamedTuple):
@@ -69,6 +73,12 @@ class RosterValue(NamedTuple):
         same = self._replace(epoch=self.epoch + 1, voters=roster.voters, joined=roster.joined)
         return roster == same and bool(names) and names == sorted(set(names))
 
+    def may_be_reset_to(self, roster: RosterValue) -> bool:
+        """Whether that is a proper reset: some of the same voters, the same numbers, an epoch that no change reaches."""
+        same = self._replace(epoch=self.epoch + 1, voters=roster.voters, joined=roster.joined)
+        later = roster.epoch > self.epoch + 1
+        return later and self.may_be_followed(roster._replace(epoch=same.epoch)) and set(roster.voters) <= set(self.voters)
+
     @property
     def abstention(self) -> int:
         """M: no lease that was promised before a restart is believed this long after it (ns)."""
@@ -90,6 +100,13 @@ class RosterValue(NamedTuple):
     def believed(self, term: int) -> int:
         """How long a holder may believe in a term that acceptors wait in full: slowest clock against fastest."""
         return term * (1000 - self.rho) // (1000 + self.rho)
+
+
+def reset_epoch(wall_ms: int, session: bytes, epoch: int) -> int:
+    """Of a roster that an operator puts in the place of one of `epoch`: above whatever follows that, which counts by one, and
+    above every reset before it. No two processes draw the same."""
+    drawn = (wall_ms << RESET_SHIFT) + int.from_bytes(session[:RESET_BYTES]) % (1 << RESET_SHIFT)
+    return max(drawn, epoch + (1 << RESET_SHIFT))
 
 
 def found(voters: tuple[str, ...], parameters: Parameters) -> RosterValue:

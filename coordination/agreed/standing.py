@@ -71,6 +71,10 @@ class Standing:
     def epoch(self) -> int:
         return self.rosters[-1].epoch if self.rosters else 0
 
+    def was_reset(self) -> bool:
+        """Whether one of the rosters was put in the place of another by an operator."""
+        return any(newer.epoch > older.epoch + 1 for older, newer in pairwise(self.rosters))
+
     def placement(self, epoch: int) -> Placement:
         placement = self._placements.get(epoch)
         if placement is None:

@@ -18,6 +18,15 @@ Roster e+1 is one Paxos instance among *all* voters of e. Each rule with what br
     those has accepted the successor, it asks again once that is decided: see `Standing.recalled`. The process that a roster
     admits has nothing to remember.
 
+A *reset* is an operator's word for a roster that so many have forgotten that nobody can go on (see `reset`): it is the same
+instance, at ballots above all of its ordinary ones, whose voters may have forgotten. Beside:
+
+  - To promise one seals, also who has accepted nothing, and takes the operator's word for a memory. (A voter that has
+    forgotten the seal of e+1 vouches for e again.)
+  - What any voter of a majority has accepted is completed, whatever the operator wants. (The roster e+1 is decided, and both
+    go on.)
+  - Its epoch is above all that may have followed e: whoever meets it yields. (Two rosters go on for ever.)
+
 Fixed rosters are left alone."""
 
 from __future__ import annotations
@@ -39,6 +48,7 @@ from coordination.agreed.succession_messages import (
     EpochOk,
     MemoryAsk,
     MemoryIs,
+    ResetPrepare,
     RosterAccept,
     RosterAccepted,
     RosterPrepare,
@@ -49,6 +59,7 @@ from coordination.agreed.voter_memory import StandingNote, VoterMemory
 from coordination.agreed.vouching import Memories, Vouching
 from crdt.clock import Instant
 from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
+from mesh.membership import MemberChanged, State
 
 __all__ = ["Succession"]
 
@@ -61,12 +72,15 @@ COMPLETE_LAST = 1_000
 """ms, random."""
 CONFIRMATIONS = 4
 """In the time for which one lasts."""
+STRANGERS = 2
+"""Of all members, so many are asked each time after a reset."""
 OUTSIDERS_ASK = 5_000 * MS
 """Who does not vote asks a voter for news this often."""
 
 
 HANDLERS: dict[type[Message], str] = {
     RosterPrepare: "_on_prepare",
+    ResetPrepare: "_on_reset",
     RosterPromise: "_on_promise",
     RosterAccept: "_on_accept",
     RosterAccepted: "_on_accepted",
@@ -81,7 +95,7 @@ HANDLERS: dict[type[Message], str] = {
 class Succession:
     name = "succession"
     messages = (*HANDLERS, ChainIs)
-    hears = (RosterDecided, SealMet)
+    hears = (RosterDecided, SealMet, MemberChanged)
 
     def __init__(
         self,
@@ -105,12 +119,16 @@ class Succession:
         self._promised = ZERO
         self._accepted = ZERO
         self._accepted_roster: RosterValue | None = None
+        self._reset: RosterValue | None = None
+        """What the last reset that was promised to wants."""
         # As a proposer.
         self._counter = 0
         self._ballot: Ballot | None = None
         self._begun = 0
         self._wanted: RosterValue | None = None
         self._proposing: RosterAccept | None = None
+        self._resetting: RosterValue | None = None
+        """What this ballot is to reset to, if it is one of those."""
         self._promises: dict[str, RosterPromise] = {}
         self._accepts: dict[str, Boot] = {}
         self._named: dict[str, Boot] = {}
@@ -137,6 +155,16 @@ class Succession:
         joined = tuple([Joined(name, self._boots.of(name)) for name in names if name not in roster.voters])
         self._wanted = roster._replace(epoch=roster.epoch + 1, voters=names, joined=joined)
         self._begin(now, out)
+        return out
+
+    def reset(self, roster: RosterValue, now: Instant) -> Directives:
+        """By an operator's word, have this roster follow the newest one, whatever its voters have forgotten. Safe as long as no
+        successor that they have forgotten is in use. `RosterDecided` follows, with this roster or another one, or nothing."""
+        out: list[Directive] = []
+        current = self._elastic()
+        if current is not None and current.may_be_reset_to(roster):
+            self._wanted = roster
+            self._begin(now, out, roster)
         return out
 
     def accepted(self) -> RosterValue | None:
@@ -178,6 +206,9 @@ class Succession:
         out: list[Directive] = []
         if isinstance(event, RosterDecided):
             self._turn(now, out)
+        elif isinstance(event, MemberChanged):
+            if self._standing.was_reset() and event.member.state is State.ALIVE and event.member.name != self._identity.name:
+                out.append(Send(event.member.name, EpochAsk(self._standing.epoch, 0, self._identity.name)))
         elif isinstance(event, SealMet) and event.epoch == self._standing.epoch and self._standing.votes():
             self._agenda.sooner("complete", now.mono + self._pause(), out)
         return out
@@ -194,7 +225,7 @@ class Succession:
             return
         self._epoch = roster.epoch
         self._promised = self._accepted = ZERO
-        self._accepted_roster = None
+        self._accepted_roster = self._reset = None
         self._ballot = None
         self._wanted = self._proposing = None
         self._vouching.clear()
@@ -252,12 +283,19 @@ class Succession:
 
     def _may_vote(self, epoch: int, asker: str, now: Instant, out: list[Directive]) -> bool:
         standing = self._standing
-        if epoch != standing.epoch + 1:
+        if epoch != standing.epoch + 1 and not (self._is_reset(epoch) and epoch == self._promised.epoch):
             self._differ(epoch - 1, asker, now, out)
             return False
         if not standing.votes():
             self._counts["abstained"] += 1
             return False
+        return self._able(now)
+
+    def _is_reset(self, epoch: int) -> bool:
+        """Whether a ballot of that epoch is none of the ordinary ones of this instance."""
+        return epoch > self._standing.epoch + 1
+
+    def _able(self, now: Instant) -> bool:
         if self._boots.superseded():
             self._counts["superseded"] += 1
             return False
@@ -276,6 +314,33 @@ class Succession:
             return
         self._promised = ballot
         self._keep(out)
+        self._promise(ballot, out)
+
+    def _on_reset(self, ask: ResetPrepare, now: Instant, out: list[Directive]) -> None:
+        ballot, standing, roster = ask.ballot, self._standing, self._standing.roster
+        if ask.epoch != standing.epoch:
+            self._differ(ask.epoch, ballot.name, now, out)
+            return
+        if roster is None or self._identity.name not in roster.voters or not self._able(now):
+            return
+        if not self._is_reset(ballot.epoch) or not (roster.may_be_reset_to(ask.roster) or roster.may_be_followed(ask.roster)):
+            self._counts["malformed"] += 1
+            return
+        self._counter = max(self._counter, ballot.counter)
+        if ballot < self._promised:
+            out.append(Send(ballot.name, RosterRefused(ballot, self._promised)))
+            return
+        self._counts["reset_promised"] += 1
+        self._promised, self._reset = ballot, ask.roster
+        standing.sealed = max(standing.sealed, roster.epoch)
+        if not standing.memory:
+            standing.recalled(undecided=True)
+        self._agenda.drop("recall")
+        self._keep(out)
+        self._promise(ballot, out)
+        self._agenda.sooner("complete", now.mono + self._pause(), out)
+
+    def _promise(self, ballot: Ballot, out: list[Directive]) -> None:
         identity = self._identity
         promise = RosterPromise(ballot, identity.name, identity.boot, self._record(), self._accepted, self._accepted_roster)
         out.append(Send(ballot.name, promise))
@@ -289,7 +354,7 @@ class Succession:
             out.append(Send(ballot.name, RosterRefused(ballot, self._promised)))
             return
         roster = self._standing.roster
-        if roster is None or not roster.may_be_followed(ask.roster) or not self._rests_on_majority(ask, roster):
+        if roster is None or not self._rests_on_majority(ask, roster) or not self._proper(roster, ask):
             self._counts["malformed"] += 1
             return
         if any(self._boots.of(name) > boot for name, boot in ask.rests):
@@ -297,10 +362,15 @@ class Succession:
             return
         self._promised = self._accepted = ballot
         self._accepted_roster = ask.roster
-        self._standing.sealed = max(self._standing.sealed, ballot.epoch - 1)
+        self._standing.sealed = max(self._standing.sealed, roster.epoch)
         self._keep(out)
         out.append(Send(ballot.name, RosterAccepted(ballot, self._identity.name, self._identity.boot, self._record())))
         self._agenda.at("complete", now.mono + self._pause(), out)
+
+    def _proper(self, roster: RosterValue, ask: RosterAccept) -> bool:
+        """A reset may have to complete a change, but no change is a reset."""
+        reset = self._is_reset(ask.ballot.epoch) and roster.may_be_reset_to(ask.roster)
+        return roster.may_be_followed(ask.roster) or reset
 
     @staticmethod
     def _rests_on_majority(ask: RosterAccept, roster: RosterValue) -> bool:
@@ -309,11 +379,18 @@ class Succession:
 
     # --- proposing --------------------------------------------------------------------------------------------------------
 
-    def _begin(self, now: Instant, out: list[Directive]) -> None:
+    def _begin(self, now: Instant, out: list[Directive], reset: RosterValue | None = None) -> None:
         roster = self._elastic()
         assert roster is not None
+        if reset is None and self._is_reset(self._promised.epoch):
+            reset = self._accepted_roster or self._reset
+            if reset is None:
+                return  # promised by an earlier process: others have to complete it
+            self._wanted = reset
         self._counter += 1
-        self._ballot = Ballot(roster.epoch + 1, self._counter, self._identity.name, self._identity.boot)
+        epoch = roster.epoch + 1 if reset is None else max(reset.epoch, self._promised.epoch)
+        self._ballot = Ballot(epoch, self._counter, self._identity.name, self._identity.boot)
+        self._resetting = reset
         self._begun = now.mono
         self._proposing = None
         self._promises.clear()
@@ -328,7 +405,9 @@ class Succession:
         if now.mono - self._begun >= ROUND_LASTS:
             self._retreat(now, out)
             return
-        message: Message = self._proposing or RosterPrepare(ballot)
+        reset = self._resetting
+        prepare = RosterPrepare(ballot) if reset is None else ResetPrepare(ballot, roster.epoch, reset)
+        message: Message = self._proposing or prepare
         done = self._promises if self._proposing is None else self._accepts
         out.extend(Send(name, message) for name in roster.voters if name not in done)
         self._agenda.at("round", now.mono + REPEAT, out)
@@ -339,15 +418,18 @@ class Succession:
         self._ballot = None
         self._agenda.drop("round")
         self._wanted = self._proposing = None
-        if self._accepted_roster is not None:
+        if self._to_complete():
             self._agenda.sooner("complete", now.mono + self._pause(), out)
+
+    def _to_complete(self) -> bool:
+        return self._accepted_roster is not None or self._reset is not None
 
     def _complete(self, now: Instant, out: list[Directive]) -> None:
         if self._elastic() is not None and self._standing.votes():
             if self._ballot is None:
                 self._counts["completed"] += 1
                 self._begin(now, out)
-            if self._accepted_roster is not None:
+            if self._to_complete():
                 self._agenda.sooner("complete", now.mono + self._pause(), out)
 
     def _on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
@@ -383,7 +465,7 @@ class Succession:
         self._decided(now, out)
 
     def _on_refused(self, answer: RosterRefused, now: Instant, out: list[Directive]) -> None:
-        if answer.promised.epoch == self._standing.epoch + 1:
+        if answer.promised.epoch > self._standing.epoch:
             self._counter = max(self._counter, answer.promised.counter)
         if answer.ballot == self._ballot:
             self._retreat(now, out)
@@ -423,9 +505,19 @@ class Succession:
             return
         ask = EpochAsk(roster.epoch, self._vouching.asking(now.boot), self._identity.name)
         out.extend(Send(name, ask) for name in others)
+        self._meet(roster, out)
         age = now.boot - self._standing.confirmed
         pause = roster.served // CONFIRMATIONS if age <= roster.served // 2 else REPEAT
         self._agenda.at("confirm", now.mono + pause, out)
+
+    def _meet(self, roster: RosterValue, out: list[Directive]) -> None:
+        """After a reset there may be others, wrongly given up, who go on with a roster that has nobody of this one."""
+        if self._standing.was_reset():
+            earlier = [name for older in self._standing.rosters for name in older.voters if self._view.is_alive(name)]
+            alive = [name for name in self._view.names_alive() if name not in roster.voters]
+            asked = dict.fromkeys((*earlier, *self._random.sample(alive, min(len(alive), STRANGERS))))
+            ask = EpochAsk(roster.epoch, 0, self._identity.name)
+            out.extend(Send(name, ask) for name in asked if name not in roster.voters)
 
     def _on_epoch_ask(self, ask: EpochAsk, now: Instant, out: list[Directive]) -> None:
         if ask.epoch != self._standing.epoch:
@@ -481,9 +573,10 @@ class Succession:
         best = max(told, key=lambda each: each.accepted)
         self._promised = max(each.promised for each in told)
         self._accepted, self._accepted_roster = best.accepted, best.roster
-        self._standing.recalled(undecided=best.roster is not None)
+        undecided = best.roster is not None or self._is_reset(self._promised.epoch)
+        self._standing.recalled(undecided=undecided)
         self._counts["recalled"] += 1
-        if best.roster is not None:
+        if undecided:
             self._agenda.at("complete", now.mono + self._pause(), out)
         self._keep(out)
         self._confirm(now, out)

@@ -1,4 +1,4 @@
-"""The wire messages by which rosters follow each other (numbers 120 to 132)."""
+"""The wire messages by which rosters follow each other (numbers 120 to 136)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "Look",
     "MemoryAsk",
     "MemoryIs",
+    "ResetPrepare",
     "RosterAccept",
     "RosterAccepted",
     "RosterPrepare",
@@ -23,6 +24,8 @@ __all__ = [
     "RosterRefused",
     "Seen",
     "Standby",
+    "SurveyAnswer",
+    "SurveyAsk",
 ]
 
 
@@ -150,3 +153,37 @@ class Standby(Message):
     name: str
     boot: Boot
     leaving: bool
+
+
+@message(133)
+class SurveyAsk(Message):
+    """Who is there of the voters of this roster, and who remembers? Asks for nothing else."""
+
+    query: int
+    name: str
+    epoch: int
+
+
+@message(134)
+class SurveyAnswer(Message):
+    query: int
+    epoch: int
+    """Of the newest roster that this node knows."""
+    name: str
+    boot: Boot
+    memory: bool
+    """Whether it knows what its name has promised about the next roster."""
+    sealed: bool
+    """Whether it has accepted a successor, or promised to a reset."""
+    left: int
+    """ns for which it gives no vote because it restarted."""
+
+
+@message(135)
+class ResetPrepare(Message):
+    """By an operator's word: as `RosterPrepare`, to voters of `epoch` that may have forgotten what they promised. It seals."""
+
+    ballot: Ballot
+    epoch: int
+    roster: RosterValue
+    """What is wanted, for whoever has to complete it."""

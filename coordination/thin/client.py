@@ -8,7 +8,7 @@ from random import Random
 
 from coordination.agreed.events import Explanation
 from coordination.barriers import Barrier
-from coordination.checks import explained_key
+from coordination.checks import check_names, explained_key
 from coordination.driver_seam import DRIVER
 from coordination.elections import Election
 from coordination.errors import BadConfig
@@ -190,6 +190,10 @@ class Client:
     async def explain(self, key: str) -> Explanation:
         """Who keeps a lock or register, who holds it and waits for it, who is silent and who abstains, as `Peer.explain`."""
         return await self._core.inspect(explained_key(key), early=False)
+
+    async def reset_roster(self, without: Iterable[str] = ()) -> tuple[str, ...]:
+        """As `Peer.reset_roster`, by the node. A checkpoint."""
+        return tuple(await self._core.ask("reset_roster", check_names(without)))
 
     async def ask_to_leave(self) -> None:
         """Ask the node, a `mesh node` or one whose program listens (`Peer.asked_to_leave`), to leave the mesh for good; returns

@@ -10,7 +10,7 @@ from coordination.agreed.boots import NO_BOOT
 from coordination.agreed.messages import Promise, Reason, Renew
 from coordination.agreed.placement import Group
 from coordination.agreed.proposer import Proposer
-from coordination.agreed.roster import Joined
+from coordination.agreed.roster import Joined, RosterValue
 from coordination.agreed.search import Search
 from coordination.agreed.standing import Adoption, Standing
 from coordination.agreed.succession import Succession
@@ -92,8 +92,8 @@ class NeverCompletes(Succession):
 class SkipsPromises(Succession):
     """Proposes at once what it wants, and takes any proposal."""
 
-    def _begin(self, now: Instant, out: list[Directive]) -> None:
-        super()._begin(now, out)
+    def _begin(self, now: Instant, out: list[Directive], reset: RosterValue | None = None) -> None:
+        super()._begin(now, out, reset)
         roster, ballot = self._elastic(), self._ballot
         if self._wanted is not None and roster is not None and ballot is not None:
             rests = tuple([Joined(name, self._boots.of(name)) for name in roster.voters[: roster.majority]])

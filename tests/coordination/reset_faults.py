@@ -1,0 +1,167 @@
+"""Planted faults of a reset: copies of the parts in which one rule is broken. A checker must notice each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.boots import NO_BOOT
+from coordination.agreed.reset import Reset
+from coordination.agreed.roster import RosterValue
+from coordination.agreed.standing import Standing
+from coordination.agreed.succession import Succession
+from coordination.agreed.succession_messages import ResetPrepare, RosterAccept, RosterAccepted, RosterPromise
+from crdt.clock import Instant
+from mesh.directives import Directive
+from tests.coordination.agreed_world import Changes
+from tests.coordination.reset_stories import Story, accepted, both_sides, fresh_forgetters, gone_over, half_way, mistaken
+
+ZERO = Ballot(0, 0, "", NO_BOOT)
+
+
+class PromisesUnsealed(Succession):
+    """Takes the operator's word for a memory, and goes on vouching for the roster until it has accepted another."""
+
+    def _on_reset(self, ask: ResetPrepare, now: Instant, out: list[Directive]) -> None:
+        sealed = self._standing.sealed
+        super()._on_reset(ask, now, out)
+        self._standing.sealed = sealed
+
+
+class NeverSeals(PromisesUnsealed):
+    """Nor then."""
+
+    def _on_accept(self, ask: RosterAccept, now: Instant, out: list[Directive]) -> None:
+        sealed = self._standing.sealed
+        super()._on_accept(ask, now, out)
+        if self._is_reset(ask.ballot.epoch):
+            self._standing.sealed = sealed
+
+
+class TakesTheOperators(Succession):
+    """Decides what the operator wants, whatever a voter has accepted before."""
+
+    def _on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
+        if self._resetting is not None:
+            promise = RosterPromise(promise.ballot, promise.name, promise.boot, promise.boots, ZERO, None)
+        super()._on_promise(promise, now, out)
+
+
+class CountsAnybody(Succession):
+    """A reset is decided by whoever takes part."""
+
+    def _few(self, act: Callable[[], None]) -> None:
+        real = self._elastic
+
+        def fewer() -> Any:
+            roster = real()
+            return roster if roster is None else Few(*roster)
+
+        self._elastic = fewer  # type: ignore[method-assign]
+        try:
+            act()
+        finally:
+            del self._elastic
+
+    def _on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
+        if self._resetting is None:
+            super()._on_promise(promise, now, out)
+        else:
+            self._few(lambda: Succession._on_promise(self, promise, now, out))
+
+    def _on_accepted(self, answer: RosterAccepted, now: Instant, out: list[Directive]) -> None:
+        if self._resetting is None:
+            super()._on_accepted(answer, now, out)
+        else:
+            self._few(lambda: Succession._on_accepted(self, answer, now, out))
+
+    @staticmethod
+    def _rests_on_majority(ask: RosterAccept, roster: RosterValue) -> bool:
+        return True
+
+
+class Few(RosterValue):
+    @property
+    def majority(self) -> int:
+        return max(1, len(self.voters) - len(self.voters) // 2 - 1)
+
+
+class AsksFewer(Reset):
+    """And it is begun by as few."""
+
+    def _conclude(self, query: int, now: Instant) -> list[Directive]:
+        question = self._questions[query]
+        question.roster = Few(*question.roster)
+        try:
+            return super()._conclude(query, now)
+        finally:
+            question.roster = RosterValue(*question.roster)
+
+
+class RemembersAll(Standing):
+    """Whoever takes part in a reset says that it remembers every lease of the old roster, too."""
+
+    __slots__ = ()
+
+    def _arrive(self, roster: RosterValue) -> None:
+        super()._arrive(roster)
+        if self.rosters and roster.epoch > self.rosters[-1].epoch + 1 and self.whole is not None:
+            self.whole = 0
+
+
+class LooksAtNothing(Standing):
+    """Takes the old roster's groups for empty: an operator has said that it is over."""
+
+    __slots__ = ()
+
+    def past(self, key: str, now: Instant) -> Any:
+        return [] if self.was_reset() else super().past(key, now)
+
+
+class NeverMeets(Succession):
+    """Asks those of its own roster alone."""
+
+    def _meet(self, roster: RosterValue, out: list[Directive]) -> None:
+        return
+
+
+class NextEpoch(Reset):
+    """Counts on by one, as a change does."""
+
+    def _conclude(self, query: int, now: Instant) -> list[Directive]:
+        with patch("coordination.agreed.reset.reset_epoch", lambda wall, session, epoch: epoch + 1):
+            return super()._conclude(query, now)
+
+
+class AnyEpoch(Succession):
+    """Takes it, too."""
+
+    def reset(self, roster: RosterValue, now: Instant) -> Any:
+        out: list[Directive] = []
+        self._wanted = roster
+        self._begin(now, out, roster)
+        return out
+
+    def _is_reset(self, epoch: int) -> bool:
+        return epoch > self._standing.epoch
+
+
+class Planted(NamedTuple):
+    changes: Changes
+    story: Story
+    seeds: int
+
+
+RESET_FAULTS: dict[str, Planted] = {
+    "a promise does not seal": Planted(((Succession, PromisesUnsealed),), half_way, 10),
+    "a reset does not seal": Planted(((Succession, NeverSeals),), gone_over, 10),
+    "takes the operator's roster over an accepted one": Planted(((Succession, TakesTheOperators),), accepted, 10),
+    "a minority resets": Planted(((Succession, CountsAnybody), (Reset, AsksFewer)), both_sides, 10),
+    "forgotten leases count as none": Planted(((Standing, RemembersAll),), fresh_forgetters, 20),
+    "does not look at the old roster": Planted(((Standing, LooksAtNothing),), fresh_forgetters, 20),
+    "does not look for others that go on": Planted(((Succession, NeverMeets),), mistaken, 10),
+    "counts on by one": Planted(((Reset, NextEpoch), (Succession, AnyEpoch)), mistaken, 10),
+}
+"""Each is found within so many seeds."""
