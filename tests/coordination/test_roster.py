@@ -13,6 +13,7 @@ from coordination.agreed.succession_messages import ChainIs
 from mesh.directives import Boot, Message
 from mesh.wire import decode, encode
 from tests.coordination.agreed_world import MS, Node, S, Self_, World
+from tests.coordination.reset_stories import gone_over
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld, hunt, stress
 from tests.coordination.roster_faults import ROSTER_FAULTS, first
 from tests.coordination.roster_stories import (
@@ -179,7 +180,7 @@ def test_everything_that_is_said_survives_the_wire(monkeypatch: pytest.MonkeyPat
     transmit = World.transmit
 
     def check(self: World, node: Node, to: str, message: Message) -> None:
-        if type(message).__module__ == succession_messages.__name__ and (len(seen) < 12 or self.sent % 50 == 0):
+        if type(message).__module__ == succession_messages.__name__ and (len(seen) < 15 or self.sent % 50 == 0):
             seen.add(type(message).__name__)
             assert decode(encode(message)) == message
         transmit(self, node, to, message)
@@ -187,5 +188,6 @@ def test_everything_that_is_said_survives_the_wire(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(World, "transmit", check)
     for seed in range(6):
         stress(seed)
+    gone_over(0, ())
     kinds = {name for name in succession_messages.__all__ if issubclass(getattr(succession_messages, name), Message)}
     assert kinds - seen <= {"RosterRefused", "MemoryIs", "MemoryAsk"}
