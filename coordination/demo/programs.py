@@ -121,12 +121,12 @@ class Programs:
         """Those that have not ended."""
         return [program.title for program in self._all if not program.ended]
 
-    async def start(self, title: str, module: str, *arguments: str) -> Program:
-        """`python -m MODULE ARGUMENTS…`, with the mesh's secret in its environment."""
+    async def start(self, title: str, module: str, *arguments: str, before: Sequence[str] = ()) -> Program:
+        """`python -m MODULE ARGUMENTS…`, with the mesh's secret in its environment; `before`: a command that runs it."""
         errors = self.directory / f"{title.replace(' ', '-')}.{len(self._all)}.err"
         with errors.open("wb") as stderr:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", module, *arguments],
+                [*before, sys.executable, "-m", module, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -184,6 +184,7 @@ class Datagrams:
                     counts["udp_unreachable"] += 1
                 return True
             counts["udp_sent"] += 1
+            counts["udp_sent_bytes"] += len(data)
             return True
         return True
 

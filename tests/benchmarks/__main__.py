@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.benchmarks import campaigns, durable, hybrid, local, locks, primitives, processes, world
+from tests.benchmarks import campaigns, durable, hybrid, local, locks, membership, primitives, processes, world
 
 PARTS = {
     "local": local.main,
     "primitives": primitives.main,
     "processes": processes.main,
     "locks": locks.main,
+    "membership": membership.main,
     "durable": durable.main,
     "world": world.main,
     "campaigns": campaigns.main,
