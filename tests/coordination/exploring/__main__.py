@@ -1,0 +1,50 @@
+"""`python -m tests.coordination.exploring [CASE …]`: search cases, or show what the planted faults need."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.coordination.agreed_faults import FAULTS
+from tests.coordination.exploring.cases import CASES, explore
+from tests.coordination.exploring.space import Found
+from tests.coordination.roster_faults import ROSTER_FAULTS
+
+__all__ = ["FOUND_BY", "first"]
+
+FOUND_BY = {
+    "forgets its promises and votes at once after a restart": "a voter forgets",
+    "fresh exempts a node that finds a roster": "a voter says that it is fresh",
+    "accepts a value that loses a live identity": "two owners",
+    "waits less than the ttl": "time leaps",
+    "extends an expired or unknown identity": "time leaps while one holds",
+    "token from the clock alone": "time leaps while one holds",
+    "the owner takes one answer for a quorum": "two owners",
+    "ends an unreleased lease": "two owners",
+    "deadline from the reply": "time leaps",
+    "believes longer than its term": "time leaps",
+    "re-accept resets until": "time leaps while one holds",
+    "skips the promises of the instance": "all are replaced, one after the other",
+    "takes its own roster over an accepted one": "all are replaced, one after the other",
+    "passes on undecided rosters": "two propose",
+}
+"""Planted faults, and the case that shows each."""
+
+
+def first(fault: str, limit: int) -> Found:
+    """Search for it, in so many states at the most."""
+    planted = FAULTS[fault] if fault in FAULTS else ROSTER_FAULTS[fault]
+    return explore(CASES[FOUND_BY[fault]], planted.changes, limit=limit)
+
+
+def main(names: list[str]) -> None:
+    for name in names:
+        found = explore(CASES[name])
+        print(f"{name}: {found}", *[found.broken, *found.trace] if found.broken else [], sep="\n")
+    if not names:
+        for fault, case in FOUND_BY.items():
+            found = first(fault, 1_000_000)
+            print(f"{fault} | {case} | {found.states:,} states, {len(found.trace)} steps | {found.broken}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,193 @@
+"""The cases: who is there, what happened before the search begins, and how much may go wrong.
+
+A lease lasts 400 ms here, and so does M. `n1` is the first of the key's group; where `n2` takes it for dead, there are two that
+act for the key at once. The holder's clock is 1 % slow and the acceptors' 1 % fast where leases run out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from coordination.agreed.placement import Placement
+from coordination.agreed.roster import Parameters
+from coordination.agreed.succession_messages import EpochAsk, EpochOk
+from tests.coordination.agreed_world import MS, Changes
+from tests.coordination.exploring.cast import Cast, Outcome
+from tests.coordination.exploring.cores import Core, User, View
+from tests.coordination.exploring.space import KINDS, Bounds, Found, Space, State
+
+__all__ = ["CASES", "Case", "explore", "prepare"]
+
+KEY = "lock/a"
+TTL = 400 * MS
+PARAMETERS = Parameters(R=3, max_ttl=TTL, rho=10, max_drift=100 * MS)
+FOUNDED = 1_000 * MS
+
+
+@dataclass(frozen=True)
+class Case:
+    voters: int
+    users: Mapping[str, User]
+    bounds: Bounds
+    others: int = 0
+    """Members that do not vote, or not yet."""
+    rates: Mapping[str, int] = field(default_factory=dict)
+    durable: bool = False
+    elastic: bool = False
+    fresh: bool = False
+    """Whether who comes back says that no lock of this mesh is alive."""
+    dead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Whom a member takes for dead."""
+    before: tuple[tuple[str, str], ...] = ()
+    """What users have done before, one after the other, with nothing going wrong."""
+
+
+class Rehearsal:
+    """What happens before the search: messages in their order, timers in theirs."""
+
+    def __init__(self, cores: list[Core]) -> None:
+        self.cores = cores
+        self.now = FOUNDED
+
+    def settle(self) -> None:
+        """Until nothing is under way."""
+        by_name = {core.identity.name: core for core in self.cores}
+        while True:
+            sent = [(core, to, message) for core in self.cores for to, message in core.out]
+            for core in self.cores:
+                core.out, core.told = [], []
+            if not sent:
+                return
+            for core, to, message in sent:
+                if to in by_name:
+                    by_name[to].message(core.identity.name, core.identity.boot, message, self.now)
+
+    def run_until(self, condition: Callable[[], bool]) -> None:
+        self.settle()
+        while not condition():
+            self.now = min(due for core in self.cores if (due := core.next_due()) is not None)
+            for core in self.cores:
+                while (due := core.next_due()) is not None and due <= self.now:
+                    core.fire(self.now)
+                    self.settle()
+
+
+def prepare(case: Case, faults: Changes = ()) -> Space:
+    """The space of a case, with planted faults in all processes."""
+    names = tuple([f"n{number}" for number in range(case.voters + case.others)])
+    cast = Cast(names, faults)
+    parameters = PARAMETERS._replace(elastic=case.elastic)
+
+    def make(name: str, now: int, process: int, user: User | None) -> Core:
+        view = View(names, frozenset(case.dead.get(name, ())))
+        rate = case.rates.get(name, 10_000)
+        return cast.core(name, now, rate=rate, user=user, view=view, tables=case.durable, process=process)
+
+    users = {name: replace(user) for name, user in case.users.items()}
+    cores = [make(name, FOUNDED, 1, users.get(name)) for name in names]
+    rehearsal = Rehearsal(cores)
+    for core in cores:
+        core.start(FOUNDED, parameters, faults, founders=case.voters, fresh=True)
+    rehearsal.run_until(lambda: all(core.roster() is not None for core in cores))
+    for name, what in case.before:
+        cores[names.index(name)].command(what, rehearsal.now)
+        rehearsal.settle()
+    now = rehearsal.now
+    believed = [each.lease.token for core in cores for each in core.look(now).believing]
+    states = tuple([cast.put(core, now) for core in cores])
+    start = State(states, (), now, (0,) * KINDS, max(believed, default=0))
+
+    def restart(index: int, number: int, at: int) -> Outcome:
+        def act(core: Core) -> None:
+            process = make(names[index], at, 2, None)
+            core.identity, core.clock = process.identity, process.clock
+            if case.bounds.forgets:
+                core.tables = process.tables
+            core.start(at, parameters, faults, founders=case.voters, fresh=case.fresh)
+
+        return cast.other(number, "start", at, act)
+
+    roster = cores[0].roster()
+    assert roster is not None
+    group = () if case.elastic else tuple(Placement(roster).group(KEY))
+    return Space(cast, start, case.bounds, key=KEY, group=group, restart=restart)
+
+
+def explore(case: Case, faults: Changes = (), *, limit: int = 0, seconds: float = 0) -> Found:
+    """Search the space of a case; `limit` states, and so many seconds of processor time, at the most."""
+    return prepare(case, faults).search(limit=limit, seconds=seconds)
+
+
+def users(*names: str, rounds: int = 1, keeps: bool = False) -> dict[str, User]:
+    return {name: User(KEY, TTL, rounds, keeps=keeps) for name in names}
+
+
+TWO_ASK = users("n1", "n2")
+TWO_OWNERS = {"n2": ("n1",)}
+DRIFTING = {"n0": 10_100, "n1": 9_900, "n2": 10_100}
+"""As far as rho lets them, in 1/10,000."""
+QUIET = (EpochAsk, EpochOk)
+"""Voters vouch for one another all the time; that takes no time in these cases."""
+
+CASES: dict[str, Case] = {
+    # Two voters: the whole space.
+    "two voters": Case(2, users("n0", "n1"), Bounds(lasts=300 * MS)),
+    "two voters, a message is late or lost": Case(2, users("n0", "n1"), Bounds(lasts=60 * MS, slow=1)),
+    "two voters, a message comes twice": Case(2, users("n0", "n1"), Bounds(lasts=60 * MS, again=1)),
+    "two voters, time leaps": Case(2, users("n0", "n1", keeps=True), Bounds(lasts=400 * MS, leap=1)),
+    "two voters, one forgets": Case(2, users("n0", "n1"), Bounds(lasts=60 * MS, crash=1, crashes=("n0", "n1"))),
+    "two voters, one remembers": Case(
+        2, users("n0", "n1"), Bounds(lasts=60 * MS, crash=1, crashes=("n0", "n1"), forgets=False), durable=True
+    ),
+    # Three voters: as deep as there is time.
+    "two owners": Case(3, TWO_ASK, Bounds(), dead=TWO_OWNERS),
+    "a message is late or lost": Case(3, TWO_ASK, Bounds(lasts=300 * MS, slow=1), dead=TWO_OWNERS),
+    "a message comes twice": Case(3, TWO_ASK, Bounds(lasts=300 * MS, again=1), dead=TWO_OWNERS),
+    "time leaps": Case(3, TWO_ASK, Bounds(lasts=600 * MS, leap=1), dead=TWO_OWNERS, rates=DRIFTING),
+    "time leaps while one holds": Case(
+        3,
+        {**users("n1", rounds=2), **users("n2")},
+        Bounds(lasts=600 * MS, leap=1),
+        dead=TWO_OWNERS,
+        rates=DRIFTING,
+        before=(("n1", "acquire"),),
+    ),
+    "a voter forgets": Case(3, TWO_ASK, Bounds(lasts=600 * MS, crash=1, crashes=("n0", "n1")), dead=TWO_OWNERS),
+    "a voter remembers": Case(
+        3,
+        TWO_ASK,
+        Bounds(lasts=600 * MS, crash=1, crashes=("n0", "n1"), forgets=False),
+        dead=TWO_OWNERS,
+        durable=True,
+    ),
+    "a voter says that it is fresh": Case(
+        3, TWO_ASK, Bounds(lasts=600 * MS, crash=1, crashes=("n0", "n1")), dead=TWO_OWNERS, fresh=True
+    ),
+    "late, and time leaps": Case(3, TWO_ASK, Bounds(lasts=600 * MS, slow=1, leap=1), dead=TWO_OWNERS, rates=DRIFTING),
+    "forgets, and one is late": Case(
+        3, TWO_ASK, Bounds(lasts=300 * MS, slow=1, crash=1, crashes=("n0", "n1")), dead=TWO_OWNERS
+    ),
+    # The roster changes.
+    "a voter is replaced while it holds": Case(
+        2,
+        users("n0", "n2"),
+        Bounds(change=1, rosters=(("n1", "n2"),), proposers=("n0",), calm=QUIET),
+        others=1,
+        elastic=True,
+        before=(("n0", "acquire"),),
+    ),
+    "two propose": Case(
+        3,
+        {},
+        Bounds(change=2, rosters=(("n0", "n1"), ("n1", "n2")), proposers=("n0", "n1"), calm=QUIET),
+        elastic=True,
+    ),
+    "all are replaced, one after the other": Case(
+        2,
+        users("n0", "n2", keeps=True),
+        Bounds(change=2, rosters=(("n1", "n2"), ("n2",)), proposers=("n0", "n1"), calm=QUIET),
+        others=1,
+        elastic=True,
+        before=(("n0", "acquire"),),
+    ),
+}

@@ -1,0 +1,160 @@
+"""Small cases of the agreed state in every interleaving (`exploring`): nothing breaks, and planted faults do, soon.
+
+python -m tests.coordination.exploring            the table of faults, and how many states each needed
+python -m pytest -m soak tests/coordination/test_exploring.py -s      all cases to their bounds"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from coordination.agreed.register import Register
+from tests.coordination.exploring.__main__ import FOUND_BY, first
+from tests.coordination.exploring.cases import CASES, Case, explore, prepare
+from tests.coordination.exploring.cores import Core
+from tests.coordination.exploring.freezing import Pool
+
+STATES = 30_000
+"""Of each case, in the ordinary tests."""
+WHOLE = (
+    "two voters",
+    "two voters, a message is late or lost",
+    "two voters, a message comes twice",
+    "two voters, one forgets",
+    "two voters, one remembers",
+)
+"""Their whole space is within that."""
+SOAK_STATES = 200_000
+SOAK_SECONDS = 900
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_state_breaks_a_law(name: str) -> None:
+    found = explore(CASES[name], limit=STATES)
+    assert not found.broken, "\n".join([found.broken, *found.trace])
+    assert found.whole if name in WHOLE else found.states >= STATES
+
+
+@pytest.mark.parametrize("fault", FOUND_BY)
+def test_planted_fault_is_found(fault: str) -> None:
+    found = first(fault, STATES)
+    assert found.broken, f"{fault}: not found in {found}"
+    assert found.trace, "nothing tells how it came to it"
+
+
+@pytest.mark.parametrize("name", ["two owners", "a voter remembers", "two propose"])
+def test_a_state_that_was_kept_goes_on_as_the_one_that_was_not(name: str) -> None:
+    """Else the search sees what the code does not do. Random paths, one with processes that live on, and one by the steps that
+    were taken once for all states that were held to be equal."""
+    dice = random.Random(1)
+    for _ in range(10):
+        space = prepare(CASES[name])
+        cast, state = space.cast, space.start
+        living = [cast.get(core) for core in state.cores]
+        pool: Pool = {}
+        for _ in range(40):
+            steps = [each for each in space.following(state) if each[0][0] in ("deliver", "fire", "acquire", "release")]
+            if not steps:
+                break
+            (what, which), following, broken = dice.choice(steps)
+            assert not broken
+            if what == "deliver":
+                letter = cast.letters[~which if which < 0 else which]
+                index = letter.to
+                living[index].message(cast.names[letter.sender], letter.boot, letter.message, state.now)
+            else:
+                index = which
+                if what == "fire":
+                    living[index].fire(state.now)
+                else:
+                    living[index].command(what, state.now)
+            core = living[index]
+            core.out, core.told = [], []
+            core.look(state.now)
+            state = following
+            kept = cast.get(state.cores[index])
+            assert kept.frozen(pool) == core.frozen(pool)
+
+
+def promises_more(core: Core) -> None:
+    register = registers(core)
+    register.promised = register.promised.next()
+
+
+def waits_longer(core: Core) -> None:
+    register = registers(core)
+    (lease, kept), *_ = register.leases.items()
+    register.leases[lease] = kept._replace(until=kept.until + 1)
+
+
+def believes_longer(core: Core) -> None:
+    assert core.parts is not None
+    (record,) = core.parts.holder._wires.values()
+    record.belief.deadline += 1
+
+
+def hears_later(core: Core) -> None:
+    assert core.parts is not None
+    desk = core.parts.owner.desk("lock/a")
+    assert desk is not None and desk.heard
+    desk.heard[next(iter(desk.heard))] += 1
+
+
+def wakes_later(core: Core) -> None:
+    core.timers[next(iter(core.timers))] += 1
+
+
+def ticks(core: Core) -> None:
+    core.clock._last += 1
+
+
+def gives_up(core: Core) -> None:
+    assert core.user is not None
+    core.user.rounds += 1
+
+
+def registers(core: Core) -> Register:
+    assert core.parts is not None
+    register = core.parts.acceptor.register("lock/a")
+    assert register is not None
+    return register
+
+
+@pytest.mark.parametrize(
+    "change",
+    [promises_more, waits_longer, believes_longer, hears_later, wakes_later, ticks, gives_up],
+    ids=lambda each: each.__name__,
+)
+def test_what_a_process_may_look_at_tells_its_state_from_others(change: Callable[[Core], None]) -> None:
+    """Else states that go on differently count as one, and the second is never looked at."""
+    space = prepare(CASES["time leaps while one holds"])
+    pool: Pool = {}
+    core = space.cast.get(space.start.cores[1])
+    before = core.frozen(pool)
+    assert space.cast.get(space.start.cores[1]).frozen(pool) == before
+    change(core)
+    assert core.frozen(pool) != before
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2 * SOAK_SECONDS)
+def test_a_million_states() -> None:
+    begun = time.process_time()
+    states = 0
+    for name, case in CASES.items():
+        found = explore(longer(name, case), limit=SOAK_STATES)
+        print(f"{name}: {found}")
+        assert not found.broken, "\n".join([name, found.broken, *found.trace])
+        states += found.states
+    assert states >= 1_000_000
+    assert time.process_time() - begun < SOAK_SECONDS
+
+
+def longer(name: str, case: Case) -> Case:
+    """Time for a lease to run out, and for what comes after it."""
+    lasts = max(case.bounds.lasts, 150_000_000) if name in WHOLE else case.bounds.lasts
+    return replace(case, bounds=replace(case.bounds, lasts=lasts))
