@@ -22,6 +22,7 @@ __all__ = [
     "outcome_of",
     "register_key",
     "set_op",
+    "way_out",
 ]
 
 
@@ -97,3 +98,12 @@ def new_voters(over: ResetOver) -> tuple[str, ...]:
     if over.refusal or over.roster is None:
         raise ResetRefused(f"the roster was not reset: {over.refusal}")
     return over.roster.voters
+
+
+def way_out(forgot: tuple[str, ...]) -> tuple[str, str]:
+    """Of a roster that so many have forgotten: why no lock is granted, and what can be done."""
+    names = ", ".join(forgot)
+    return (
+        f"{names}, a majority of the voters, restarted without memory, and forgot what they promised about the next roster",
+        "Start a voter that still has its memory (a state_dir keeps it), if there is one; or run `mesh reset-roster`",
+    )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from coordination.agreed.events import Explained, Explanation, Listed, ResetOver
+from coordination.agreed.events import Explained, Explanation, Listed, ResetOver, Surveyed
 from coordination.agreed.holder import Holder
 from coordination.agreed.ports import Identity
+from coordination.agreed.reset import lost
 from coordination.calling import new_voters
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
@@ -52,6 +53,9 @@ class LeaseCore(Protocol):
 
     async def inspect(self, register: str, *, early: bool) -> Explanation:
         """Ask the voters of a register what they keep; `early`: until a majority agrees. A checkpoint."""
+
+    async def forgotten(self) -> tuple[str, ...]:
+        """The voters that have forgotten what they promised, if so many have that nobody can go on. A checkpoint, or none."""
 
     async def list_locks(self, prefix: str) -> Listed:
         """Ask all voters which locks are held. A checkpoint."""
@@ -111,6 +115,21 @@ class Core:
             self.dispatch.asked(query)
         assert isinstance(event, Listed)
         return event
+
+    async def forgotten(self) -> tuple[str, ...]:
+        roster = self.assembly.agreed.birth.roster
+        if roster is None or not roster.elastic:
+            return ()
+        reset = self.assembly.agreed.reset
+        query, mailbox = self.dispatch.survey()
+        try:
+            with mailbox.expecting(Surveyed) as waiting:
+                self.driver.command(reset, reset.survey(query, self.now()))
+                event = await waiting.outcome()
+        finally:
+            self.dispatch.asked(query)
+        assert isinstance(event, Surveyed)
+        return lost(event)
 
     async def reset_roster(self, without: tuple[str, ...]) -> tuple[str, ...]:
         """By an operator's word: the new voters. A checkpoint. Raises `ResetRefused`."""

@@ -96,9 +96,9 @@ JOIN_REASONS = {
 class NoQuorum(MeshError):
     """Fewer than a majority of the voters answer: this may be the minority side of a partition. Nothing was changed."""
 
-    def __init__(self, what: str, missing: tuple[str, ...], reason: str) -> None:
+    def __init__(self, what: str, missing: tuple[str, ...], reason: str, way_out: str = "Try again when they are back") -> None:
         waiting = f"; without an answer: {', '.join(missing)}" if missing else ""
-        super().__init__(f"{what}: {reason}{waiting}. Try again when they are back")
+        super().__init__(f"{what}: {reason}{waiting}. {way_out}")
         self.missing = missing
 
 

@@ -21,8 +21,9 @@ import cbor2
 
 from coordination.agreed.agreed import Agreed
 from coordination.agreed.atomic import Op
-from coordination.agreed.events import Called, CallFailed, Explained, Failure, Listed, ResetOver, RosterDecided
+from coordination.agreed.events import Called, CallFailed, Explained, Failure, Listed, ResetOver, RosterDecided, Surveyed
 from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
+from coordination.agreed.reset import lost
 from coordination.agreed.roster import RosterValue
 from coordination.calling import add_op, cas_op, error_of, new_voters, register_key, set_op
 from coordination.checks import check_key, check_names, explained_key
@@ -135,6 +136,7 @@ class Gateway:
         Explained,
         Listed,
         ResetOver,
+        Surveyed,
         Synced,
         Acknowledged,
         Changed,
@@ -225,6 +227,8 @@ class Gateway:
                     self._called(*self._calls.pop(call), event, out)
             case Listed(query, locks, missing, quorum):
                 self._conclude(query, [locks, missing, quorum], out)
+            case Surveyed(query):
+                self._conclude(query, lost(event), out)
             case ResetOver(query):
                 try:
                     self._conclude(query, new_voters(event), out)
@@ -325,7 +329,7 @@ class Gateway:
                 raise OutcomeUnknown("the write is asked for again, and too old to be remembered: read before writing again")
             arguments = read_arguments(ask.arguments)
             match ask.operation:
-                case "explain" | "standing" | "locks" | "synced" | "reset_roster":
+                case "explain" | "standing" | "locks" | "synced" | "forgotten" | "reset_roster":
                     self._query(guest, ask, arguments, now, out)
                     return
                 case "atomic_get" | "atomic_set" | "atomic_cas" | "atomic_add":
@@ -368,6 +372,11 @@ class Gateway:
             guest.pending[ask.sequence] = 0
             if self._joined:
                 self._sync(guest, ask.sequence, now, out)
+            return
+        if ask.operation == "forgotten":
+            check_arguments("forgotten", (), arguments)
+            query = self._new_query(guest, ask.sequence)
+            out.append(Act(self._reset, self._reset.survey(query, now)))
             return
         if ask.operation == "reset_roster":
             check_arguments("reset_roster", ((tuple,),), arguments)

@@ -27,6 +27,7 @@ from coordination.agreed.events import (
     Unavailable,
 )
 from coordination.agreed.modes import EXCLUSIVE, Mode
+from coordination.calling import way_out
 from coordination.core import LeaseCore
 from coordination.dispatch import Mailbox
 from coordination.errors import LeaseLost, LimitDiffers, MeshError, NoQuorum
@@ -252,6 +253,8 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
             case OtherLimit(_, limit):
                 raise LimitDiffers(what, wish.mode.limit, limit)
             case Unavailable(_, missing, reason):
+                if forgot := await core.forgotten():
+                    raise NoQuorum(f"{what} could not be acquired", (), *way_out(forgot))
                 raise NoQuorum(f"{what} could not be acquired", missing, reason)
             case Ended(_, reason):
                 raise LeaseLost(f"{what} was lost before it could be used: {reason}")

@@ -84,7 +84,7 @@ def build_agreed(
     holder = Holder(identity, view, birth, random, boots)
     recollector = Recollector(identity, birth, boots, acceptor, voter_memory)
     caller = Caller(identity, view, birth)
-    inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory)
+    inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory, standing)
     census = Census(identity, birth, acceptor)
     electorate = Electorate(identity, view, standing, succession, boots, voter=voter)
     reset = Reset(identity, standing, succession, boots)

@@ -229,6 +229,15 @@ class Explanation:
     """Whether a majority of the group, of voters that vote, has accepted the very same."""
     state: bytes = b""
     """Of an atomic register: what was accepted last, as it is kept."""
+    epoch: int = 0
+    """Of the newest roster that the asked node knows."""
+    rosters: tuple[tuple[int, tuple[str, ...], float], ...] = ()
+    """The chain, oldest first: (epoch, voters, seconds since when it is known to be decided)."""
+    standings: tuple[tuple[str, int, str, int], ...] = ()
+    """Of each of the group, in an elastic roster: (voter, epoch that it goes by, why it serves nothing or empty, epoch under
+    which it has started the register)."""
+    moved: bool = True
+    """Whether a quorum has started the register in the newest roster: else the next change moves it, or it is free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from coordination.agreed.owner import Owner
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.registers import split_register
+from coordination.agreed.standing import Standing
+from coordination.agreed.succession_messages import ExplainStanding
 from coordination.agreed.values import FREE
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import Instant
@@ -29,6 +31,11 @@ __all__ = ["Inspector"]
 
 ANSWER_WITHIN = NANOSECONDS // 2
 QUEUE_SHOWN = 16
+CLOSED = {
+    Reason.SEALED: "a change of the roster is under way",
+    Reason.UNCONFIRMED: "no majority has said of late that its roster is the newest",
+    Reason.FORGOTTEN: "it has forgotten what it promised about the next roster",
+}
 REASONS = {
     Reason.BALLOT: "it has promised to a higher ballot",
     Reason.LIVE: "a lease that the value lacks is live there",
@@ -40,13 +47,14 @@ REASONS = {
 
 
 class Question:
-    __slots__ = ("answers", "early", "group", "key")
+    __slots__ = ("answers", "early", "group", "key", "standings")
 
     def __init__(self, key: str, group: Group, *, early: bool) -> None:
         self.key = key
         self.group = group
         self.early = early
         self.answers: dict[str, ExplainAnswer] = {}
+        self.standings: dict[str, ExplainStanding] = {}
 
     def decided(self) -> ExplainAnswer | None:
         """An answer that q give alike."""
@@ -62,7 +70,7 @@ class Question:
 
 class Inspector:
     name = "inspector"
-    messages = (ExplainAsk, ExplainAnswer)
+    messages = (ExplainAsk, ExplainAnswer, ExplainStanding)
     hears: tuple[type[Event], ...] = ()
 
     def __init__(
@@ -73,7 +81,9 @@ class Inspector:
         acceptor: Acceptor,
         owner: Owner,
         memory: VoterMemory | None = None,
+        standing: Standing | None = None,
     ) -> None:
+        self._standing = standing or Standing(identity)
         self._identity = identity
         self._view = view
         self._birth = birth
@@ -103,24 +113,39 @@ class Inspector:
             out: list[Directive] = []
             if self._memory is not None and not self._memory.trouble(now.mono):
                 self._memory.rest(out)
+            self._stand(message, now, out)
             out.append(Send(message.name, self._answer(message, now)))
             return out
+        if isinstance(message, ExplainStanding):
+            asked = self._questions.get(message.query)
+            if asked is not None and message.voter in asked.group:
+                asked.standings[message.voter] = message
+            return ()
         if isinstance(message, ExplainAnswer):
             question = self._questions.get(message.query)
             if question is not None and message.voter in question.group and message.key == question.key:
                 question.answers[message.voter] = message
                 if question.done():
-                    return (Disarm(message.query), *self._conclude(message.query))
+                    return (Disarm(message.query), *self._conclude(message.query, now))
         return ()
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
-        return self._conclude(timer) if isinstance(timer, int) and timer in self._questions else ()
+        return self._conclude(timer, now) if isinstance(timer, int) and timer in self._questions else ()
 
     def on_event(self, event: Event, now: Instant) -> Directives:
         return ()
 
     def stats(self) -> dict[str, int]:
         return dict(self._counts)
+
+    def _stand(self, ask: ExplainAsk, now: Instant, out: list[Directive]) -> None:
+        standing = self._standing
+        roster = standing.roster
+        if roster is not None and roster.elastic:
+            register = self._acceptor.register(ask.key)
+            started = register.accepted.epoch if register is not None else 0
+            closed = standing.closed(now)
+            out.append(Send(ask.name, ExplainStanding(ask.query, self._identity.name, roster.epoch, closed, started)))
 
     def _answer(self, ask: ExplainAsk, now: Instant) -> ExplainAnswer:
         register = self._acceptor.register(ask.key)
@@ -167,8 +192,9 @@ class Inspector:
             firm,
         )
 
-    def _conclude(self, query: int) -> list[Directive]:
+    def _conclude(self, query: int, now: Instant) -> list[Directive]:
         question = self._questions.pop(query)
+        standings = [question.standings[name] for name in question.group if name in question.standings]
         answers = [question.answers[name] for name in question.group if name in question.answers]
         decided = question.decided()
         best = decided or max(answers, key=lambda answer: answer.accepted, default=None)
@@ -204,6 +230,10 @@ class Inspector:
             tuple((each.name, each.age / NANOSECONDS, each.permits) for each in waiting),
             decided is not None,
             value.state,
+            self._standing.epoch,
+            self._standing.told(now),
+            tuple((each.voter, each.epoch, _closed(each.closed), each.started) for each in standings),
+            not standings or sum(each.started >= self._standing.epoch for each in standings) >= question.group.quorum,
         )
         out: list[Directive] = [Emit(Explained(query, explanation))]
         if decided is None and owner is not None and len(answers) >= question.group.quorum:
@@ -213,3 +243,7 @@ class Inspector:
 
 def _text(ballot: Ballot) -> str:
     return f"{ballot.epoch}.{ballot.counter} by {ballot.name}" if ballot.counter else "none"
+
+
+def _closed(reason: int) -> str:
+    return CLOSED.get(reason, f"reason {reason}") if reason else ""

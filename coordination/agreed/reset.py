@@ -27,11 +27,11 @@ from coordination.agreed.succession_messages import EpochAsk, SurveyAnswer, Surv
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
 
-__all__ = ["Reset", "judge"]
+__all__ = ["Reset", "judge", "lost"]
 
 ASK_AGAIN = NANOSECONDS // 4
 ANSWER_WITHIN = 2 * NANOSECONDS
-EARLY_WITHIN = NANOSECONDS // 2
+EARLY_WITHIN = NANOSECONDS // 4
 """For whoever only explains."""
 COMPLETED = "a change of the roster that was under way has been completed instead: look again, and repeat it if need be"
 DECIDE_WITHIN = 5 * NANOSECONDS
@@ -70,6 +70,15 @@ def judge(survey: Surveyed, without: frozenset[str]) -> str:
             "part: start more of them, empty will do, under their names"
         )
     return ""
+
+
+def lost(survey: Surveyed) -> tuple[str, ...]:
+    """Who has forgotten, if they are so many that the roster can neither be served nor followed, whoever else comes back."""
+    roster = survey.roster
+    if roster is None or not roster.elastic:
+        return ()
+    forgot = tuple([each.name for each in survey.voters if each.answered and not each.memory])
+    return forgot if len(forgot) >= roster.majority else ()
 
 
 class Question:
@@ -113,7 +122,7 @@ class Reset:
     # --- commands ---------------------------------------------------------------------------------------------------------
 
     def survey(self, query: int, now: Instant) -> Directives:
-        """Answered by `Surveyed(query, ...)` once all voters have answered, or after half a second."""
+        """Answered by `Surveyed(query, ...)` once all voters have answered, or enough, or after a quarter of a second."""
         return self._begin(query, now, EARLY_WITHIN, None)
 
     def reset(self, query: int, without: tuple[str, ...], now: Instant) -> Directives:
@@ -145,7 +154,8 @@ class Reset:
             return (Send(message.name, EpochAsk(self._standing.epoch, 0, self._identity.name)),)
         if message.epoch == question.roster.epoch and message.boot >= self._boots.of(message.name):
             question.answers[message.name] = message
-            if len(question.answers) == len(question.roster.voters):
+            known = question.without is None and lost(question.surveyed(message.query))
+            if known or len(question.answers) == len(question.roster.voters):
                 return (Disarm(message.query), *self._conclude(message.query, now))
         return ()
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mesh.directives import NANOSECONDS, Boot
 
-__all__ = ["DEFAULT_PARAMETERS", "PLACEMENT_VERSION", "Joined", "Parameters", "RosterValue", "reset_epoch"]
+__all__ = ["DEFAULT_PARAMETERS", "PLACEMENT_VERSION", "RESET_SHIFT", "Joined", "Parameters", "RosterValue", "reset_epoch"]
 
 PLACEMENT_VERSION = 1
 MIN_ABSTENTION_DRIFTS = 4

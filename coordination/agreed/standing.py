@@ -25,6 +25,7 @@ from coordination.agreed.roster import Joined, RosterValue
 from coordination.agreed.succession_messages import ChainIs
 from coordination.agreed.vouching import NEVER
 from crdt.clock import Instant
+from mesh.directives import NANOSECONDS
 
 __all__ = ["Adoption", "Standing"]
 
@@ -198,6 +199,11 @@ class Standing:
     def chain(self, now: Instant) -> ChainIs:
         ages = tuple([max(0, now.mono - self._known[roster.epoch]) for roster in self.rosters])
         return ChainIs(self.origin, self.rosters, ages)
+
+    def told(self, now: Instant) -> tuple[tuple[int, tuple[str, ...], float], ...]:
+        """For whoever explains: (epoch, voters, seconds since when it is known to be decided)."""
+        ages = [max(0, now.mono - self._known[roster.epoch]) / NANOSECONDS for roster in self.rosters]
+        return tuple([(roster.epoch, roster.voters, age) for roster, age in zip(self.rosters, ages, strict=True)])
 
     def _differs(self, rosters: tuple[RosterValue, ...]) -> bool:
         own = {roster.epoch: roster for roster in self.rosters}

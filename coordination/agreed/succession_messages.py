@@ -13,6 +13,7 @@ __all__ = [
     "ChainIs",
     "EpochAsk",
     "EpochOk",
+    "ExplainStanding",
     "Look",
     "MemoryAsk",
     "MemoryIs",
@@ -187,3 +188,17 @@ class ResetPrepare(Message):
     epoch: int
     roster: RosterValue
     """What is wanted, for whoever has to complete it."""
+
+
+@message(136)
+class ExplainStanding(Message):
+    """Beside an `ExplainAnswer`, in an elastic roster: how far this voter may serve that register."""
+
+    query: int
+    voter: str
+    epoch: int
+    """Of the newest roster that it knows."""
+    closed: int
+    """Why it serves nothing, a `Reason`; OK if it serves."""
+    started: int
+    """The roster under which it has accepted the register's value; 0 if it holds nothing."""

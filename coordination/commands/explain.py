@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coordination.agreed.roster import RESET_SHIFT
 from coordination.commands.common import client_options, read_secret, run
 from coordination.output import as_json, say
 
@@ -49,13 +50,15 @@ def fields(found: Explanation) -> dict[str, Any]:
     """The same as JSON."""
     ballots = {voter: (promised, accepted) for voter, promised, accepted in found.ballots}
     abstaining = dict(found.abstaining)
+    standings = {voter: rest for voter, *rest in found.standings}
     voters = []
     for name in found.group:
         promised, accepted = ballots.get(name, (None, None))
         left = abstaining.get(name, 0.0)
-        voters.append(
-            {"name": name, "silent": name in found.missing, "promised": promised, "accepted": accepted, "votes_in": left}
-        )
+        row = {"name": name, "silent": name in found.missing, "promised": promised, "accepted": accepted, "votes_in": left}
+        if name in standings:
+            row["epoch"], row["closed"], row["started"] = standings[name]
+        voters.append(row)
     return {
         "key": found.key,
         "kind": found.kind,
@@ -70,6 +73,9 @@ def fields(found: Explanation) -> dict[str, Any]:
         ],
         "waiting": [{"name": name, "seconds": round(waited, 3), "permits": permits} for name, waited, permits in found.waiting],
         "voters": voters,
+        "epoch": found.epoch,
+        "moved": found.moved,
+        "rosters": [{"epoch": epoch, "voters": list(names), "age": round(age, 3)} for epoch, names, age in found.rosters],
         "note": found.note,
     }
 
@@ -77,6 +83,10 @@ def fields(found: Explanation) -> dict[str, Any]:
 def described(found: Explanation) -> list[str]:
     """The lines of it."""
     lines = [f"{found.key}: {state_of(found)}"]
+    if len(found.rosters) > 1 or found.standings:
+        for epoch, members, age in reversed(found.rosters):
+            word = "roster" if epoch == found.epoch else "earlier"
+            lines.append(f"  {word:<10} {roster_name(epoch):<24} {', '.join(members)}; decided {age:.0f} s ago")
     for name, token, left, permits in found.holders:
         lines.append(f"  {'holder':<10} {name:<24} {how(found.kind, permits):<10} token {token}, {left:.1f} s left")
     for name, waited, permits in found.waiting:
@@ -87,6 +97,7 @@ def described(found: Explanation) -> list[str]:
         lines.append(f"  {'owner':<10} {found.owner:<24} serialises what is asked")
     ballots = {voter: (promised, accepted) for voter, promised, accepted in found.ballots}
     abstaining = dict(found.abstaining)
+    standings = {voter: stands(found, epoch, closed, started) for voter, epoch, closed, started in found.standings}
     for voter in found.group:
         if voter in found.missing:
             said = "silent"
@@ -95,10 +106,27 @@ def described(found: Explanation) -> list[str]:
             said = f"accepted {accepted}, promised {promised}"
             if voter in abstaining:
                 said += f"; does not vote for {abstaining[voter]:.1f} s more"
+            if voter in standings:
+                said += standings[voter]
         lines.append(f"  {'voter':<10} {voter:<24} {said}")
     for note in found.note.split("; ") if found.note else ():
         lines.append(f"  {'note':<10} {note}")
     return lines
+
+
+def roster_name(epoch: int) -> str:
+    """An operator's reset draws its epoch from the clock."""
+    return f"epoch {epoch}" if epoch < 1 << RESET_SHIFT else f"epoch {epoch} (reset)"
+
+
+def stands(found: Explanation, epoch: int, closed: str, started: int) -> str:
+    """What of the roster keeps a voter from serving, and whether it has the register in it."""
+    said = f"; serves nothing: {closed}" if closed else ""
+    if epoch != found.epoch:
+        said += f"; goes by the roster of epoch {epoch}"
+    if started and started < found.epoch:
+        said += f"; holds it as of epoch {started}, not moved yet"
+    return said
 
 
 def state_of(found: Explanation) -> str:
@@ -106,6 +134,9 @@ def state_of(found: Explanation) -> str:
     if not found.group:
         return "nobody keeps it yet"
     quorum = len(found.group) // 2 + 1
+    closed = [voter for voter, _, why, _ in found.standings if why]
+    if len(found.group) - len(closed) - len([name for name in found.missing if name not in closed]) < quorum and closed:
+        return f"closed: {', '.join(closed)} serve{'s' * (len(closed) == 1)} nothing now"
     voting = len(found.group) - len(found.missing) - len(found.abstaining)
     if voting < quorum:
         return f"no quorum: {voting} of its {len(found.group)} voters vote, {quorum} are needed"

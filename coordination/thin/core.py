@@ -112,6 +112,12 @@ class ThinCore:
     async def inspect(self, register: str, *, early: bool) -> Explanation:
         return Explanation(*await self.ask("standing" if early else "explain", register))
 
+    async def forgotten(self) -> tuple[str, ...]:
+        roster = self.line.mesh.roster
+        if roster is None or not roster.elastic or not self.line.up:
+            return ()
+        return tuple(await self.ask("forgotten"))
+
     async def list_locks(self, prefix: str) -> Listed:
         return Listed(0, *await self.ask("locks", prefix))
 

@@ -13,9 +13,11 @@ from coordination.agreed.inspector import Inspector, Question
 from coordination.agreed.messages import ExplainAnswer
 from coordination.agreed.modes import SHARED
 from coordination.agreed.registers import register_of
+from coordination.agreed.succession_messages import RosterAccepted
 from coordination.commands.explain import described, fields
 from mesh.directives import Directives, Message, Source
 from tests.coordination.agreed_world import MS, Changes, S, Violation, World
+from tests.coordination.roster_stories import begin, settled
 
 # --- what is decided ------------------------------------------------------------------------------------------------
 
@@ -218,3 +220,50 @@ def test_which_register_is_meant() -> None:
     assert register_of("rwlock/jobs") == "rwlock/jobs"
     assert register_of("barrier") == "lock/barrier"
     assert register_of("election/") == "lock/election/"
+
+
+def explained(world: World, name: str, key: str) -> Explanation:
+    node = world.nodes[name]
+    assert node.parts is not None
+    seen = len(world.log)
+    world.perform(node, node.parts.inspector, node.parts.inspector.explain(77, key, world.instant(node)))
+    world.run(S)
+    return next(
+        event.explanation for _, _, event in world.log[seen:] if isinstance(event, events.Explained) and event.query == 77
+    )
+
+
+def test_the_chain_of_rosters_is_told_and_what_has_not_been_moved() -> None:
+    world = begin(3, ())
+    worker = world.acquire("n3", "lock/x", ttl=3 * S)
+    assert settled(world, worker, 2 * S)
+    world.command(worker, "release")
+    world.run(S // 10)
+    found = explained(world, "n3", "lock/x")
+    assert (found.epoch, [epoch for epoch, _, _ in found.rosters], found.moved) == (1, [1], True)
+    world.propose("n0", ("n1", "n5", "n6"))
+    world.run(S // 2)
+    found = explained(world, "n3", "lock/x")
+    assert [(epoch, voters) for epoch, voters, _ in found.rosters] == [(1, ("n0", "n1", "n2")), (2, ("n1", "n5", "n6"))]
+    assert found.epoch == 2 and not found.moved
+    text = "\n".join(described(found))
+    assert "roster     epoch 2                  n1, n5, n6; decided" in text and "earlier    epoch 1" in text
+    assert "n1" in text and "holds it as of epoch 1, not moved yet" in text
+    rows = {row["name"]: row for row in fields(found)["voters"]}
+    assert (rows["n1"]["started"], rows["n5"]["started"], fields(found)["moved"]) == (1, 0, False)
+    assert settled(world, world.acquire("n4", "lock/x", ttl=S), 2 * S)
+    assert explained(world, "n3", "lock/x").moved
+
+
+def test_who_is_sealed_is_told() -> None:
+    """A change that has been accepted, and cannot be completed."""
+    world = begin(4, ())
+    world.lose = lambda number, a, to, message: isinstance(message, RosterAccepted)
+    world.propose("n0", ("n1", "n5", "n6"))
+    world.run(S // 5)
+    found = explained(world, "n3", "lock/x")
+    assert found.epoch == 1 and {why for _, _, why, _ in found.standings} == {"a change of the roster is under way"}
+    assert described(found)[0].startswith("lock/x: closed: ") and described(found)[0].endswith("serve nothing now")
+    world.lose = None
+    world.run(3 * S)
+    assert not any(why for _, _, why, _ in explained(world, "n3", "lock/x").standings)

@@ -9,6 +9,7 @@ from coordination import BadConfig, MeshConfig, NoQuorum, Peer, ResetRefused, co
 from coordination.agreed.events import Surveyed, Voter
 from coordination.agreed.reset import judge
 from coordination.agreed.roster import RosterValue, found, reset_epoch
+from coordination.commands.explain import described
 from coordination.demo.programs import free_addresses
 from tests.coordination.meshes import SECRET
 from tests.coordination.reset_faults import RESET_FAULTS
@@ -164,6 +165,18 @@ async def test_a_mesh_whose_majority_forgot_is_reset_and_grants_again() -> None:
             with pytest.raises(NoQuorum):
                 async with mesh.peers["p0"].lock("l", ttl=2):
                     pass
+            await mesh.start("p2")
+            await mesh.peers["p2"].synced()
+            with pytest.raises(
+                NoQuorum, match=r"p1, p2, a majority of the voters, restarted without memory.*mesh reset-roster"
+            ):
+                await mesh.peers["p0"].lock("l", ttl=2).acquire()
+            shown = "\n".join(described(await mesh.peers["p0"].explain("l")))
+            assert "closed: p" in shown and shown.count("serves nothing: it has forgotten what it promised") == 2
+            async with connect(mesh.addresses[0], secret=SECRET) as client:
+                with pytest.raises(NoQuorum, match="mesh reset-roster"):
+                    await client.lock("l", ttl=2).acquire()
+            await mesh.stop("p2")
             async with connect(mesh.addresses[0], secret=SECRET) as client:
                 with pytest.raises(ResetRefused, match="p2 does not answer"):
                     await client.reset_roster()
@@ -175,6 +188,9 @@ async def test_a_mesh_whose_majority_forgot_is_reset_and_grants_again() -> None:
                     break
                 except NoQuorum:
                     pass  # the old leases have to run out
+            found = await mesh.peers["p1"].explain("l")
+            assert found.moved and found.epoch > 1 << 20 and [names for _, names, _ in found.rosters][-1] == ("p0", "p1")
+            assert "(reset)" in "\n".join(described(found))
             await mesh.start("p2")
             async with mesh.peers["p2"].lock("l", ttl=2):
                 pass

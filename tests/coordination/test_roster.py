@@ -190,4 +190,4 @@ def test_everything_that_is_said_survives_the_wire(monkeypatch: pytest.MonkeyPat
         stress(seed)
     gone_over(0, ())
     kinds = {name for name in succession_messages.__all__ if issubclass(getattr(succession_messages, name), Message)}
-    assert kinds - seen <= {"RosterRefused", "MemoryIs", "MemoryAsk"}
+    assert kinds - seen <= {"ExplainStanding", "RosterRefused", "MemoryIs", "MemoryAsk"}
