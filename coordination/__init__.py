@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from coordination.keys import KV as KV
     from coordination.keys import Entry as Entry
     from coordination.leases import Lease as Lease
+    from coordination.limiters import Limiter as Limiter
     from coordination.locks import Lock as Lock
     from coordination.locks import RWLock as RWLock
     from coordination.locks import Semaphore as Semaphore
@@ -95,6 +96,7 @@ _HOMES = {
     "coordination.holding": ("Held",),
     "coordination.keys": ("KV", "Entry"),
     "coordination.leases": ("Lease",),
+    "coordination.limiters": ("Limiter",),
     "coordination.locks": ("Lock", "RWLock", "Semaphore"),
     "coordination.members": ("MemberEvent", "MemberEventKind", "MemberWatch"),
     "coordination.messaging": ("Answer", "Answers", "Messages", "Received"),

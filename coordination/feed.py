@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from coordination.interest import disjoint
-from crdt.cell import Cell, expiry_of
+from crdt.cell import Cell
 from crdt.change import Change, ChangeKind
 from crdt.clock import Stamp
 from crdt.store import Store
@@ -95,7 +95,6 @@ class Feed:
         "_round",
         "_source",
         "_told",
-        "_unseen",
         "base",
         "keys",
         "kinds",
@@ -137,8 +136,6 @@ class Feed:
         """The last key of it that was come to."""
         self._held: dict[str, Cell | None] = {}
         """What keys ahead of it held at the base, if they have changed since."""
-        self._unseen: set[str] = set()
-        """Keys that the snapshot left out as they had expired, though nobody had said so yet: neither is their end told."""
         if snapshot:
             self._source = iter(())
 
@@ -164,8 +161,9 @@ class Feed:
             return Position(last, last, last)
         return Position(self._floor, self._told, self._ceiling)
 
-    def begin(self, store: Store) -> None:
+    def begin(self, store: Store, stamp: Stamp) -> None:
         """Follow from now on."""
+        store.expire(stamp)  # else the snapshot would show what has expired, and nobody has said so yet
         self._start(store.revision)
         if self._source is not None:
             self._source, self._ahead = self._cells(store), True
@@ -202,7 +200,6 @@ class Feed:
         self._round, self._read = iter(()), 0
         self._line.clear()
         self._held.clear()
-        self._unseen.clear()
         self._source, self._ahead = None, False
 
     # --- changes -----------------------------------------------------------------------------------------------------
@@ -232,23 +229,19 @@ class Feed:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def next(self, store: Store, stamp: Stamp) -> Told | None:
-        """The next event; None if there is none for now."""
+        """The next event; None if there is none for now. `stamp`: the present one, of a feed that is not settled."""
         if self._lagging:
             self._lagging = False
+            store.expire(stamp)
             self._source, self._ahead, self._cursor = self._cells(store), True, None
             self._start(store.revision)
             return Told(RESYNC, self.name, None, None, 0, b"", self.base)
         if self._source is not None:
-            return self._shown(stamp)
+            return self._shown()
         while (slot := self._slot()) is not None:
             change, old = slot.change, slot.old
             self._told = change.revision
             put = change.kind is ChangeKind.PUT
-            if change.key in self._unseen and change.kind is not ChangeKind.FENCED:
-                self._unseen.discard(change.key)
-                old = None
-                if not put:
-                    continue
             if self.kinds is not None and change.kind not in self.kinds:
                 continue
             written = change.new.order[1]
@@ -289,27 +282,24 @@ class Feed:
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
-    def _shown(self, stamp: Stamp) -> Told:
+    def _shown(self) -> Told:
         """The next value of the snapshot, or that it is over."""
         assert self._source is not None
         for cell in self._source:
             self._cursor = cell.key
             before = self._held.pop(cell.key, cell)
-            if before is not None and (told := self._put(before, stamp)) is not None:
+            if before is not None and (told := self._put(before)) is not None:
                 return told
         self._ahead = False
         while self._held:  # what was there at the base, and is no more
             key = next(iter(self._held))
             before = self._held.pop(key)
-            if before is not None and (told := self._put(before, stamp)) is not None:
+            if before is not None and (told := self._put(before)) is not None:
                 return told
         self._source = None
         return Told(SYNCED, self.name, None, None, 0, b"", self.base)
 
-    def _put(self, cell: Cell, stamp: Stamp) -> Told | None:
-        if 0 < expiry_of(cell) <= stamp:
-            self._unseen.add(cell.key)
-            return None
+    def _put(self, cell: Cell) -> Told | None:
         if self.kinds is not None and ChangeKind.PUT not in self.kinds:
             return None
         written = cell.order[1]

@@ -339,7 +339,7 @@ class Gateway:
                     self._acked(guest, ask, arguments, now, out)
                     return
                 case "watch" | "follow" | "follow_counter":
-                    result = self._watch(guest, ask.operation, arguments)
+                    result = self._watch(guest, ask.operation, arguments, now)
                 case _:
                     result = self.operations.run(ask.operation, arguments, now, out)
         except MeshError as error:
@@ -490,7 +490,7 @@ class Gateway:
         if followed or self._interest:
             self._tell_all(now, out)
 
-    def _watch(self, guest: Guest, operation: str, arguments: tuple[Any, ...]) -> bytes:
+    def _watch(self, guest: Guest, operation: str, arguments: tuple[Any, ...], now: Instant) -> bytes:
         """Begin to follow; the session of the store, which a token to come back with names."""
         check_arguments(operation, WATCHES[operation], arguments)
         watch = arguments[0]
@@ -502,20 +502,20 @@ class Gateway:
             case "watch", (_, key, prefix, snapshot):
                 check_one(key=key, prefix=prefix)
                 wanted = check_wanted((key,), ()) if key is not None else check_wanted((), (prefix,))
-                self._follow(guest, watch, wanted.feed(snapshot), None)
+                self._follow(guest, watch, wanted.feed(snapshot), None, now)
             case "follow", (_, keys, prefixes, kinds, history, snapshot, token):
-                self._follow(guest, watch, check_wanted(keys, prefixes, kinds, history).feed(snapshot), token)
+                self._follow(guest, watch, check_wanted(keys, prefixes, kinds, history).feed(snapshot), token, now)
             case "follow_counter", (_, name, snapshot):
                 seen = None if snapshot else self._store.counter(check_key(name, "counter name"))
                 counter = guest.watches[watch] = CounterFollowing(watch, check_key(name, "counter name"), seen)
                 self._counters.setdefault(name, {})[counter] = None
         return self._store.actor
 
-    def _follow(self, guest: Guest, watch: int, feed: Feed, token: str | None) -> None:
+    def _follow(self, guest: Guest, watch: int, feed: Feed, token: str | None, now: Instant) -> None:
         resumed = parse_token(token) if token is not None else None
         following = guest.watches[watch] = Following(watch, feed)
         self._journal.begin(self._store.revision)
-        resume(feed, self._store, self._journal, resumed)
+        resume(feed, self._store, self._clock.read(now), self._journal, resumed)
         self._interest.add(following)
 
     def _unwatch(self, guest: Guest, watch: int) -> None:

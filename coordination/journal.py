@@ -13,6 +13,7 @@ from coordination.errors import BadValue
 from coordination.feed import Feed, Position
 from coordination.interest import wants
 from crdt.change import Change
+from crdt.clock import Stamp
 from crdt.store import Store
 
 __all__ = ["JOURNAL_BYTES", "JOURNAL_CHANGES", "Journal", "parse_token", "resume", "token_of"]
@@ -90,11 +91,11 @@ def parse_token(token: str) -> tuple[bytes, Position]:
     return found, position
 
 
-def resume(feed: Feed, store: Store, journal: Journal, told: tuple[bytes, Position] | None) -> None:
+def resume(feed: Feed, store: Store, stamp: Stamp, journal: Journal, told: tuple[bytes, Position] | None) -> None:
     """Begin to follow from now on; or behind what was told, by a token of this store; or, if that is not known any more, with
     `resync` and a snapshot."""
     if told is None:
-        feed.begin(store)
+        feed.begin(store, stamp)
         return
     session, (floor, read, ceiling) = told
     missed = journal.since(floor) if session == store.actor and floor <= read <= ceiling <= store.revision else None

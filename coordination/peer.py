@@ -19,6 +19,7 @@ from coordination.gauges import Gauge
 from coordination.keys import KV, Entry
 from coordination.leases import Lease
 from coordination.leaving import leave
+from coordination.limiters import Limiter, Limiters, Terms
 from coordination.locks import Lock, RWLock, Semaphore
 from coordination.members import MemberHub, MemberWatch
 from coordination.messaging import Answers, Messages, Messenger
@@ -65,6 +66,7 @@ class Peer:
         self._member_hub = MemberHub(core)
         self._messenger = Messenger(core)
         self._budgets = Budgets(core)
+        self._limiters = Limiters(core)
         self.kv = KV(core)
         """The keys."""
 
@@ -281,6 +283,34 @@ class Peer:
         BadKey, BadValue; LimitDiffers: it was named with another limit before, here; elsewhere, when it is used.
         """
         return self._budgets.get(name, limit, chunk)
+
+    def limiter(
+        self,
+        name: str,
+        *,
+        rate: float | None = None,
+        burst: int | None = None,
+        limit: int | None = None,
+        window: float | None = None,
+        mode: str = "strict",
+        ttl: float = 10.0,
+    ) -> Limiter:
+        """A rate limit over the whole mesh: `await limiter.acquire()`, `await limiter.try_acquire()`, or `@limiter` on an async
+        function. Nothing is asked for yet. How much each mode may admit: `coordination.limiters`, docs/limiters.md.
+
+        Parameters
+        ----------
+        rate, burst: a token bucket: so many requests a second, and so many at once (by default as many as in a second).
+        limit, window: instead: so many requests in any `window` seconds.
+        mode: "strict" never admits more, also in a partition, and needs a majority of the voters now and then; "fast" asks
+            nobody and may admit more while the members do not see each other.
+        ttl: seconds, of strict: within this time after a process died or fell idle others have its share.
+
+        Raises
+        ------
+        BadKey, BadTTL; BadValue: no such terms or mode, or others than this process uses already under that name.
+        """
+        return self._limiters.get(name, Terms.of(name, rate, burst, limit, window), mode, ttl)
 
     def atomic(self, name: str) -> AtomicRegister:
         """An atomic register: one value that everyone agrees on at every moment. Nothing is asked for yet. Raises `BadKey`."""

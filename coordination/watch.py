@@ -197,9 +197,10 @@ class KeyWatch(PeerWatch):
         return token_of(self._hub.core.assembly.store.actor, self._feed.position)
 
     def _begin(self) -> None:
-        store, journal = self._hub.core.assembly.store, self._hub.journal
+        core, journal = self._hub.core, self._hub.journal
+        store, stamp = core.assembly.store, core.assembly.clock.read(core.now())
         journal.begin(store.revision)
-        resume(self._feed, store, journal, self._resume)
+        resume(self._feed, store, stamp, journal, self._resume)
         self._hub.interest.add(self)
 
     def _end(self) -> None:

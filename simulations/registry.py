@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from simulations import atomic, scenarios, succession
+from simulations import atomic, primitives, scenarios, succession
 from simulations.faults import Fault
 from simulations.field import FIELD
 from simulations.running import Go, GoFor, Result, Scenario
@@ -92,6 +92,12 @@ SCENARIOS = {
             "L11 one roster an epoch, L1, L2, L4, L12: 3 voters grow to 5, and all five are replaced one by one",
             _roster, nodes=9, fewest=9, duration=succession.ROSTER_DURATION, profile="flaky",
             sometimes=("grants", "epochs", "replaced"),
+        ),
+        Scenario(
+            "primitives",
+            "C2 counters, C13 watchers, B1 budgets, B2 limiters, B3 gauges: services that use all of them through the API",
+            primitives.run_primitives, nodes=4, fewest=4, duration=primitives.DURATION,
+            sometimes=("added", "spent", "refunded", "exhausted", "events", "resyncs", "resumed", "strict", "window", "fast"),
         ),
         *FIELD,
     )

@@ -3,6 +3,7 @@ difference. It implements `mesh.driver.Driver` for one opening; the node is run 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -74,11 +75,19 @@ class HostDriver:
             raise self.failed
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        waiting: deque[Event] = deque()
+
+        def catch_up() -> None:
+            while waiting:
+                self._hear(callback, waiting.popleft())
+
         def hear(event: Event) -> None:
             if self._loop.current:
+                catch_up()  # of a task's own command nothing is told before what happened earlier
                 self._hear(callback, event)
             else:
-                self._tell(lambda: self._hear(callback, event))
+                waiting.append(event)
+                self._tell(catch_up)
 
         return self._process.subscribe(hear)
 
