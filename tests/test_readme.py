@@ -53,6 +53,7 @@ IN_A_MESH_OF_ONE = {
     "peer.lease(": ["active", "None"],
     "orders = peer.counter(": ["0", "100 True"],
     "peer.gauge(": [r"3 \{'solo': 3\}", "98"],
+    "peer.limiter(": ["handled 1"],
     "peer.atomic(": ["True 8", "1"],
     "peer.explain(": [r"solo +\['solo'\]", r"\('solo',\) solo None \(\)", r"\d+"],
 }

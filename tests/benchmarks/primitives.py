@@ -43,6 +43,18 @@ async def spends(peer: Peer) -> float:
     return ADDS / took
 
 
+async def decisions(peer: Peer, mode: str) -> float:
+    """Requests that are decided in a second, most of them refused."""
+    limiter = peer.limiter(f"decisions/{mode}", rate=1000, burst=50, mode=mode)
+    await limiter.acquire()
+    admitted, began, clock = 0, time.process_time(), time.monotonic()
+    for _ in range(ADDS):
+        admitted += await limiter.try_acquire()
+    took = time.process_time() - began
+    assert 0 < admitted <= 51 + 1000 * (time.monotonic() - clock)
+    return ADDS / took
+
+
 async def puts(peer: Peer) -> float:
     """Processor seconds of one."""
     began = time.process_time()
@@ -119,6 +131,8 @@ async def measure(wakes: float) -> None:
     async with open_peer() as peer:
         rate("counter.add, local", await adds(peer), 200_000, limit, "a dictionary behind a method")
         rate("budget.spend, of local rights", await spends(peer), 100_000, limit, "a dictionary behind a method")
+        for mode in ("fast", "strict"):
+            rate(f"limiter.try_acquire, {mode}", await decisions(peer, mode), 100_000, limit, "a dictionary behind a method")
         bare, watched = await many_prefixes(peer)
         rate("kv.put beside 10,000 watched prefixes", watched, bare / 2, bare, "the same without watchers")
         times("1,000 watchers of one key told", await one_for_all(peer), 0.020, None, wakes, "1,000 bare wakes")
