@@ -176,7 +176,7 @@ class Paper:
                     self.answer(holder)
                 assert holder.call is None and not holder.purse.waiting
                 assert (holder.purse.rights, holder.purse.used, holder.purse.held) == (0, 0, 0)
-        ledger = read_ledger(self.value)
+        ledger = read_ledger(self.value) if self.value is not None else Ledger(0, LIMIT, 0, {})
         assert ledger is not None
         return ledger
 
