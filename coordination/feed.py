@@ -30,6 +30,9 @@ __all__ = ["LIMIT", "RESYNC", "SYNCED", "Feed", "Position", "Told"]
 LIMIT = 65_536
 """Keys that wait for a reader that coalesces."""
 
+EXPIRED = 256
+"""So many values are dropped before a snapshot; of more than that it shows some, and then that they have expired."""
+
 SYNCED, RESYNC = "synced", "resync"
 
 FENCED_MARK = "\0fenced"
@@ -163,7 +166,7 @@ class Feed:
 
     def begin(self, store: Store, stamp: Stamp) -> None:
         """Follow from now on."""
-        store.expire(stamp)  # else the snapshot would show what has expired, and nobody has said so yet
+        store.expire(stamp, EXPIRED)  # what has expired and nobody has said so is better said first
         self._start(store.revision)
         if self._source is not None:
             self._source, self._ahead = self._cells(store), True
@@ -232,7 +235,7 @@ class Feed:
         """The next event; None if there is none for now. `stamp`: the present one, of a feed that is not settled."""
         if self._lagging:
             self._lagging = False
-            store.expire(stamp)
+            store.expire(stamp, EXPIRED)
             self._source, self._ahead, self._cursor = self._cells(store), True, None
             self._start(store.revision)
             return Told(RESYNC, self.name, None, None, 0, b"", self.base)
