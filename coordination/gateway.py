@@ -28,7 +28,7 @@ from coordination.agreed.roster import RosterValue
 from coordination.calling import add_op, cas_op, error_of, new_voters, register_key, set_op
 from coordination.checks import check_key, check_names, explained_key
 from coordination.errors import BadConfig, MeshError, OutcomeUnknown
-from coordination.feed import Feed
+from coordination.feed import RESYNC, Feed
 from coordination.interest import Interest
 from coordination.journal import Journal, parse_token, resume
 from coordination.sponsor.failures import told
@@ -542,6 +542,7 @@ class Gateway:
 
     def _tell(self, guest: Guest, following: Following | CounterFollowing, stamp: Stamp, out: list[Directive]) -> None:
         while events := following.batch(self._store, stamp, self._writer):
+            self._counts["resyncs"] += sum([event.kind == RESYNC for event in events])
             out.append(Write(guest.channel, Happened(following.watch, events)))
 
     def _writer(self, actor: bytes) -> str | None:

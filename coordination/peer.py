@@ -449,4 +449,4 @@ class Peer:
 
     def stats(self) -> dict[str, int]:
         """Every count and drop of this peer, by `part.name`. Local."""
-        return {**self._core.assembly.node.stats(), **self._core.driver.stats()}
+        return {**self._core.assembly.node.stats(), **self._core.driver.stats(), **self._hub.stats()}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import trio
 
 from coordination.core import Core
-from coordination.feed import SYNCED, Feed, Told
+from coordination.feed import RESYNC, SYNCED, Feed, Told
 from coordination.interest import Interest
 from coordination.journal import Journal, parse_token, resume, token_of
 from crdt.change import Change
@@ -62,13 +62,15 @@ class WatchEvent:
 class Hub:
     """The watches of one peer."""
 
-    __slots__ = ("core", "counters", "interest", "journal")
+    __slots__ = ("core", "counters", "interest", "journal", "resyncs")
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.interest: Interest[KeyWatch] = Interest()
         self.journal = Journal()
         self.counters: dict[str, dict[CounterWatch, None]] = {}
+        self.resyncs = 0
+        """How often a watcher was told that it lagged, or came back too late."""
         core.dispatch.handle(Changed, self._changed)
 
     def _changed(self, event: Changed) -> None:
@@ -80,6 +82,9 @@ class Hub:
             for name in counters:
                 for watch in self.counters.get(name, ()):
                     watch.changed()
+
+    def stats(self) -> dict[str, int]:
+        return {"watch.resyncs": self.resyncs, "watch.journal": len(self.journal)}
 
     def name_of(self, session: bytes) -> str | None:
         member = self.core.assembly.membership.by_session(session)
@@ -223,6 +228,8 @@ class KeyWatch(PeerWatch):
         told = feed.next(assembly.store, stamp)
         if told is None:
             return None
+        if told.kind == RESYNC:
+            self._hub.resyncs += 1
         return event_of(told, self._hub.name_of)
 
 

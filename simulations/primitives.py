@@ -3,7 +3,8 @@
 Every host runs an ordinary service that uses all of them at once through the API, and is started again when it ends. What they
 were told is written into one ledger outside of the world, in true time, and judged there:
 
-    C2   adds that were answered are in the counter in the end; of a process that died a beginning of them
+    C2   adds that were answered are in the counter in the end; of a process that died a beginning of them. A counter that is
+         set stands at the last base, and what was added by those who knew of it
     C13  the events of each watcher, folded over its snapshot, are its store; revisions rise; `old` is what it saw before
     B1   of a budget never more is spent than its limit, nor less than nothing, at any moment
     B2   a strict limiter admits in no time T more than burst + rate T, and in no window more than its limit; a fast one no
@@ -37,7 +38,7 @@ from coordination import (
     open_peer,
 )
 from crdt.cell import COUNTER
-from crdt.counter import slot_key
+from crdt.counter import counter_of, slot_key
 from mesh.shell.outcomes import leaves
 from simulations.checkers import Violation
 from simulations.checkers.sums import Add, allowed
@@ -92,13 +93,27 @@ class Window:
         return len(self._past) <= self.limit
 
 
+Epoch = tuple[int, bytes]
+FIRST: Epoch = (0, b"")
+
+
+def epoch_of(peer: Peer, counter: str) -> Epoch:
+    """In which this peer would add now."""
+    epochs = [
+        (cell.order[0], cell.order[1]) for cell in peer._core.assembly.store.of_kind(COUNTER) if counter_of(cell.key) == counter
+    ]
+    return max(epochs, default=FIRST)  # type: ignore[return-value]
+
+
 class Ledger(Observer):
     """What users were told, in true time."""
 
     def __init__(self, world: World, hosts: int) -> None:
         self.world = world
         self.counts: Counter[str] = Counter()
-        self.adds: dict[bytes, list[Add]] = {}
+        self.adds: dict[tuple[bytes, Epoch], list[Add]] = {}
+        """To the counter that nobody sets (of the first epoch), and to the one that is set, by process and epoch."""
+        self.bases: dict[Epoch, int] = {}
         self.peers: dict[str, Peer] = {}
         self.mirrors: dict[str, Mirror] = {}
         self.holding: dict[str, int] = {}
@@ -127,9 +142,10 @@ class Ledger(Observer):
     def opened(self, host: Host, peer: Peer) -> None:
         self.peers[host.name] = peer
 
-    def added(self, peer: Peer, n: int) -> None:
+    def added(self, peer: Peer, n: int, epoch: Epoch = FIRST) -> None:
         self._call += 2
-        self.adds.setdefault(peer._core.assembly.store.actor, []).append(Add(n, self._call, self._call + 1))
+        actor = peer._core.assembly.store.actor
+        self.adds.setdefault((actor, epoch), []).append(Add(n, self._call, self._call + 1))
         self.counts["added"] += 1
 
     def spend(self, n: int) -> None:
@@ -145,18 +161,30 @@ class Ledger(Observer):
 
     # --- at the end --------------------------------------------------------------------------------------------------
 
-    def check_counter(self) -> None:
+    def check_counters(self) -> None:
         alive = {peer._core.assembly.store.actor for peer in self.peers.values()}
         for name, peer in self.peers.items():
-            total = 0
-            for actor, adds in self.adds.items():
-                slot = peer._core.assembly.store.cell(COUNTER, slot_key("hits", actor))
-                held = int(slot.order[2]) - int(slot.order[3]) if slot is not None else 0
-                total += held
-                if not allowed(adds, actor in alive, held):
-                    self.fail("C2", f"{name} holds {held} of {actor.hex()[:8]}, which added {sum(add.n for add in adds)}")
-            if peer.counter("hits").value != total:
-                self.fail("C2", f"the counter at {name} is {peer.counter('hits').value}, its slots add up to {total}")
+            self._check(name, peer, "hits", FIRST, 0, alive)
+            epoch = epoch_of(peer, "level")
+            if epoch != FIRST:
+                self._check(name, peer, "level", epoch, self.bases[epoch], alive)
+        levels = {peer.counter("level").value for peer in self.peers.values()}
+        if len(levels) != 1:
+            self.fail("C2", f"the counter that is set stands at {levels}")
+
+    def _check(self, name: str, peer: Peer, counter: str, epoch: Epoch, total: int, alive: set[bytes]) -> None:
+        for (actor, begun), adds in self.adds.items():
+            if begun != epoch:
+                continue
+            slot = peer._core.assembly.store.cell(COUNTER, slot_key(counter, actor))
+            held = slot.order[2] - slot.order[3] if slot is not None and slot.order[:2] == epoch else 0  # type: ignore[operator]
+            total += held
+            if not allowed(adds, actor in alive, held):
+                self.fail(
+                    "C2", f"{name} holds {held} of {actor.hex()[:8]}, which added {sum(add.n for add in adds)} to {counter}"
+                )
+        if peer.counter(counter).value != total:
+            self.fail("C2", f"{counter} at {name} is {peer.counter(counter).value}, its slots add up to {total}")
 
     def unlike(self) -> str:
         """What is not yet as it will be: the stores of all, and the gauge."""
@@ -230,10 +258,21 @@ async def count(ledger: Ledger, host: Host, peer: Peer, dice: Random) -> None:
             n = dice.randrange(-5, 9)
             try:
                 peer.counter("hits").add(n)
-            except MeshError:
-                return
+            except MeshError:  # its clock is off, or it has ended
+                break
             if n:
                 ledger.added(peer, n)
+        try:
+            level = peer.counter("level")
+            if dice.random() < 0.05:
+                level.set(dice.randrange(100))
+                ledger.bases[epoch_of(peer, "level")] = level.value
+                ledger.counts["set"] += 1
+            elif epoch_of(peer, "level") != FIRST:
+                level.add(n or 1)
+                ledger.added(peer, n or 1, epoch_of(peer, "level"))
+        except MeshError:
+            continue
 
 
 async def write(ledger: Ledger, host: Host, peer: Peer, dice: Random) -> None:
@@ -364,5 +403,5 @@ def _run(seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], o
             ledger.fail("B3", f"{victim} was killed, {ledger.holding} hold; the gauges say {held}")
         if hosts.until(lambda: not ledger.unlike(), within=30) is None:
             ledger.fail("C15", ledger.unlike())
-        ledger.check_counter()
+        ledger.check_counters()
     return {**ledger.counts, **faults.begun}

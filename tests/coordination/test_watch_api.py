@@ -213,6 +213,7 @@ async def test_one_who_does_not_read_is_told_that_it_lagged() -> None:
             await peer.kv.put("k0", 20)
             event = await anext(changes)
             assert (event.value, event.old) == (20, 18)
+            assert peer.stats()["watch.resyncs"] == 1
 
 
 async def test_a_consumer_that_broke_goes_on_with_its_token() -> None:

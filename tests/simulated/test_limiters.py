@@ -1,0 +1,68 @@
+"""What limiters of whole nodes admit in true time: the bounds that are stated in `coordination.limiters`."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from coordination import MeshConfig, NoQuorum, open_peer
+from simulations import SECOND, World
+from simulations.faults import Fault, Faults, Partition
+from simulations.hybrid import Host, Hosts
+from simulations.primitives import Bucket, Window
+
+SECRET = "a secret of the simulated limiters, 32 bytes"
+HOSTS, RATE, BURST, WINDOW_LIMIT = 4, 40, 12, 20
+
+
+def admitted(mode: str, plan: list[Fault], seconds: int, judges: tuple[Bucket, Window] | None, *, seed: int = 1) -> list[int]:
+    """How many are admitted in each second by hosts that ask all the time; from the second one on a judge looks at all."""
+    by_second = [0] * (seconds + 1)
+    world = World(seed)
+
+    async def service(host: Host) -> None:
+        async with open_peer(
+            name=host.name, bind=host.address, seeds=host.seeds, expect=host.expect, secret=SECRET, fresh=True,
+            config=MeshConfig(max_ttl=3),
+        ) as peer:  # fmt: skip
+            bucket = peer.limiter("bucket", rate=RATE, burst=BURST, mode=mode, ttl=2)
+            window = peer.limiter("window", limit=WINDOW_LIMIT, window=1, mode=mode, ttl=2)
+            while True:
+                await trio.sleep(0.007)
+                for limiter, judge in ((bucket, 0), (window, 1)):
+                    try:
+                        may = await limiter.try_acquire()
+                    except NoQuorum:
+                        continue
+                    if may and world.now >= 2 * SECOND:
+                        by_second[world.now // SECOND] += judge == 0
+                        assert judges is None or judges[judge].admit(1, world.now), f"{limiter.terms} at {world.now / SECOND} s"
+
+    with Hosts(world) as hosts:
+        for number in range(HOSTS):
+            hosts.add(f"n{number}", service)
+        hosts.start()
+        Faults(world).set(plan)
+        world.run(seconds * SECOND)
+    return by_second
+
+
+def test_in_a_whole_mesh_a_fast_limiter_admits_what_one_would_and_all_of_it() -> None:
+    judges = Bucket(RATE, BURST), Window(WINDOW_LIMIT, SECOND)
+    counts = admitted("fast", [], 8, judges)
+    assert sum(counts[3:8]) > 5 * RATE * 0.9
+
+
+def test_cut_into_two_sides_a_fast_limiter_admits_twice_that_at_most_and_is_seen_to() -> None:
+    plan: list[Fault] = [Partition(3 * SECOND, 17 * SECOND, ("n0", "n1"))]
+    counts = admitted("fast", plan, 21, (Bucket(2 * RATE, 2 * BURST), Window(2 * WINDOW_LIMIT, SECOND)))
+    assert max(counts[6:20]) > RATE * 1.5
+    with pytest.raises(AssertionError, match="20 in 1 s"):
+        admitted("fast", plan, 21, (Bucket(RATE, BURST), Window(WINDOW_LIMIT, SECOND)))
+
+
+def test_a_strict_limiter_admits_never_more_and_the_majority_goes_on() -> None:
+    plan: list[Fault] = [Partition(4 * SECOND, 8 * SECOND, ("n0",))]
+    counts = admitted("strict", plan, 14, (Bucket(RATE, BURST), Window(WINDOW_LIMIT, SECOND)))
+    assert min(counts[7:11]) > RATE * 0.5, counts
+    assert max(counts) <= RATE + BURST
