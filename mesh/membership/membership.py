@@ -340,7 +340,7 @@ class Membership:
             case ("round",):
                 self._round(now)
             case ("probe", int(sequence)):
-                self._prober.on_timeout(sequence)
+                self._prober.on_timeout(sequence, now.mono)
             case ("verdict", int(sequence)):
                 self._judged(self._prober.on_verdict(sequence), now)
             case ("relay", int(sequence)):

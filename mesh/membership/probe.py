@@ -6,8 +6,9 @@ Two kinds run side by side:
   - an *evidence* probe follows a refused datagram or a reset stream. It asks directly and through helpers at once. If
     two distinct members (one, if there are only two) were refused by the target's operating system, and nothing of the
     target was heard by anyone, the process is dead: no suspicion is needed. Short of that it is an ordinary failure.
-    Evidence starts a probe and counts within it; alone it convicts nobody. It asks twice: a process that dies closes one
-    socket after another, and whoever asked between the first and the last was not refused.
+    Evidence starts a probe and counts within it; alone it convicts nobody. It asks again, after waits that double, until
+    its verdict: a process that dies closes one socket after another, and whoever asked between the first and the last was
+    not refused. On a busy machine that takes some tenths of a second.
 
 An ack counts only for its own probe: sequence, target's session and source must agree. Do not judge by a probe of
 before a pause: `void` drops them all."""
@@ -67,7 +68,7 @@ class Probe:
     """Sessions of helpers that were refused."""
     refused_here: int = 0
     """How often this node was."""
-    asked_again: bool = False
+    asked_again: int = 0
 
 
 class Prober:
@@ -153,7 +154,7 @@ class Prober:
     def _ask_again(self, probe: Probe) -> None:
         """The same ones, but for helpers that have answered."""
         session = probe.member.boot.session
-        probe.asked_again = True
+        probe.asked_again += 1
         self._actions.send(session, Ping(probe.sequence, session))
         for helper, answered in probe.helpers.items():
             if not answered:
@@ -162,11 +163,14 @@ class Prober:
 
     # --- what comes back -------------------------------------------------------------------------------------------
 
-    def on_timeout(self, sequence: int) -> None:
+    def on_timeout(self, sequence: int, now: int) -> None:
         """No ack in time; it may be that only datagrams are blocked, or only those between these two."""
         probe = self._probes[sequence]
         if probe.evidence:
             self._ask_again(probe)
+            again = now + (self._profile.probe_timeout_floor << probe.asked_again)
+            if again < self._actions.due[("verdict", sequence)]:
+                self._actions.arm(("probe", sequence), again)
         else:
             self._ask_otherwise(probe)
 

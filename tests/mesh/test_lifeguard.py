@@ -199,7 +199,7 @@ def any_ack_is_a_measure(patch: pytest.MonkeyPatch) -> None:
 
     def ask_again(self: Prober, probe: object) -> None:
         whole(self, probe)  # type: ignore[arg-type]
-        probe.asked_again = False  # type: ignore[attr-defined]
+        probe.asked_again = 0  # type: ignore[attr-defined]
 
     patch.setattr(Prober, "_ask_again", ask_again)
 

@@ -126,7 +126,8 @@ def test_a_kill_is_known_to_all_at_once(count: int, how: str) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 10])
-def test_a_process_that_takes_its_time_to_die_is_known_as_soon(count: int) -> None:
+@pytest.mark.parametrize("lasts", [60, 250])
+def test_a_process_that_takes_its_time_to_die_is_known_as_soon(count: int, lasts: int) -> None:
     """Its streams have ended, and its port is still open for a moment: the first who ask are not refused."""
     for seed in range(4):
         world, made = mesh(count, seed)
@@ -134,7 +135,7 @@ def test_a_process_that_takes_its_time_to_die_is_known_as_soon(count: int) -> No
         world.pause(victim, 60 * SECOND)
         for channel in list(victim.streams):
             world._far_end(victim, channel, "closed")
-        world.run(60 * MS)
+        world.run(lasts * MS)
         world.kill(victim)
         took = world.run_until(lambda: world.known_as(victim.name, State.DEAD), 4 * SECOND)  # noqa: B023
         assert took < 600 * MS
@@ -355,6 +356,11 @@ def asked_only_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Prober, "_ask_again", lambda self, probe: None)
 
 
+def asked_twice(patch: pytest.MonkeyPatch) -> None:
+    whole = Prober._ask_again
+    patch.setattr(Prober, "_ask_again", lambda self, probe: None if probe.asked_again else whole(self, probe))
+
+
 def nobody_dials(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lifelines, "tend", lambda self, now: None)
 
@@ -383,7 +389,8 @@ def never_closed(patch: pytest.MonkeyPatch) -> None:
         (one_refusal_convicts, lambda: test_the_refusals_of_one_among_ten_are_no_verdict(True)),
         (redialled_at_once, test_streams_that_break_for_ever_are_dialled_ever_less_often),
         (nothing_is_evidence, lambda: test_a_kill_is_known_to_all_at_once(10, "closed")),
-        (asked_only_once, lambda: test_a_process_that_takes_its_time_to_die_is_known_as_soon(10)),
+        (asked_only_once, lambda: test_a_process_that_takes_its_time_to_die_is_known_as_soon(10, 60)),
+        (asked_twice, lambda: test_a_process_that_takes_its_time_to_die_is_known_as_soon(10, 250)),
         (nobody_dials, lambda: test_everyone_keeps_a_stream_to_three_successors_and_no_other(10)),
         (never_closed, test_the_ring_follows_who_comes_and_who_goes),
     ],
