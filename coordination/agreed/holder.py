@@ -11,6 +11,9 @@ The life of a request:
 
   - Only the addressee ends a grant. A grant for a request that is not wanted (any more) is answered with its release;
     one that is merely too old is left alone. (A cancelled waiter would hold the lock for a term.)
+  - A lease that ran out here unreleased is not given back by the way, if a delay follows it: a grant of it that is told once
+    more is left alone. (A ticket that went round between owners has the old grant told again, the answer ends it, and whoever
+    comes next is let in on what the body may have left behind.)
   - The belief ends when a release is *issued*; `leavings` sees to it that it arrives.
   - No quorum is said only after 2 s in which nobody had q answers, with a roster known and no abstention pending; never
     because an owner is silent, and never because this process itself slept: such time is not counted."""
@@ -44,7 +47,7 @@ from coordination.agreed.ports import Identity, RosterSource, View
 from coordination.agreed.requests import Request, State
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.tickets import refresh_interval
-from coordination.agreed.values import lease_text
+from coordination.agreed.values import LeaseId, lease_text
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Boot, Directive, Directives, Emit, Event, Message, Send, Source
 
@@ -55,6 +58,7 @@ ANSWER_WITHIN = 250 * MS
 SLEPT = 100 * MS
 """A timer that is later than this says that this process did not run."""
 UNAVAILABLE_AFTER = 2 * NANOSECONDS
+RAN_OUT_CAP = 1024
 
 
 class Holder:
@@ -82,6 +86,8 @@ class Holder:
         self._wires: dict[int, Request] = {}
         self._agenda: Agenda[int | LeavingKey] = Agenda("ask")
         self._counts: Counter[str] = Counter()
+        self._ran_out: dict[LeaseId, int] = {}
+        """Leases that a delay follows, and until when (monotonic ns)."""
         self._leavings = Leavings(identity, view, self._agenda)
         self._keeper = Keeper(identity, view, self._boots, self._counts)
         self._handlers: dict[type[Message], Callable[..., None]] = {
@@ -361,7 +367,10 @@ class Holder:
             return
         record = self._wires.get(lease.request)
         if record is None or (record.lease is not None and record.lease != lease):
-            self._refuse(grant, now, out)
+            if now.mono < self._ran_out.get(lease, 0):
+                self._counts["told_again"] += 1
+            else:
+                self._refuse(grant, now, out)
             return
         roster = self._roster
         if roster is None or record.group is None or grant.key != record.key:
@@ -421,8 +430,16 @@ class Holder:
             out.append(Emit(Ending(record.name)))
         if record.renew_asked:
             out.append(Emit(RenewFailed(record.name, "it ended before enough voters answered")))
+        if record.delay and record.lease is not None:
+            self._keep_closed(record.lease, record.delay, now)
         self._forget(record)
         out.append(Emit(Ended(record.name, "its time ran out before it could be renewed")))
+
+    def _keep_closed(self, lease: LeaseId, delay: int, now: Instant) -> None:
+        for old, until in list(self._ran_out.items()):
+            if now.mono >= until or len(self._ran_out) >= RAN_OUT_CAP:
+                del self._ran_out[old]
+        self._ran_out[lease] = now.mono + 2 * delay  # more than any clock makes of it
 
     def _forget(self, record: Request) -> None:
         if self._requests.get(record.name) is record:

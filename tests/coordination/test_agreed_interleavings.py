@@ -9,7 +9,7 @@ import pytest
 from coordination.agreed import events
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.desk import Desk
-from coordination.agreed.messages import Accept, Acquire, Drop, Mend, Prepare, Release, Renew
+from coordination.agreed.messages import Accept, Acquire, Drop, Grant, Mend, Prepare, Release, Renew
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.replies import Replies
@@ -367,6 +367,32 @@ def test_an_acceptor_that_missed_an_end_is_told_of_it_in_the_next_round() -> Non
     world.crash(second)
     again = held(world, "n3", within=50 * MS)
     assert third in live_at(world, again)
+
+
+def test_a_lease_that_ran_out_is_not_given_back_when_its_grant_is_told_again() -> None:
+    """Campaign, seed 3004886: a ticket that had gone round between two owners had the grant told to a process whose lease had
+    just run out. It answered with a release, and the next was let in before the delay was over."""
+    world = ready(clients=2)
+    told: list[Grant] = []
+
+    def note(at: int, a: str, b: str, message: Message) -> bool:
+        if isinstance(message, Grant) and b == "n3":
+            told.append(message)
+        return False
+
+    world.lose = note
+    worker = world.acquire("n3", KEY, ttl=S, delay=2 * S, renew=False)
+    assert world.run_until(lambda: worker.state == "held", S) and told
+    waiting = world.acquire("n4", KEY, ttl=S)
+    assert world.run_until(lambda: worker.state == "ended", 2 * S)
+    node = world.nodes["n3"]
+    assert node.holder is not None
+    again = node.holder.on_message(told[-1], Source(b"", "", None, None, None), world.instant(node))
+    world.perform(node, node.holder, again)
+    ended = world.now
+    assert world.run_until(lambda: waiting.state == "held", 5 * S)
+    assert world.now - ended > 1900 * MS
+    assert node.holder.stats()["told_again"] == 1
 
 
 # --- leases that bind something (f) ---------------------------------------------------------------------------------
