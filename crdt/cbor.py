@@ -48,8 +48,10 @@ def write_text(value: str) -> bytes:
 def write_int(value: int) -> bytes:
     """Any int: beyond 64 bits as a tagged byte string."""
     if value >= 0:
+        if value < 24:
+            return _SHORT[value]
         if value < 1 << 64:
-            return write_head(0x00, value)
+            return _U64(27, value) if value > 0xFFFF_FFFF else write_head(0x00, value)
         return b"\xc2" + write_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
     value = -1 - value
     if value < 1 << 64:

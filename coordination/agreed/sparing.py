@@ -10,7 +10,7 @@ It halves the messages of an uncontended lock, and is only worth it if nobody is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.messages import Accept, Live
@@ -90,10 +90,11 @@ class Sparing:
         """It may count on any lease."""
         self._acceptors.pop(name, None)
 
-    def owed(self, value: Value, ended: Iterable[LeaseId]) -> tuple[LeaseId, ...]:
+    def owed(self, value: Value, ended: Mapping[LeaseId, None]) -> tuple[LeaseId, ...]:
         """Of the leases that their holders have ended: those that someone may still count on, though `value` lacks them."""
         known = frozenset[LeaseId]().union(*[each.leases() or () for each in self._acceptors.values()])
-        return tuple([lease for lease in ended if lease in known and not value.has(lease)]) if known else ()
+        gone = [lease for lease in known if lease in ended and not value.has(lease)]  # few of few, where many have ended
+        return tuple(gone) if len(gone) < 2 else tuple([lease for lease in ended if lease in gone])
 
     def granted(self, value: Value, granting: int, mono: int) -> None:
         """A lease has been granted: those that are not in the value are over."""
