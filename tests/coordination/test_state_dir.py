@@ -21,7 +21,7 @@ from coordination.errors import BadConfig
 from coordination.state_dir import StateDir
 from mesh.memory import Tables
 from mesh.outputs import Commit
-from mesh.shell.sqlite_store import SqliteStore
+from mesh.shell.sqlite_store import ONE_STATEMENT, SqliteStore
 from tests.coordination.meshes import SECRET
 
 SHORT = MeshConfig(max_ttl=3.0)
@@ -274,6 +274,16 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     for _ in range(3):
         StateDir(tmp_path).close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("rows", [1, 2, ONE_STATEMENT - 1, ONE_STATEMENT, ONE_STATEMENT + 1, 200])
+def test_a_batch_of_any_size_is_kept_and_replaced(tmp_path: Path, rows: int) -> None:
+    store = SqliteStore(tmp_path / "m.db")
+    for number in range(2):
+        store.commit(Commit(number, tuple([("t", b"%d" % row, b"%d" % number) for row in range(rows)])))
+    store.commit(Commit(3, ()))
+    store.close()
+    assert SqliteStore(tmp_path / "m.db").tables == {"t": {b"%d" % row: b"1" for row in range(rows)}}
 
 
 def test_tables_are_what_was_committed(tmp_path: Path) -> None:
