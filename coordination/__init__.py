@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from coordination.errors import NotHolding as NotHolding
     from coordination.errors import OutcomeUnknown as OutcomeUnknown
     from coordination.errors import ResetRefused as ResetRefused
+    from coordination.errors import SecretLacking as SecretLacking
     from coordination.errors import TooLarge as TooLarge
     from coordination.errors import Unreachable as Unreachable
     from coordination.exclusive import exclusive as exclusive
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from coordination.messaging import Received as Received
     from coordination.opening import open_peer as open_peer
     from coordination.peer import Peer as Peer
+    from coordination.rotating import SecretStanding as SecretStanding
     from coordination.standing import Holding as Holding
     from coordination.standing import Locked as Locked
     from coordination.thin.client import Client as Client
@@ -88,7 +90,7 @@ _HOMES = {
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
         "DifferentMesh", "Disconnected", "Exhausted", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers",
         "MemoryLost", "MeshError", "NameTaken",
-        "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown", "ResetRefused", "TooLarge", "Unreachable",
+        "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown", "ResetRefused", "SecretLacking", "TooLarge", "Unreachable",
     ),
     "coordination.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),
@@ -102,6 +104,7 @@ _HOMES = {
     "coordination.messaging": ("Answer", "Answers", "Messages", "Received"),
     "coordination.opening": ("open_peer",),
     "coordination.peer": ("Peer",),
+    "coordination.rotating": ("SecretStanding",),
     "coordination.standing": ("Holding", "Locked"),
     "coordination.thin.client": ("Client", "connect"),
     "coordination.watch": ("EventKind", "WatchEvent"),

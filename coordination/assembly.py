@@ -25,6 +25,7 @@ from mesh.memory import Memory
 from mesh.messaging import Messaging
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
 from mesh.replication import Entrusting, Replication
+from mesh.rotation import Rotation
 from mesh.seal import Seal
 
 __all__ = ["Assembly", "Settings", "build"]
@@ -87,6 +88,7 @@ class Assembly:
     membership: Membership
     replication: Replication
     messaging: Messaging
+    rotation: Rotation
     entrusting: Entrusting
     agreed: Agreed
     gateway: Gateway
@@ -130,6 +132,7 @@ def build(
     others = Others(membership, settings.name)
     replication = Replication(store, clock, random, others, name_of)
     messaging = Messaging(identity, membership, clock, random)
+    rotation = Rotation(identity, membership, keyring, clock, random, memory)
     agreed = build_agreed(
         identity,
         membership,
@@ -155,6 +158,7 @@ def build(
         membership,
         replication,
         messaging,
+        rotation,
         entrusting,
         *agreed,
         LeaseEnds(replication, agreed.owner, membership),
@@ -172,6 +176,7 @@ def build(
         envelope,
     )
     gateway.operations.stats = node.stats
+    gateway.operations.rotation = rotation
     return Assembly(
         settings,
         node,
@@ -181,6 +186,7 @@ def build(
         membership,
         replication,
         messaging,
+        rotation,
         entrusting,
         agreed,
         gateway,

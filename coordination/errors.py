@@ -37,6 +37,7 @@ __all__ = [
     "NotHolding",
     "OutcomeUnknown",
     "ResetRefused",
+    "SecretLacking",
     "TooLarge",
     "Unreachable",
 ]
@@ -203,6 +204,19 @@ class NotDelivered(MeshError):
     def __init__(self, told: str, why: str) -> None:
         super().__init__(told)
         self.why = why
+
+
+class SecretLacking(MeshError):
+    """Members have not said that they hold a secret of the mesh, and would be cut off. `names` are those, `key` is which
+    one."""
+
+    def __init__(self, key: str, names: tuple[str, ...], what: str) -> None:
+        super().__init__(
+            f"{', '.join(names)} may not hold the secret {key}, and would be cut off: wait for them, or {what} with force, and "
+            "start them with a secret of the ring"
+        )
+        self.key = key
+        self.names = names
 
 
 class OutcomeUnknown(MeshError):

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -23,10 +24,11 @@ from coordination.errors import JoinFailed
 from coordination.holding import let_go
 from coordination.peer import Peer
 from crdt.clock import Instant
-from mesh.directives import StoreFailing, StoreRestored
+from mesh.directives import OtherSecret, StoreFailing, StoreRestored
 from mesh.membership import Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
 from mesh.memory import Memory
+from mesh.rotation import RingChanged
 
 __all__ = ["JOIN_SECONDS", "open_peer"]
 
@@ -103,6 +105,8 @@ async def open_peer(
             core.dispatch.handle(MemberChanged, _log_member)
             core.dispatch.handle(StoreFailing, _log_failing)
             core.dispatch.handle(StoreRestored, _log_restored)
+            core.dispatch.handle(OtherSecret, _log_other_secret)
+            core.dispatch.handle(RingChanged, partial(_log_ring, assembly))
             driver.subscribe(core.dispatch)
             if settings.networked and expect == 1 and settings.seeds:
                 await joining.wait()
@@ -147,6 +151,25 @@ def _log_failing(event: StoreFailing) -> None:
 
 def _log_restored(event: StoreRestored) -> None:
     logger.warning("the state directory takes what is promised again: this node votes")
+
+
+def _log_other_secret(event: OtherSecret) -> None:
+    logger.warning(
+        "%s seals with a secret that this node does not have, and is not heard: if the mesh's secret was changed while this "
+        "node was away, start it with the new one",
+        event.address,
+    )
+
+
+def _log_ring(assembly: Assembly, event: RingChanged) -> None:
+    if event.cut_off:
+        logger.error("every secret of this node was removed from the mesh's ring: start it with the one in use now")
+    elif assembly.rotation.outdated:
+        logger.warning(
+            "the mesh seals with the secret %s now, and not with the one that this node was started with: change it where that "
+            "stands, or this node may not be able to join again",
+            event.primary.hex(),
+        )
 
 
 def _log_member(event: MemberChanged) -> None:

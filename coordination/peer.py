@@ -23,6 +23,7 @@ from coordination.limiters import Limiter, Limiters, Terms
 from coordination.locks import Lock, RWLock, Semaphore
 from coordination.members import MemberHub, MemberWatch
 from coordination.messaging import Answers, Messages, Messenger
+from coordination.secrets import Secrets
 from coordination.standing import Locked, listed
 from coordination.tags import TagFilter, check_filter, check_tags, matches
 from coordination.watch import CounterWatch, Hub, KeyWatch
@@ -69,6 +70,8 @@ class Peer:
         self._limiters = Limiters(core)
         self.kv = KV(core)
         """The keys."""
+        self.secrets = Secrets(core)
+        """The mesh's secrets: `list`, `add`, `use`, `remove`."""
 
     # --- who is there ------------------------------------------------------------------------------------------------
 

@@ -69,11 +69,13 @@ class Channel:
     ----------
     keyring, session, entropy: as for `mesh.seal.Seal`.
     initiator: whether this end dialled; it greets first, and chooses the secret.
+    key: which one; without it the primary.
     """
 
     __slots__ = (
         "_buffer",
         "_entropy",
+        "_identifier",
         "_inbound",
         "_initiator",
         "_keyring",
@@ -87,7 +89,9 @@ class Channel:
         "session",
     )  # fmt: skip
 
-    def __init__(self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes], *, initiator: bool) -> None:
+    def __init__(
+        self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes], *, initiator: bool, key: bytes = b""
+    ) -> None:
         self.ready = False
         """Whether the far end has proven that it holds the secret."""
         self.session = b""
@@ -96,6 +100,7 @@ class Channel:
         self._own = session
         self._entropy = entropy
         self._initiator = initiator
+        self._identifier = key
         self._salt = b""
         self._buffer = bytearray()
         self._output = bytearray()
@@ -107,7 +112,8 @@ class Channel:
     def opening(self) -> bytes:
         """The initiator's first bytes."""
         assert self._initiator and not self._salt
-        return self._greeting(self._keyring.primary)
+        key = self._identifier
+        return self._greeting(key if key in self._keyring else self._keyring.primary)
 
     def _greeting(self, identifier: bytes) -> bytes:
         self._salt = self._entropy(SALT_BYTES)
@@ -170,6 +176,7 @@ class Channel:
         salt = greeting[position + SESSION_BYTES :]
         if identifier not in self._keyring:
             raise ChannelError("unknown_key")
+        self._identifier = identifier
         if far == self._own:
             raise ChannelError("itself")
         if not self._initiator:
@@ -189,6 +196,7 @@ class Channel:
 
     def _proven(self) -> None:
         self.ready = True
+        self._keyring.showed(self.session, self._identifier)
         if not self._initiator:
             self._output += self._frame(b"")
 

@@ -40,6 +40,7 @@ __all__ = [
     "Instant",
     "Know",
     "Message",
+    "OtherSecret",
     "Part",
     "Persist",
     "Record",
@@ -247,6 +248,14 @@ class Greeted(Event):
     """A `Greet` was answered: a process that holds the secret lives at that address, under that session."""
 
     session: bytes
+    address: Address
+
+
+@frozen
+class OtherSecret(Event):
+    """A datagram or a stream was dropped that is sealed with a secret which is not in the ring: by whomever. The API is told
+    once a minute at most, and no part, for it is proof of nothing."""
+
     address: Address
 
 

@@ -1,7 +1,8 @@
 """The secrets of a mesh.
 
 A ring holds one primary secret, with which everything is sealed, and any number of others that are still or already
-accepted. To rotate: add the new one everywhere, wait until all have it, use it everywhere, wait, remove the old one.
+accepted. To rotate: add the new one everywhere, wait until all have it, use it everywhere, wait, remove the old one
+(`mesh.rotation`). Meanwhile it knows of others which secrets they hold, so that nobody is sealed to with what it cannot open.
 
 Every key is derived (HKDF-SHA256) from a secret, a purpose, and what the key is for, so that no key serves twice."""
 
@@ -10,14 +11,20 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-__all__ = ["KEY_ID_BYTES", "MIN_SECRET_BYTES", "Keyring"]
+__all__ = ["KEY_ID_BYTES", "MAX_SECRET_BYTES", "MIN_SECRET_BYTES", "Keyring"]
 
 MIN_SECRET_BYTES = 32
+MAX_SECRET_BYTES = 4_096
+SESSIONS = 16_384
+"""Processes whose secrets are known; beyond it the one that was heard of first goes."""
 KEY_ID_BYTES = 4
 KEY_BYTES = 32
+WRAP_NONCE = bytes(12 - KEY_ID_BYTES)
 PUBLIC = b"trio-mesh without a secret: framing only, no protection"
 """What stands in for a secret in a mesh without one, on loopback only: the frames keep one shape."""
 
@@ -34,11 +41,17 @@ class Keyring:
     ValueError: no secret, or one that is too short.
     """
 
-    __slots__ = ("_primary", "_roots", "_secrets", "public")
+    __slots__ = ("_held", "_primary", "_roots", "_secrets", "_turn", "attentive", "public")
 
     def __init__(self, secrets: Sequence[str | bytes]) -> None:
         self.public = False
+        self.attentive = False
+        """Whether what others seal with shows what they hold. Only where they also say it (`mesh.rotation`): two that went by
+        what they see alone would each stay with the old secret for the other's sake."""
         self._secrets: dict[bytes, bytes] = {}
+        self._held: dict[bytes, tuple[bytes, ...]] = {}
+        """What other processes hold, by session, as they have said or shown."""
+        self._turn = 0
         self._roots: dict[bytes, bytes] = {}
         """Of each secret what every key is expanded from."""
         if not secrets:
@@ -73,6 +86,8 @@ class Keyring:
                 f"a secret of {len(data)} bytes is too short: at least {MIN_SECRET_BYTES} are needed; "
                 "make one with `mesh keygen`"
             )
+        if len(data) > MAX_SECRET_BYTES:
+            raise ValueError(f"a secret of {len(data)} bytes is too long: at most {MAX_SECRET_BYTES} are taken")
         root = _extract(data)
         identifier = _expand(root, b"id", b"", KEY_ID_BYTES)
         known = self._secrets.setdefault(identifier, data)
@@ -93,6 +108,66 @@ class Keyring:
             raise ValueError("the primary secret cannot be removed: use another first")
         self._secrets.pop(identifier, None)
         self._roots.pop(identifier, None)
+
+    # --- what others hold ------------------------------------------------------------------------------------------
+
+    def key_to(self, session: bytes) -> bytes:
+        """What to seal with to a process: the primary, unless it is known to lack that and to hold another of the ring."""
+        primary = self._primary
+        if not self._held:
+            return primary
+        held = self._held.get(session)
+        if held is None or primary in held:
+            return primary
+        return next((key for key in held if key in self._secrets), primary)
+
+    def next_key(self) -> bytes:
+        """What to greet with whom nothing is known of: each secret in turn, for it may lack any of them."""
+        if len(self._secrets) == 1:
+            return self._primary
+        self._turn += 1
+        others = [key for key in self._secrets if key != self._primary]
+        return self._primary if self._turn % 2 else others[self._turn // 2 % len(others)]
+
+    def told(self, session: bytes, held: Sequence[bytes]) -> None:
+        """A process has said which secrets it holds."""
+        self._held.pop(session, None)
+        self._held[session] = tuple(held)
+        if len(self._held) > SESSIONS:
+            del self._held[next(iter(self._held))]
+
+    def showed(self, session: bytes, identifier: bytes) -> None:
+        """A process has sealed with this one, so it holds it."""
+        if not self.attentive or (len(self._secrets) == 1 and not self._held):
+            return
+        held = self._held.get(session)
+        if held is None:
+            self.told(session, (identifier,))
+        elif identifier not in held and len(held) < len(self._secrets):
+            self._held[session] = (*held, identifier)
+
+    def forget(self, session: bytes) -> None:
+        self._held.pop(session, None)
+
+    # --- secrets that are handed on, and kept ------------------------------------------------------------------------
+
+    def wrap(self, identifier: bytes, key: bytes) -> bytes:
+        """A secret of the ring, sealed under a key of 256 bits that seals nothing but secrets: each always the same, so that
+        its identifier serves as the nonce."""
+        return AESGCM(key).encrypt(identifier + WRAP_NONCE, self._secrets[identifier], None)
+
+    def unwrap(self, identifier: bytes, key: bytes, sealed: bytes) -> bool:
+        """Accept a secret that was wrapped; False if it cannot be opened, or is not the one that it is said to be."""
+        try:
+            secret = AESGCM(key).decrypt(identifier + WRAP_NONCE, sealed, None)
+        except (InvalidTag, ValueError):
+            return False
+        if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+            return False
+        if _expand(_extract(secret), b"id", b"", KEY_ID_BYTES) != identifier:
+            return False
+        self.add(secret)
+        return True
 
     def derive(self, identifier: bytes, purpose: bytes, context: bytes) -> bytes:
         """A 256-bit key for one purpose and context.

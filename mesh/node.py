@@ -41,6 +41,7 @@ from mesh.directives import (
     Greeted,
     Know,
     Message,
+    OtherSecret,
     Part,
     Persist,
     Refused,
@@ -72,6 +73,9 @@ LOOPBACK_DATAGRAM_BYTES = 1_400
 
 GREETS = 4_096
 """Addresses that were greeted and have not answered yet; the oldest is forgotten first."""
+
+OTHER_SECRET = 60_000_000_000
+"""ns between two events about what is sealed with another secret."""
 
 NOTHING: tuple[Message | None, Encoded] = (None, b"")
 
@@ -141,6 +145,8 @@ class Node:
         self._outputs: list[Output] = []
         self._halted = False
         self._counts: Counter[str] = Counter()
+        self._other_secret = 0
+        """When another secret is told of again."""
 
     # --- inputs ----------------------------------------------------------------------------------------------------
 
@@ -171,6 +177,8 @@ class Node:
             opened = self._envelope.open(data)
         except Refusal as refusal:
             self._counts[f"refused_{refusal.reason}"] += 1
+            if refusal.reason == "unknown_key":
+                self._tell_of_other_secret(address)
             return
         if opened.known and opened.kind == Kind.PAIR:
             contact = self._contacts.by_session.get(opened.sender)
@@ -179,6 +187,11 @@ class Node:
             self._frame(opened.plaintext, self._contacts.source(opened.sender, address, None))
         else:
             self._introduction(opened, address, len(data))
+
+    def _tell_of_other_secret(self, address: Address) -> None:
+        if self._now.mono >= self._other_secret:
+            self._other_secret = self._now.mono + OTHER_SECRET
+            self._outputs.append(Publish(OtherSecret(address)))
 
     def on_accept(self, address: Address, now: Instant) -> int:
         """A stream was accepted by the driver; the answer is its number from now on."""
@@ -210,6 +223,8 @@ class Node:
             self._frame(plaintext, self._contacts.source(session, far, stream))
         if received.error is not None:
             self._counts[f"stream_{received.error}"] += 1
+            if received.error == "unknown_key":
+                self._tell_of_other_secret(self._streams.address(stream))
             self._close(stream, received.error)
         self._finish()
 
@@ -465,7 +480,8 @@ class Node:
         """Send over the stream to that process, dialled at need."""
         route = self._courier.route(contact.session)
         if route is None:
-            route = self._courier.begin(contact.session, self._dial(contact.address, ("courier", contact.session)))
+            key = self._seal.keyring.key_to(contact.session)
+            route = self._courier.begin(contact.session, self._dial(contact.address, ("courier", contact.session), key))
         if route.up:
             route.used = self._now.mono
             self._write(route.channel, encoded)
@@ -484,8 +500,8 @@ class Node:
 
     # --- streams ---------------------------------------------------------------------------------------------------
 
-    def _dial(self, address: Address, tag: Hashable) -> int:
-        stream = self._streams.dial(address, tag)
+    def _dial(self, address: Address, tag: Hashable, key: bytes = b"") -> int:
+        stream = self._streams.dial(address, tag, key)
         self._timers.arm(NODE, ("handshake", stream), self._now.mono + HANDSHAKE)
         self._outputs.append(Connect(stream, address))
         return stream

@@ -134,7 +134,7 @@ class Seal:
 
     def seal(self, plaintext: bytes, to: bytes, kind: int = Kind.PAIR) -> bytes:
         """One datagram for one session, known or not."""
-        primary = self.keyring.primary
+        primary = self.keyring.key_to(to)
         peer = self._peers.get(to)
         if peer is None:
             key = self._key(primary, b"udp", self.session + to)
@@ -147,7 +147,7 @@ class Seal:
 
     def seal_hello(self, plaintext: bytes) -> bytes:
         """A datagram for whoever holds the secret at an address."""
-        primary = self.keyring.primary
+        primary = self.keyring.next_key()
         return self._close(Kind.HELLO, primary, self._key(primary, b"hello", self.session), plaintext)
 
     def count(self) -> int:
@@ -195,6 +195,7 @@ class Seal:
             raise Refusal("unauthentic") from None
         counter = int.from_bytes(data[_COUNTER], "big")
         known = peer is not None if kind == Kind.HELLO else self.admit(sender, counter)
+        self.keyring.showed(sender, identifier)
         return Opened(kind, sender, plaintext, known, counter)
 
     def admit(self, sender: bytes, counter: int) -> bool:

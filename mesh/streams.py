@@ -51,8 +51,12 @@ class Streams:
         self._lines: dict[int, Line] = {}
         self._last = 0
 
-    def dial(self, address: Address, tag: Hashable) -> int:
-        return self._add(Line(Channel(self._keyring, self._session, self._entropy, initiator=True), address, tag, False))
+    def dial(self, address: Address, tag: Hashable, key: bytes = b"") -> int:
+        """`key`: which secret to greet with; without it each of the ring in turn."""
+        key = key or self._keyring.next_key()
+        return self._add(
+            Line(Channel(self._keyring, self._session, self._entropy, initiator=True, key=key), address, tag, False)
+        )
 
     def accept(self, address: Address) -> int:
         return self._add(Line(Channel(self._keyring, self._session, self._entropy, initiator=False), address, None, True))
@@ -98,6 +102,10 @@ class Streams:
         """Session and address at the far end of a stream that is up."""
         line = self._lines[stream]
         return line.channel.session, line.address
+
+    def address(self, stream: int) -> Address:
+        """The far end's, of a stream that has not ended."""
+        return self._lines[stream].address
 
     def is_up(self, stream: int) -> bool:
         line = self._lines.get(stream)

@@ -107,7 +107,7 @@ class Parcels:
         seal = self._seal
         messages = [piece.read() if type(piece) is Piece else _told(bytes(piece)) for piece in batch]
         frame = Frame(PROTOCOL, cut, messages, 0, 0)
-        parcel = Parcel(seal.session, to, seal.keyring.primary, seal.count(), batch, frame)
+        parcel = Parcel(seal.session, to, seal.keyring.key_to(to), seal.count(), batch, frame)
         return cast(bytes, parcel)  # to the node it is bytes, and it does not look inside
 
     def open(self, data: bytes) -> Opened:
@@ -120,7 +120,9 @@ class Parcels:
             raise Refusal("unknown_key")
         if data.to != seal.session:
             raise Refusal("unauthentic")
-        return Opened(Kind.PAIR, data.sender, data, seal.admit(data.sender, data.counter), data.counter)
+        known = seal.admit(data.sender, data.counter)
+        seal.keyring.showed(data.sender, data.key)
+        return Opened(Kind.PAIR, data.sender, data, known, data.counter)
 
     @staticmethod
     def read(plaintext: bytes) -> Frame:

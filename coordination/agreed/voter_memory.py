@@ -36,6 +36,7 @@ from coordination.agreed.values import LeaseId, Value
 from mesh.directives import Boot, Directive, Persist
 from mesh.memory import Memory, Tables
 from mesh.records import NewerRecordError, RecordKind
+from mesh.rotation import KEYRING
 
 __all__ = [
     "ONLY",
@@ -123,6 +124,7 @@ TABLES: dict[str, RecordKind[Any]] = {
     "boot": BOOT,
     "complete": COMPLETE,
     "known": KNOWN,
+    "keyring": KEYRING,
 }
 
 

@@ -14,6 +14,7 @@ from coordination.agreed.values import parse_lease
 from coordination.batches import check_size
 from coordination.checks import check_amount, check_key, key_ttl_ms
 from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, Fenced, LeaseLost
+from coordination.rotating import add_secret, remove_secret, standing_of, use_secret
 from coordination.sponsor.messages import WRITES
 from crdt.cell import MAX_LOCK_BYTES, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant
@@ -21,6 +22,7 @@ from crdt.store import Put, Store, StoreFencedError
 from mesh.directives import Act, Directive
 from mesh.membership import Membership
 from mesh.replication import Replication
+from mesh.rotation import Rotation
 from mesh.values import decode_value
 from mesh.wire import WireError
 
@@ -41,6 +43,8 @@ class Operations:
     """Each takes the arguments of an `Ask` and answers with what travels back; writes add to `out`."""
 
     def __init__(self, membership: Membership, store: Store, clock: HybridClock, replication: Replication) -> None:
+        self.rotation: Rotation | None = None
+        """The ring of the mesh's secrets."""
         self._membership = membership
         self._store = store
         self._clock = clock
@@ -70,6 +74,10 @@ class Operations:
             "members": ((Optional,), self._members),
             "stats": ((), self._stats),
             "leave": ((), self._leave),
+            "key_list": ((), self._key_list),
+            "key_add": (((str, bytes),), self._key_add),
+            "key_use": ((Text, (bool,)), self._key_use),
+            "key_remove": ((Text, (bool,)), self._key_remove),
         }
 
     def run(self, operation: str, arguments: Sequence[Any], now: Instant, out: list[Directive]) -> Any:
@@ -160,6 +168,32 @@ class Operations:
         if self.leave is None:
             raise BadConfig("this node is part of a program, which alone can have it leave (peer.leave()), and does not listen")
         self.leave()
+
+    # --- the mesh's secrets ------------------------------------------------------------------------------------------
+
+    def _keys(self) -> Rotation:
+        if self.rotation is None:
+            raise BadConfig("this node keeps no ring of secrets")
+        return self.rotation
+
+    def _key_list(self, now: Instant, out: list[Directive]) -> list[Any]:
+        rotation = self._keys()
+        out.append(Act(rotation, rotation.inquire(now)))
+        return [[row.key, row.primary, row.removed, row.lacking, row.unknown, row.using] for row in standing_of(rotation)]
+
+    def _key_add(self, now: Instant, out: list[Directive], secret: str | bytes) -> str:
+        rotation = self._keys()
+        key, directives = add_secret(rotation, secret, now)
+        out.append(Act(rotation, directives))
+        return key
+
+    def _key_use(self, now: Instant, out: list[Directive], key: str, force: bool) -> None:
+        rotation = self._keys()
+        out.append(Act(rotation, use_secret(rotation, key, force, now)))
+
+    def _key_remove(self, now: Instant, out: list[Directive], key: str, force: bool) -> None:
+        rotation = self._keys()
+        out.append(Act(rotation, remove_secret(rotation, key, force, now)))
 
     # --- writes ------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from coordination.thin.core import ThinAssembly, ThinCore
 from coordination.thin.gauges import ThinGauge
 from coordination.thin.keys import ThinCounter, ThinKV
 from coordination.thin.line import Line
+from coordination.thin.secrets import ThinSecrets
 from coordination.thin.watch import ThinWatch
 from coordination.watches import Watch, watch
 from coordination.watching import Wanted, check_wanted
@@ -200,6 +201,11 @@ class Client:
         when it has closed the stream. A checkpoint, without limit of its own. Raises `BadConfig` if it does not listen."""
         await self._core.ask("leave")
         await self._core.parted()
+
+    @property
+    def secrets(self) -> ThinSecrets:
+        """The mesh's secrets, as `Peer.secrets`."""
+        return ThinSecrets(self._core)
 
     async def stats(self) -> dict[str, int]:
         """Every count and drop of the node, by `part.count`. A checkpoint."""
