@@ -15,6 +15,7 @@ from coordination.agreed.voter_memory import VoterMemory
 from coordination.gateway import Gateway
 from coordination.lease_ends import LeaseEnds
 from coordination.rights import Rights
+from coordination.rounds import Rounds
 from crdt.clock import HybridClock, Instant
 from crdt.store import Store
 from mesh.directives import Address, Boot, Part
@@ -25,6 +26,7 @@ from mesh.memory import Memory
 from mesh.messaging import Messaging
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
 from mesh.replication import Entrusting, Replication
+from mesh.replication.standing import Standing
 from mesh.rotation import Rotation
 from mesh.seal import Seal
 
@@ -93,6 +95,7 @@ class Assembly:
     agreed: Agreed
     gateway: Gateway
     rights: Rights
+    rounds: Rounds
     keyring: Keyring
 
 
@@ -130,7 +133,9 @@ def build(
         return member.name if member is not None and member.reachable else None
 
     others = Others(membership, settings.name)
-    replication = Replication(store, clock, random, others, name_of)
+    slack_ms = (settings.parameters.max_ttl + 2 * settings.parameters.max_drift) // MS
+    standing = Standing(store, clock, random, others.names_alive, slack_ms)
+    replication = Replication(store, clock, random, others, name_of, standing)
     messaging = Messaging(identity, membership, clock, random)
     rotation = Rotation(identity, membership, keyring, clock, random, memory)
     agreed = build_agreed(
@@ -152,6 +157,7 @@ def build(
         return None if roster is None else roster.voters
 
     entrusting = Entrusting(settings.name, replication, others, voters, random)
+    rounds = Rounds(settings.name, replication, agreed.caller, others, membership)
     rights = Rights()
     gateway = Gateway(identity, membership, store, clock, replication, entrusting, agreed)
     parts: list[Part] = [
@@ -164,6 +170,7 @@ def build(
         LeaseEnds(replication, agreed.owner, membership),
         gateway,
         rights,
+        rounds,
     ]
     loopback = settings.address.startswith(("127.", "[::1]"))
     node = Node(
@@ -191,5 +198,6 @@ def build(
         agreed,
         gateway,
         rights,
+        rounds,
         keyring,
     )

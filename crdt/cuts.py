@@ -125,8 +125,8 @@ class Waiting(NamedTuple):
     """Of the cut that waited when this one was made: everything written before it is in `least`."""
     least: Vector
     written: Vector
-    brought: tuple[tuple[bytes, int, Brought], ...] = ()
-    """With who reported it, and its last number then."""
+    brought: tuple[tuple[bytes, int, bytes, int, tuple[int, ...]], ...] = ()
+    """Who reported it, its last number then, and what: a `Brought`."""
 
 
 class Cut(NamedTuple):
@@ -217,8 +217,8 @@ def make_cut(previous: Cut, opening: Opening, reports: Mapping[bytes, Report], f
 
     now_retired = {each.actor for each in retired}
     rows = _vector(least), _vector(written)
-    brought = tuple([(report.actor, report.n, each) for report in told for each in report.brought])
-    told_now: tuple[tuple[bytes, int, Brought], ...] = ()
+    brought = tuple([(report.actor, report.n, *each) for report in told for each in report.brought])
+    told_now: tuple[tuple[bytes, int, bytes, int, tuple[int, ...]], ...] = ()
     waiting, purge = previous.waiting, previous.purge
     if not waiting.round:
         waiting = Waiting(opening.round, stamp, 0, *rows, brought)
@@ -229,7 +229,8 @@ def make_cut(previous: Cut, opening: Opening, reports: Mapping[bytes, Report], f
 
     table = [_aged(each, opening.round, stamp, purge.round, forget_after) for each in previous.retired] + retired
     last_of = least | {each.actor: each.last for each in table}
-    for reporter, n, news in told_now:
+    for reporter, n, *what in told_now:
+        news = Brought(*what)  # type: ignore[arg-type]
         if last_of.get(reporter, 0) >= n:  # else it died, and what it had put again with it
             table = [_told(row, news) if row.actor == news.actor else row for row in table]
     forgotten = previous.forgotten

@@ -286,6 +286,20 @@ class Store:
             self._cells[cell.kind], self._order[cell.kind] = {}, SortedKeys()
         self._write(self.cell(cell.kind, cell.key), cell._replace(actor=self.actor, n=0, batch=None), stamp)
 
+    def take_slot(self, slot: Cell, stamp: Stamp) -> None:
+        """Add what a slot has that nobody else has seen to the own one, in its epoch; nothing, if a higher epoch is known."""
+        name = counter_of(slot.key)
+        own = self.cell(COUNTER, slot_key(name, self.actor))
+        added, subtracted = slot.order[2:]
+        epochs = [each.order[:2] for each in self._slots.get(name, {}).values() if each.kind == COUNTER]
+        if any(epoch > slot.order[:2] for epoch in epochs):
+            return
+        if own is not None and own.order[:2] == slot.order[:2]:
+            added, subtracted = added + own.order[2], subtracted + own.order[3]  # type: ignore[operator]
+        order = (*slot.order[:2], added, subtracted)
+        key = slot_key(name, self.actor)
+        self._write(own, Cell(COUNTER, key, order, slot.body, None, self.actor, 0), stamp)
+
     def end_lease(self, lease: str, stamp: Stamp) -> bool:
         """State the end of a lease; False if it is known to have ended already."""
         if lease in self._ended:
@@ -582,6 +596,30 @@ class Store:
                 del self._slots[counter_of(key)][key]
         for kind, keys in gone.items():
             self._order[kind].discard(keys)
+
+    def become(self, other: Store, stamp: Stamp) -> Store:
+        """Take the content and the actor of another store, which is used up; the own ones as a store of their own.
+
+        Told is what readers see otherwise. As after a purge, the order of a key's puts starts anew."""
+        self.expire(stamp)
+        other.expire(stamp)
+        old = Store(self.actor)
+        for name in Store.__slots__:
+            if name not in ("revision", "_changes", "_counters"):
+                setattr(old, name, getattr(self, name))
+                setattr(self, name, getattr(other, name))
+        for key in sorted({*old._keys, *self._keys}):
+            before, after = old.peek(key), self.peek(key)
+            if after is not None and (before is None or put_of(before) != put_of(after)):
+                kind, new = ChangeKind.PUT, after
+            elif after is None and before is not None:
+                kind, new = ChangeKind.DELETE, self._keys.get(key, before)
+            else:
+                continue
+            self.revision += 1
+            self._changes.append(Change(kind, key, new, before, new.actor, self.revision))
+        self._counters.update(dict.fromkeys([*old._slots, *self._slots]))
+        return old
 
     # --- what others lack (see `crdt.transfer`) --------------------------------------------------------------------
 

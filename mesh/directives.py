@@ -39,6 +39,8 @@ __all__ = [
     "Greeted",
     "Instant",
     "Know",
+    "Mark",
+    "Marked",
     "Message",
     "OtherSecret",
     "Part",
@@ -91,6 +93,8 @@ class Source(NamedTuple):
     boot: Boot | None
     channel: int | None
     """The stream that it came on, or None for a datagram."""
+    mark: int = 0
+    """What its frame says of the sender's standing: see `mesh.replication.standing`."""
 
 
 # --- what parts answer ---------------------------------------------------------------------------------------------
@@ -185,6 +189,13 @@ class Stop:
 
 
 @frozen
+class Mark:
+    """From replication only: every frame from now on says this of this node's standing."""
+
+    mark: int
+
+
+@frozen
 class Act:
     """What a command of another part answered, performed as that part's own (its timers stay its)."""
 
@@ -207,7 +218,7 @@ class Persist:
     records: tuple[Record, ...] = ()
 
 
-Directive = Act | Send | Arm | Disarm | Emit | Dial | Write | Close | Greet | Know | Forget | Stop | Persist
+Directive = Act | Send | Arm | Disarm | Emit | Dial | Write | Close | Greet | Know | Forget | Mark | Stop | Persist
 Directives = Sequence["Directive"]
 
 # --- events that the node itself emits -----------------------------------------------------------------------------
@@ -241,6 +252,14 @@ class Refused(Event):
     """The operating system refused a datagram to this address: evidence that its process has died, never a verdict."""
 
     address: Address
+
+
+@frozen
+class Marked(Event):
+    """A frame bore a higher mark than any before it."""
+
+    session: bytes
+    mark: int
 
 
 @frozen

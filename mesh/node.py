@@ -40,6 +40,8 @@ from mesh.directives import (
     Greet,
     Greeted,
     Know,
+    Mark,
+    Marked,
     Message,
     OtherSecret,
     Part,
@@ -120,7 +122,9 @@ class Node:
     ) -> None:
         self.identity = identity
         self.parts = tuple(parts)
-        self.cut = 0
+        self.mark = 0
+        """What every frame says of this node's standing."""
+        self._heard = 0
         self._session = identity.boot.session
         self._seal = Seal(keyring, self._session, entropy)
         self._envelope = envelope(self._seal)
@@ -366,6 +370,11 @@ class Node:
         if frame.unknown or frame.invalid:
             self._counts["unknown_messages"] += frame.unknown
             self._counts["invalid_messages"] += frame.invalid
+        if frame.cut:
+            source = source._replace(mark=frame.cut)
+            if frame.cut > self._heard:
+                self._heard = frame.cut
+                self._queue.append((NODE, Marked(source.session, frame.cut)))
         for message in frame.messages:
             self._deliver(message, source)
         if self._queue:
@@ -423,6 +432,8 @@ class Node:
                 self._write(channel, encode(message))
             case Know(name, boot, address):
                 self._contacts.know(name, boot, address)
+            case Mark(mark):
+                self.mark = mark
             case Forget(session):
                 self._contacts.forget(session)
             case Dial(address, tag):
@@ -478,7 +489,7 @@ class Node:
     def _transmit(self, contact: Contact, batch: Sequence[Encoded]) -> None:
         if not contact.heard:
             contact.unproven = batch
-        self._outputs.append(Transmit(contact.address, self._envelope.seal(batch, self.cut, contact.session)))
+        self._outputs.append(Transmit(contact.address, self._envelope.seal(batch, self.mark, contact.session)))
         self._counts["datagrams_sent"] += 1
         self._counts["messages_sent"] += len(batch)
 
@@ -498,7 +509,7 @@ class Node:
         if len(encoded) > MAX_FRAME - FRAME_OVERHEAD:
             self._counts["too_large"] += 1
             return
-        data = self._streams.seal(channel, pack((encoded,), self.cut))
+        data = self._streams.seal(channel, pack((encoded,), self.mark))
         if data is None:
             self._counts["unwritable"] += 1
         else:
@@ -591,11 +602,11 @@ class Node:
                 self._counts["refused_cookie"] += 1
                 return
             del self._greets[address]
-        frame, to = pack((), self.cut), address
+        frame, to = pack((), self.mark), address
         if contact is not None:
             to = contact.address
             if contact.unproven:
-                frame = packed(contact.unproven, self.cut)
+                frame = packed(contact.unproven, self.mark)
                 contact.unproven = ()  # once: a second cookie must not deliver it twice
         self._outputs.append(Transmit(to, self._greeter.prove(opened.plaintext, opened.sender, frame)))
         if not opened.known:

@@ -169,7 +169,9 @@ class Entrusting:
         if missing == 0:
             self._conclude(number, out)
             return
-        if missing > 0:
+        if self._replication.store.pending:
+            out.append(Act(self._replication, self._replication.flush(now)))
+        if missing > 0 and self._replication.leaves():
             waited = [name for name in self._candidates(query) if query.lacking.get(name, True)]
             count = missing + (query.size <= SPARE_BYTES) + (again and len(query.lacking))
             out.append(Persist())  # what is sent rests on what this node has on its own disk

@@ -76,6 +76,8 @@ class Pull(Message):
     have: Summary
     masked: tuple[Masked, ...]
     after: Place
+    everything: bool = False
+    """The asker's store is empty, and wants every cell whatever its dot: it joins."""
 
 
 @message(43)

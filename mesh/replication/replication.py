@@ -19,16 +19,19 @@ from typing import Protocol, cast
 
 from crdt.cell import Cell, drop, expiry_of, is_dropped, stamps_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
+from crdt.cuts import Cut
 from crdt.dots import DotSet, Summary
 from crdt.store import Place, Put, Store
 from crdt.transfer import FIRST, missing
-from mesh.directives import Arm, Bye, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
+from mesh.directives import Arm, Bye, Directive, Directives, Disarm, Emit, Event, Marked, Message, Send, Source
+from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Welcome
 from mesh.replication.events import Changed, Synced
 from mesh.replication.freshness import Freshness
 from mesh.replication.masks import Masks
 from mesh.replication.messages import Announce, Chunk, Digest, Dot, Masked, Pull, Push, Pushed, Vector, VectorAsk
 from mesh.replication.pulling import REPEAT, Pulling
 from mesh.replication.spreading import FANOUT, Window, choose, news_of, runs_of
+from mesh.replication.standing import Standing
 from mesh.replication.syncing import Syncing
 
 __all__ = ["Replication", "View"]
@@ -61,11 +64,14 @@ class Replication:
     random: for the choice of partners.
     view: the members.
     name_of: the living member whose process an actor is, if any: a gap is pulled from its writer.
+    standing: to the cuts; without one nothing is ever forgotten here.
     """
 
     name = "replication"
-    messages = (Push, Announce, Digest, Pull, Chunk, VectorAsk, Vector)
-    hears = (Bye,)
+    messages = (
+        Push, Announce, Digest, Pull, Chunk, VectorAsk, Vector, CutAsk, CutNews, JoinAsk, Welcome, Open,
+    )  # fmt: skip
+    hears = (Bye, Marked)
     chunk_bytes = CHUNK_BYTES
     """Of one answer to a pull, if it is of more than one cell."""
 
@@ -76,11 +82,13 @@ class Replication:
         random: Random,
         view: View,
         name_of: Callable[[bytes], str | None] = lambda actor: None,
+        standing: Standing | None = None,
     ) -> None:
         self.store = store
         self._clock = clock
         self._random = random
         self._view = view
+        self.standing = standing
         self._name_of = name_of
         self._window = Window()
         self._flush_armed = False
@@ -136,7 +144,7 @@ class Replication:
         self._changed(now, out)
         self._window.ended(now.mono, len(written))
         names = self._view.names_alive()
-        if names:
+        if names and not self._closed:
             self._push(written, choose(names, self._random), out)
         return stamp, out
 
@@ -184,7 +192,9 @@ class Replication:
     def take(self, cells: Sequence[Cell], source: Source, now: Instant) -> Directives:
         """Merge cells that somebody wants to be held here."""
         out: list[Directive] = []
-        self._pushed([Pushed(cell, 0) for cell in cells], source, now, out)
+        pushed = Push(tuple([Pushed(cell, 0) for cell in cells]))
+        if self.standing is None or self.standing.admits(pushed, source, out):
+            self._pushed(pushed.news, source, now, out)
         return out
 
     def begin_sync(self, query: int, now: Instant) -> Directives:
@@ -210,6 +220,13 @@ class Replication:
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
+        if isinstance(message, CutAsk | CutNews | JoinAsk | Welcome | Open):
+            if self.standing is not None:
+                self._flush(now, out)
+                self._stood(lambda standing: standing.on_message(message, source, now, out), now, out)
+            return out
+        if self.standing is not None and not self.standing.admits(message, source, out):
+            return out
         match message:
             case Push(news):
                 self._pushed(news, source, now, out)
@@ -248,6 +265,9 @@ class Replication:
                 if self._pulling.repeat():
                     self._counts["pulls_repeated"] += 1
                     self._ask(now, out)
+            case "join":
+                if self.standing is not None:
+                    self.standing.ask(now, out)
             case "sync":
                 for name, message in self._syncing.again(self._view.names_alive(), self._random):
                     out.append(Send(name, message))
@@ -260,10 +280,48 @@ class Replication:
         out: list[Directive] = []
         if isinstance(event, Bye):
             self._flush(now, out)
+        elif isinstance(event, Marked) and self.standing is not None:
+            self.standing.heard(event.session, event.mark, out)
         return out
 
     def stats(self) -> dict[str, int]:
-        return {"masked_actors": len(self._masks), "waiting_batch_cells": self.store.waiting, **self._counts}
+        standing = self.standing.stats() if self.standing is not None else {}
+        return {"masked_actors": len(self._masks), "waiting_batch_cells": self.store.waiting, **self._counts, **standing}
+
+    # --- cuts --------------------------------------------------------------------------------------------------------
+
+    def meet(self, cut: Cut, now: Instant, *, over: bool = False) -> Directives:
+        """Apply a cut that was agreed; `over`: although it leaves this member out, as all that it counts have died."""
+        out: list[Directive] = []
+        self._flush(now, out)
+        self._stood(lambda standing: (standing.take_over if over else standing.meet)(cut, now, out), now, out)
+        return out
+
+    def _stood(self, act: Callable[[Standing], object], now: Instant, out: list[Directive]) -> None:
+        """What may change the store, or how this process stands."""
+        standing = self.standing
+        assert standing is not None
+        was_open = standing.open
+        act(standing)
+        if was_open and not standing.open:
+            self._pulling.end()
+            out.append(Disarm("pull"))
+        self._changed(now, out)
+        if self.store.pending:
+            self._arm_flush(now, out)
+
+    def leaves(self) -> bool:
+        """Whether something of the store may leave now; it counts as having left from then on."""
+        if self._closed:
+            return False
+        if self.standing is not None:
+            self.standing.sent = True
+        return True
+
+    @property
+    def _closed(self) -> bool:
+        """Nothing of the store leaves, and nothing is merged."""
+        return self.standing is not None and not self.standing.open
 
     # --- windows -----------------------------------------------------------------------------------------------------
 
@@ -300,7 +358,7 @@ class Replication:
             return
         self._window.ended(now.mono, len(written) + len(forward))
         names = self._view.names_alive()
-        if not names:
+        if not names or self._closed:
             return
         if written:
             cells = [(drop(cell) if touched and cell.key in touched else cell, previous) for cell, previous in written]
@@ -315,6 +373,8 @@ class Replication:
             self._push(group, choose(names, self._random, but=origin), out)
 
     def _push(self, cells: Sequence[tuple[Cell, int]], names: Sequence[str], out: list[Directive]) -> None:
+        if self.standing is not None:
+            self.standing.sent = True
         for message in news_of(cells):
             for name in names:
                 out.append(Send(name, message))
@@ -400,7 +460,7 @@ class Replication:
     def _pull(self, name: str, now: Instant, out: list[Directive]) -> bool:
         """Ask for everything that is lacking here; False if another transfer is under way."""
         session = self._view.session(name)
-        if session is None:
+        if session is None or self._closed:
             return False
         self._flush(now, out)
         transfer = self._pulling.transfer
@@ -424,13 +484,22 @@ class Replication:
             return
         self._flush(now, out)
         snapshot = self.store.dots.summary() if ask.after == FIRST else None
-        part = missing(self.store, DotSet(ask.have), dict(ask.masked), ask.after, self.chunk_bytes)
+        if self.standing is not None:
+            self.standing.sent = True
+        part = missing(
+            self.store, DotSet(ask.have), dict(ask.masked), ask.after, self.chunk_bytes, everything=ask.everything
+        )  # fmt: skip
         self._counts["cells_served"] += len(part.cells)
         chunk = Chunk(ask.pull, ask.after, snapshot, tuple(part.cells), part.last, part.done, part.complete)
         out.append(Send(source.session, chunk))
 
     def _chunk(self, chunk: Chunk, source: Source, now: Instant, out: list[Directive]) -> None:
         store = self.store
+        if self._closed:
+            self._stood(lambda standing: standing.joined(chunk, source, self._admit, now, out), now, out)
+            if not self._closed:
+                self._merged(now, out)
+            return
         merged = True
         for cell in chunk.cells:
             assert isinstance(cell, Cell)
@@ -459,7 +528,7 @@ class Replication:
 
     def _digest(self, now: Instant, out: list[Directive]) -> None:
         others = self._view.names_alive()
-        if others:
+        if others and not self._closed:
             self._flush(now, out)
             out.append(Send(self._random.choice(others), Digest(self.store.dots.digest(), False)))
             self._counts["digests"] += 1

@@ -273,7 +273,7 @@ class World:
             self.send(member, sponsor, "ask", member.actor)
 
     def on_ask(self, member: Member, frame: Frame) -> None:
-        if member.state != "member" or (member.cut.round and not member.cut.counts(member.actor)):
+        if member.state != "member":
             return
         if frame.actor in member.ends or self.older_boot(frame.actor):
             return

@@ -146,7 +146,7 @@ def test_no_datagram_is_above_the_budget_at_any_size_by_one(limit: int, cut: int
     """What fits goes in a datagram, what does not over a stream, and all of it arrives (alertmanager#1412)."""
     net = Net()
     a, b = met(net, "a", "b", datagram_bytes=limit)
-    a.node.cut = cut
+    a.node.mark = cut
     budget = limit - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
     for count, size in enumerate(range(budget - 3, budget + 4), 1):
         sent = len(net.datagrams)
@@ -163,7 +163,7 @@ def test_any_mixture_is_delivered_whole_within_the_budget(sizes: list[int], news
     rumours, data = News("rumours"), News("data")
     a = net.process("a", rumours, *([data] if two else []))
     b = net.process("b")
-    a.node.cut = MAX_NUMBER
+    a.node.mark = MAX_NUMBER
     a.know(b)
     b.know(a)
     items = [encode(Note(index, bytes(size))) for index, size in enumerate(news)]

@@ -1,0 +1,311 @@
+"""Who leads the rounds that become cuts (see docs/cuts.md), through one atomic register.
+
+    read      the register: the newest cut, and the round that is open
+    open      the next round, or this one anew with more ends, by compare-and-set; then everyone is asked to report
+    decide    with all reports, by compare-and-set from that very opening
+
+The owner of the register leads, about once a minute; two leaders at once disturb each other and harm nothing, as only one
+compare-and-set succeeds. Ended are: older processes and older lives of a name that is alive, who has left, who has been dead
+for `end_after`, and what returning members name. Without a quorum there is no cut, and nothing is forgotten."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+from coordination.agreed.atomic import MAX_ATOMIC_BYTES, NOTHING, Op, OpKind
+from coordination.agreed.caller import Caller
+from coordination.agreed.events import Called, CallFailed, RosterDecided
+from coordination.agreed.placement import Placement
+from crdt.clock import COUNTER_BITS, Instant
+from crdt.cuts import NO_CUT, Cut, End, Opening, Report, make_cut
+from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
+from mesh.membership import Member, State
+from mesh.replication import Replication
+from mesh.replication.cut_messages import CutNews, Open, Reported, RoundState
+from mesh.replication.standing import LIFE_BITS, Standing, actor_of
+from mesh.values import decode_value, encode_value
+from mesh.wire import WireError, decode, encode
+
+__all__ = ["Rounds"]
+
+REGISTER = "atomic/\0cut"
+TICK = NANOSECONDS
+INTERVAL = 60 * NANOSECONDS
+RETRY = 5 * NANOSECONDS
+END_AFTER = 600 * NANOSECONDS
+NAMES_KEPT = 4_096
+FORGET_AFTER_MS = 7 * 86_400_000
+"""For which the slots of counters of whoever a cut has ended stay apart."""
+
+
+class Members(Protocol):
+    def get(self, name: str) -> Member | None: ...
+
+
+class View(Protocol):
+    def names_alive(self) -> Sequence[str]: ...
+    def session(self, name: str) -> bytes | None: ...
+
+
+class Rounds:
+    """Parameters
+    ----------
+    own: this node's name.
+    """
+
+    name = "rounds"
+    messages: tuple[type[Message], ...] = (Reported,)
+    hears = (RosterDecided, Called, CallFailed)
+
+    def __init__(self, own: str, replication: Replication, caller: Caller, view: View, members: Members) -> None:
+        assert replication.standing is not None
+        self.interval = INTERVAL
+        self.end_after = END_AFTER
+        """ns after which a member that is dead is ended."""
+        self._own = own
+        self._replication = replication
+        self._standing: Standing = replication.standing
+        self._caller = caller
+        self._view = view
+        self._members = members
+        self._placement: Placement | None = None
+        self._next = 0
+        self._phase = ""
+        """What is waited for: `read`, `open`, `reports`, `decide`, or nothing."""
+        self._call = 0
+        self._since = 0
+        self._raw = NOTHING
+        """What the register holds, encoded, as it was read or set last."""
+        self._state = RoundState(NO_CUT, None)
+        self._wanted: tuple[RoundState, bytes] | None = None
+        self._reports: dict[bytes, Report] = {}
+        self._strangers: dict[bytes, None] = {}
+        self._named: dict[bytes, tuple[str, bytes]] = {}
+        """Of actors that were alive: name and session."""
+        self._missing: dict[bytes, int] = {}
+        """Since when an actor that has to report is not alive (mono ns)."""
+        self._counts: Counter[str] = Counter()
+
+    # --- part --------------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> Directives:
+        self._next = now.mono + self.interval
+        return (Arm("tick", now.mono + TICK),)
+
+    def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if isinstance(message, Reported):
+            self._reported(message, source, now, out)
+        return out
+
+    def on_timer(self, timer: Hashable, now: Instant) -> Directives:
+        out: list[Directive] = [Arm("tick", now.mono + TICK)]
+        self._note_alive(now)
+        if not self._leads():
+            self._rest(now.mono + self.interval)
+        elif not self._phase:
+            if now.mono >= self._next:
+                self._ask("read", None, now, out)
+        elif self._phase == "reports":
+            if now.mono - self._since > self.interval:
+                self._ask("read", None, now, out)  # whom to end may have changed
+            else:
+                self._spread(out)
+        return out
+
+    def on_event(self, event: Event, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if isinstance(event, RosterDecided):
+            self._placement = Placement(event.roster)
+        elif isinstance(event, CallFailed) and event.call == self._call:
+            self._counts["rounds_failed"] += 1
+            self._rest(now.mono + RETRY)
+        elif isinstance(event, Called) and event.call == self._call:
+            self._called(event, now, out)
+        return out
+
+    def stats(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    # --- who ---------------------------------------------------------------------------------------------------------
+
+    def _leads(self) -> bool:
+        if self._placement is None:
+            return False
+        alive = self._view.names_alive()
+        owner = next((name for name in self._placement.group(REGISTER) if name == self._own or name in alive), None)
+        return owner == self._own
+
+    def _alive(self) -> dict[bytes, tuple[str, bytes]]:
+        """The actors of those alive, this node among them."""
+        standing = self._standing
+        alive = {standing.actor: (self._own, standing.session)}
+        for name in self._view.names_alive():
+            session = self._view.session(name)
+            if session is not None:
+                alive[actor_of(session, standing.lives.get(session, 0))] = (name, session)
+        return alive
+
+    def _note_alive(self, now: Instant) -> None:
+        alive = self._alive()
+        self._named.update(alive)
+        while len(self._named) > NAMES_KEPT:
+            del self._named[next(iter(self._named))]
+        for actor in [actor for actor in self._missing if actor in alive]:
+            del self._missing[actor]
+
+    def _ends(self, now: Instant) -> dict[bytes, End]:
+        cut, opening = self._state.cut, self._state.opening
+        standing = self._standing
+        gone = {each.actor for each in cut.retired}
+        ends = {end.actor: end for end in (opening.ends if opening is not None else cut.ended)}
+        summary = self._replication.store.dots.summary()
+        wanted = {*cut.counted, *[actor for actor, _ in (*summary.vector, *summary.extras)], *standing.joiners}
+        wanted.update(opening.members if opening is not None else ())
+        for report in self._reports.values():
+            wanted.update(report.joiners)
+        alive = self._alive()
+        for actor in sorted(wanted - gone - {*ends} - {*alive}):
+            end = self._ended(actor, alive, now)
+            if end is not None:
+                ends[actor] = end
+        for actor in self._strangers:
+            if actor not in gone and actor not in ends and actor not in alive:
+                ends[actor] = End(actor, lost=True)
+        for actor in [actor for actor in self._missing if actor not in wanted]:
+            del self._missing[actor]
+        for actor in [actor for actor in self._named if actor in gone]:
+            del self._named[actor]
+        return ends
+
+    def _ended(self, actor: bytes, alive: dict[bytes, tuple[str, bytes]], now: Instant) -> End | None:
+        name, session = self._named.get(actor, ("", b""))
+        successor = next((other for other in alive.values() if other[0] == name), None) if name else None
+        if successor is not None:
+            return End(actor, lost=successor[1] == session)  # a new life of one process may bring something back
+        member = self._members.get(name) if name else None
+        if member is not None and member.state is State.LEFT:
+            return End(actor, lost=False)
+        since = self._missing.setdefault(actor, now.mono)
+        return End(actor, lost=True) if now.mono - since >= self.end_after else None
+
+    # --- one round ---------------------------------------------------------------------------------------------------
+
+    def _rest(self, until: int) -> None:
+        self._phase, self._next, self._call = "", until, 0
+
+    def _ask(self, phase: str, op: Op | None, now: Instant, out: list[Directive]) -> None:
+        self._phase, self._since = phase, now.mono
+        self._call = self._caller.next_call()
+        out.append(Act(self._caller, self._caller.call(self._call, REGISTER, op, now)))
+
+    def _set(self, phase: str, state: RoundState, now: Instant, out: list[Directive]) -> None:
+        raw = encode_value(encode(state))
+        if len(raw) > MAX_ATOMIC_BYTES:
+            self._counts["rounds_too_large"] += 1
+            self._rest(now.mono + self.interval)
+            return
+        self._wanted = (state, raw)
+        self._ask(phase, Op(OpKind.CAS, raw, self._raw), now, out)
+
+    def _called(self, event: Called, now: Instant, out: list[Directive]) -> None:
+        phase, self._call = self._phase, 0
+        if phase == "read":
+            assert isinstance(event.outcome, bytes)
+            self._raw = event.outcome
+            state = _decoded(event.outcome)
+            if state is None:
+                self._counts["rounds_unreadable"] += 1
+                self._rest(now.mono + self.interval)
+            else:
+                self._state = state
+                self._begin(now, out)
+            return
+        if not event.outcome:
+            self._rest(now.mono + TICK)  # another leader was faster
+            return
+        assert self._wanted is not None
+        self._state, self._raw = self._wanted
+        if phase == "open":
+            self._gather(now, out)
+        else:
+            self._decided(self._state.cut, now, out)
+
+    def _begin(self, now: Instant, out: list[Directive]) -> None:
+        cut = self._state.cut
+        standing = self._standing
+        if cut.round < standing.cut.round:  # the register was lost, and begun anew
+            self._state = RoundState(cut := standing.cut, None)
+        if cut.round > standing.cut.round or not standing.open:
+            alive = self._alive()
+            over = not any(actor in alive for actor in cut.counted) or cut.round == 0
+            if over or standing.open:
+                out.append(Act(self._replication, self._replication.meet(cut, now, over=over)))
+            if not standing.open or standing.cut.round != cut.round:
+                self._rest(now.mono + RETRY)
+                return
+        opening = self._state.opening
+        ends = self._ends(now)
+        if standing.actor in ends:
+            self._rest(now.mono + RETRY)
+            return
+        if opening is not None and {*ends} == {end.actor for end in opening.ends}:
+            self._gather(now, out)
+            return
+        members: tuple[bytes, ...] = opening.members if opening is not None else ()
+        if not members and {*cut.counted} <= {*ends}:
+            members = tuple(sorted(self._alive()))
+        attempt = 1 if opening is None else opening.attempt + 1
+        opening = Opening(cut.round + 1, attempt, tuple([ends[actor] for actor in sorted(ends)]), members)
+        self._set("open", RoundState(cut, opening), now, out)
+
+    def _gather(self, now: Instant, out: list[Directive]) -> None:
+        self._phase, self._since = "reports", now.mono
+        self._reports.clear()
+        self._strangers.clear()
+        self._spread(out)
+
+    def _spread(self, out: list[Directive]) -> None:
+        """Ask whoever has not reported."""
+        opening = self._state.opening
+        assert opening is not None
+        message = Open(opening)
+        for actor, (name, _) in self._alive().items():
+            if actor not in self._reports:
+                out.append(Send(name, message))
+
+    def _reported(self, message: Reported, source: Source, now: Instant, out: list[Directive]) -> None:
+        opening = self._state.opening
+        report = message.report
+        life = source.mark & ((1 << LIFE_BITS) - 1) if source.session != self._standing.session else self._standing.life
+        if self._phase != "reports" or opening is None or report.actor != actor_of(source.session, life):
+            return
+        if (message.round, message.attempt) != (opening.round, opening.attempt):
+            return
+        self._reports[report.actor] = report
+        self._strangers.update(dict.fromkeys(message.strangers))
+        cut = make_cut(self._state.cut, opening, self._reports, FORGET_AFTER_MS << COUNTER_BITS)
+        if cut is not None:
+            self._set("decide", RoundState(cut, None), now, out)
+
+    def _decided(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
+        self._counts["cuts_decided"] += 1
+        self._rest(now.mono + self.interval)
+        out.append(Act(self._replication, self._replication.meet(cut, now)))
+        message = CutNews(cut)
+        for name in self._view.names_alive():
+            out.append(Send(name, message))
+
+
+def _decoded(raw: bytes) -> RoundState | None:
+    """What the register holds; None if this version cannot read it."""
+    if raw == NOTHING:
+        return RoundState(NO_CUT, None)
+    try:
+        data = decode_value(raw)
+        state = decode(data) if isinstance(data, bytes) else None
+    except WireError:
+        return None
+    return state if isinstance(state, RoundState) else None

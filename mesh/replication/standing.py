@@ -1,0 +1,403 @@
+"""How this process stands to the cuts: which it has applied, what it may merge, and how it joins (see docs/cuts.md).
+
+    MEMBER    merges, pushes, reports
+    WAITING   has met a cut that does not count it; asks to be welcomed; merges nothing and sends nothing of its store
+    PULLING   has been welcomed, and pulls everything from its sponsor into an empty store aside
+
+Every frame carries a *mark*: the number of the sender's cut and which of its *lives* it leads. A process that starts anew in
+the same session leads its next life, under another actor. Rules, each with what breaks without it:
+
+  - What comes from the ended is not merged, nor what comes under a lower number from somebody that the own cut does not count:
+    both are answered with the cut. (They may lack what has been forgotten here, and bring back what it had deleted.)
+  - What comes under a higher number is not merged before that cut is applied. (A write without a fence, made after a deletion
+    with one was forgotten, loses here against the deletion that is still here.)
+  - A joiner's readers see its old store until the new one is whole; what they write meanwhile has left to nobody, and is put
+    again at once under the new actor. What had left before waits until it is known what of it the mesh has seen.
+  - The pull is the sponsor's to serve: it has reported to every round before the first that must count the joiner."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from random import Random
+
+from crdt.cell import COUNTER, Cell, above
+from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
+from crdt.cuts import NO_CUT, Brought, Cut, End, Opening, Report, is_told, may_go_on
+from crdt.dots import NOTHING
+from crdt.forgetting import apply_cut
+from crdt.returning import bring_back, unknown
+from crdt.store import Store
+from crdt.transfer import FIRST, Transfer
+from mesh.directives import Arm, Directive, Mark, Message, Send, Source
+from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Reported, Welcome
+from mesh.replication.messages import Chunk, Pull
+
+__all__ = ["LIFE_BITS", "Standing", "actor_of", "mark_of"]
+
+MS = 1_000_000
+LIFE_BITS = 16
+ASK_INTERVAL = 200 * MS
+"""ns between two requests to be welcomed, or for the next part of what a sponsor sends."""
+LIVES_KEPT = 4_096
+STALLED = 5_000 * MS
+"""ns after which a sponsor that sends nothing is given up, and another one asked, in another life."""
+
+
+def actor_of(session: bytes, life: int) -> bytes:
+    """Under which a process writes in one of its lives; the first is the session itself."""
+    return session if not life else blake2b(session + life.to_bytes(4, "big"), digest_size=len(session)).digest()
+
+
+def mark_of(round: int, life: int) -> int:
+    return round << LIFE_BITS | life
+
+
+class State(Enum):
+    MEMBER = "member"
+    WAITING = "waiting"
+    PULLING = "pulling"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An old store."""
+
+    store: Store
+    since: int
+    """The last cut that it had applied."""
+
+
+class Joining:
+    """The pull of a joiner."""
+
+    __slots__ = ("at", "number", "round", "session", "store", "transfer")
+
+    def __init__(self, store: Store, session: bytes, number: int, round: int, now: int) -> None:
+        self.store = store
+        self.session = session
+        self.number = number
+        self.round = round
+        """The highest cut under which a part of it came."""
+        self.transfer = Transfer(NOTHING)
+        self.at = now
+        """When a part came last."""
+
+
+class Standing:
+    """Parameters
+    ----------
+    store: whose first actor is the session.
+    lease_slack_ms: how long after its end something may still be bound to a lease: max_ttl and twice max_drift.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: HybridClock,
+        random: Random,
+        names_alive: Callable[[], Sequence[str]],
+        lease_slack_ms: int,
+    ) -> None:
+        self.store = store
+        self.session = store.actor
+        self.cut: Cut = NO_CUT
+        self.state = State.MEMBER
+        self.life = 0
+        self.lives: dict[bytes, int] = {}
+        """Of other sessions, as they were last heard."""
+        self.sent = False
+        """Whether anything of the store has left under this actor."""
+        self.ends: dict[bytes, End] = {}
+        self.joiners: dict[bytes, None] = {}
+        self.brought: list[Brought] = []
+        self.held: list[Held] = []
+        self._clock = clock
+        self._random = random
+        self._names_alive = names_alive
+        self._slack: Stamp = lease_slack_ms << COUNTER_BITS
+        self._first = 1
+        self._sponsor = b""
+        self._reported = (0, 0)
+        self._joining: Joining | None = None
+        self._base = 0
+        """While a joiner: up to which number its old store may have left."""
+        self._led = 0
+        """The life that the store is of."""
+        self._since = 0
+        """While a joiner: the last cut that the old store has applied."""
+        self._pulls = 0
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def open(self) -> bool:
+        return self.state is State.MEMBER
+
+    @property
+    def actor(self) -> bytes:
+        """Under which this life writes, or will."""
+        return actor_of(self.session, self.life)
+
+    @property
+    def mark(self) -> int:
+        return mark_of(self.cut.round, self.life)
+
+    def stats(self) -> dict[str, int]:
+        return {
+            "cut": self.cut.round,
+            "retired_actors": len(self.cut.retired),
+            "ended_actors": len(self.ends),
+            "old_stores": len(self.held),
+            **self.counts,
+        }
+
+    # --- what comes in -----------------------------------------------------------------------------------------------
+
+    def admits(self, message: Message, source: Source, out: list[Directive]) -> bool:
+        """Whether a message about stores may be looked at."""
+        if source.session == self.session:
+            return True
+        round, life = source.mark >> LIFE_BITS, source.mark & ((1 << LIFE_BITS) - 1)
+        if source.name is not None:
+            self._note_life(source.session, life)
+        if not self.open:
+            return isinstance(message, Chunk) and self._joining is not None
+        actor = actor_of(source.session, life)
+        if self.is_ended(actor) or (round < self.cut.round and not self.cut.counts(actor)):
+            self.counts["frames_not_counted"] += 1
+            out.append(Send(source.session, CutNews(self.cut)))
+            return False
+        if round > self.cut.round:
+            self.counts["frames_ahead"] += 1
+            out.append(Send(source.session, CutAsk(self.cut.round)))
+            return False
+        return True
+
+    def _note_life(self, session: bytes, life: int) -> None:
+        if life > self.lives.get(session, 0):
+            self.lives[session] = life
+            if len(self.lives) > LIVES_KEPT:
+                del self.lives[next(iter(self.lives))]
+
+    def is_ended(self, actor: bytes) -> bool:
+        return actor in self.ends or self.store.dots.is_retired(actor)
+
+    def heard(self, session: bytes, mark: int, out: list[Directive]) -> None:
+        """Somebody has applied a newer cut than anyone heard of before."""
+        if mark >> LIFE_BITS > self.cut.round and self.open:
+            out.append(Send(session, CutAsk(self.cut.round)))
+
+    def on_message(self, message: Message, source: Source, now: Instant, out: list[Directive]) -> None:
+        if source.name is not None:
+            self._note_life(source.session, source.mark & ((1 << LIFE_BITS) - 1))
+        match message:
+            case CutAsk(round):
+                if self.cut.round > round and source.name is not None and self.open:
+                    out.append(Send(source.session, CutNews(self.cut)))
+            case CutNews(cut):
+                self._told(cut, now, out)
+            case JoinAsk(life):
+                self._asked(life, source, out)
+            case Welcome():
+                self._welcomed(message, source, now, out)
+            case Open(opening):
+                self._opened(opening, source, now, out)
+
+    # --- cuts --------------------------------------------------------------------------------------------------------
+
+    def _told(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
+        if cut.round > self.cut.round and self.state is not State.WAITING:
+            self.meet(cut, now, out)
+
+    def meet(self, cut: Cut, now: Instant, out: list[Directive]) -> bool:
+        """Apply a newer cut, or start anew if it leaves this member out: then False."""
+        if cut.round <= self.cut.round:
+            return True
+        if not may_go_on(cut, self.actor, self._first, self._sponsor):
+            self.start_anew(now, out)
+            return False
+        self._adopt(cut, now, out)
+        return True
+
+    def take_over(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
+        """All that the cut counts have died before anybody else had it: go on from the own store, whatever they alone had."""
+        self.counts["cuts_taken_over"] += 1
+        self.state, self._joining = State.MEMBER, None
+        self._first, self._sponsor = cut.round + 1, b""
+        self.life = self._led
+        self._adopt(cut, now, out)
+
+    def _adopt(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
+        self.cut = cut
+        self._clock.merge(cut.stamp, now)
+        out.append(Mark(self.mark))
+        if self.open:
+            self._apply(now)
+
+    def _apply(self, now: Instant) -> None:
+        cut = self.cut
+        self.counts["cells_forgotten"] += apply_cut(self.store, cut, self._clock.read(now), self._slack)
+        self.counts["cuts_applied"] += 1
+        retired = {each.actor for each in cut.retired}
+        self.ends = {actor: end for actor, end in self.ends.items() if actor not in retired}
+        self.ends.update({end.actor: end for end in cut.ended})
+        for joiner in list(self.joiners):
+            if cut.counts(joiner) or joiner in self.ends or joiner in retired:
+                del self.joiners[joiner]
+        self.brought = [each for each in self.brought if not is_told(cut, each)]
+        for held in list(self.held):
+            brought = bring_back(self.store, held.store, cut, held.since, self._clock.read(now))
+            if brought is not None:
+                self.brought += brought
+                self.held.remove(held)
+                self.counts["stores_brought_back"] += 1
+
+    # --- rounds ------------------------------------------------------------------------------------------------------
+
+    def _opened(self, opening: Opening, source: Source, now: Instant, out: list[Directive]) -> None:
+        """Report; the window has been flushed."""
+        if not self.open or opening.round != self.cut.round + 1:
+            if opening.round > self.cut.round + 1 and self.open:
+                out.append(Send(source.session, CutAsk(self.cut.round)))
+            return
+        if (opening.round, opening.attempt) < self._reported:
+            return
+        if any(end.actor == self.actor for end in opening.ends):
+            self.start_anew(now, out)
+            return
+        self.ends.update({end.actor: end for end in opening.ends})
+        for joiner in list(self.joiners):
+            if joiner in self.ends:
+                del self.joiners[joiner]
+        self._reported = (opening.round, opening.attempt)
+        dots = self.store.dots
+        report = Report(
+            self.actor,
+            dots.summary(),
+            dots.last(self.actor),
+            self._clock.read(now),
+            tuple(sorted(self.joiners)),
+            tuple(self.brought),
+        )
+        strangers = {actor for held in self.held for actor in unknown(self.store, held.store, self.cut, held.since)}
+        out.append(Send(source.session, Reported(opening.round, opening.attempt, report, tuple(sorted(strangers)))))
+
+    # --- joining -----------------------------------------------------------------------------------------------------
+
+    def start_anew(self, now: Instant, out: list[Directive]) -> None:
+        """Lead another life: join with an empty store."""
+        self.counts["lives"] += 1
+        if self.open:
+            self._base = self.store.dots.last(self.store.actor) if self.sent else 0
+            self._since = self.cut.round
+        self.life += 1
+        self.state, self._joining = State.WAITING, None
+        self.joiners.clear()
+        out.append(Mark(self.mark))
+        self.ask(now, out)
+
+    def ask(self, now: Instant, out: list[Directive]) -> None:
+        """Once more what a joiner waits for."""
+        joining = self._joining
+        if self.open:
+            return
+        out.append(Arm("join", now.mono + ASK_INTERVAL))
+        if joining is None:
+            names = self._names_alive()
+            if names:
+                out.append(Send(self._random.choice(names), JoinAsk(self.life)))
+        elif now.mono - joining.at > STALLED:
+            self.start_anew(now, out)
+        else:
+            self._pull(joining, out)
+
+    def _pull(self, joining: Joining, out: list[Directive]) -> None:
+        out.append(Send(joining.session, Pull(joining.number, NOTHING, (), joining.transfer.after, True)))
+
+    def _asked(self, life: int, source: Source, out: list[Directive]) -> None:
+        actor = actor_of(source.session, life)
+        if source.name is None or not self.open or self.is_ended(actor):
+            return
+        # Also if no cut counts this member yet: a cut that does not begins both anew. (After a rolling restart within one round
+        # nobody would be left to welcome the last one.)
+        self.joiners[actor] = None
+        first = self.cut.round + (2 if self._reported[0] > self.cut.round else 1)
+        ends = tuple([self.ends[each] for each in sorted(self.ends)])
+        out.append(Send(source.session, Welcome(life, self.cut, ends, first)))
+
+    def _welcomed(self, welcome: Welcome, source: Source, now: Instant, out: list[Directive]) -> None:
+        if self.state is not State.WAITING or welcome.life != self.life:
+            return
+        self.cut, self._first = welcome.cut, welcome.first
+        self.ends = {end.actor: end for end in welcome.ends}
+        self._clock.merge(welcome.cut.stamp, now)
+        self._sponsor = actor_of(source.session, source.mark & ((1 << LIFE_BITS) - 1))
+        self.state = State.PULLING
+        self._begin(source.session, now, out)
+        out.append(Mark(self.mark))
+
+    def _begin(self, session: bytes, now: Instant, out: list[Directive]) -> None:
+        self._pulls += 1
+        # Numbers of ordinary pulls are low: an answer to one is never taken for a part of this.
+        number = (1 << 32) + self._pulls
+        self._joining = joining = Joining(Store(self.actor), session, number, self.cut.round, now.mono)
+        self._pull(joining, out)
+
+    def joined(
+        self, chunk: Chunk, source: Source, admit: Callable[[Cell, Instant], Stamp | None], now: Instant, out: list[Directive]
+    ) -> bool:
+        """A part of what the sponsor has; True if it was the last one, and this is a member now."""
+        joining = self._joining
+        if joining is None or (chunk.pull, source.session, chunk.after) != (
+            joining.number, joining.session, joining.transfer.after
+        ):  # fmt: skip
+            return False
+        round = source.mark >> LIFE_BITS
+        if round < joining.round:
+            return False  # folds come last, and must be no older than what came before
+        joining.round, joining.at = round, now.mono
+        transfer = joining.transfer
+        if chunk.after == FIRST:
+            if chunk.snapshot is None:
+                return False
+            transfer.begins(chunk.snapshot)
+        whole = True
+        for cell in chunk.cells:
+            assert isinstance(cell, Cell)
+            stamp = admit(cell, now)
+            if stamp is None:
+                whole = False
+            else:
+                joining.store.absorb(cell, stamp)
+        transfer.received(chunk.last, whole)
+        if not chunk.done:
+            self._pull(joining, out)
+            return False
+        if not transfer.finish(joining.store):
+            self._begin(joining.session, now, out)  # a clock was too far ahead; once more
+            return False
+        self._settle(joining.store, now, out)
+        return True
+
+    def _settle(self, fresh: Store, now: Instant, out: list[Directive]) -> None:
+        stamp = self._clock.read(now)
+        store = self.store
+        store.flush()
+        writer = store.actor
+        old = store.become(fresh, stamp)
+        self.state, self._joining, self.sent, self._led = State.MEMBER, None, False, self.life
+        unsent = [cell for cell in old.cells() if cell.actor == writer and cell.n > self._base]
+        old.remove(unsent)
+        if len(old) or self._base:
+            self.held.append(Held(old, self._since))
+        for cell in unsent:
+            if cell.kind == COUNTER and not self._base:
+                store.take_slot(cell, stamp)  # of its actor nobody has ever heard: its slot would stay for ever
+                continue
+            here = store.cell(cell.kind, cell.key)
+            if here is None or above(cell._replace(actor=b"", n=0), here._replace(actor=b"", n=0)):
+                store.rewrite(cell, self._clock.read(now))
+        self._apply(now)

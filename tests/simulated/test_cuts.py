@@ -1,0 +1,190 @@
+"""Cuts on whole nodes (C4, C7, C8, C15, C18): what is deleted is forgotten by everyone, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from coordination.assembly import Assembly, Settings, build
+from mesh.replication.standing import Standing
+from simulations.checkers.base import Violation
+from simulations.cluster import Cluster
+from simulations.faults import Faults, Partition
+from simulations.forgetting import INTERVAL, often, run_forgetting, slots_of_the_dead, standing_of
+from simulations.world import SECOND, World
+
+
+def cluster_of(seed: int, nodes: int, **more: Any) -> Cluster:
+    cluster = Cluster(World(seed), nodes, make=partial(often, build), encoded=False, durable=True, **more)
+    cluster.form()
+    return cluster
+
+
+def rounds(cluster: Cluster) -> list[int]:
+    return [standing_of(peer).cut.round for peer in cluster.living()]
+
+
+@pytest.mark.parametrize("first", range(0, 12, 4))
+def test_nothing_is_lost_or_undone_and_everything_ended_is_forgotten(first: int) -> None:
+    for seed in range(first, first + 4):
+        run = run_forgetting(seed)
+        assert run.cuts >= 5 and run.forgotten > 20
+
+
+@pytest.mark.parametrize("seed", [65, 82, 109, 204])
+def test_partitions_that_outlast_the_patience_of_the_mesh(seed: int) -> None:
+    """Seeds in which a member is ended while it is cut off, returns and brings back what nobody had seen."""
+    assert run_forgetting(seed).lives > 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(1_000, 1_500, 25))
+def test_many_seeds(first: int) -> None:
+    for seed in range(first, first + 25):
+        run_forgetting(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(2_000, 2_500, 25))
+def test_thirty_nodes(first: int) -> None:
+    for seed in range(first, first + 25):
+        run_forgetting(seed, nodes=30, loss=0.3, writes=400)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(5))
+def test_a_day_leaves_stores_and_vectors_as_small_as_they_were(seed: int) -> None:
+    cluster = Cluster(World(seed), 5, make=partial(often, build, interval=60 * SECOND, end_after=600 * SECOND), encoded=False)
+    cluster.form()
+    largest = 0
+    for hour in range(24):
+        for step in range(60):
+            for peer in cluster.living():
+                peer.put(f"{hour}/{step}/{peer.name}", step, ttl_ms=30_000)
+                peer.delete(f"{hour}/{step - 1}/{peer.name}")
+                peer.add("counter", 1)
+            cluster.world.run(60 * SECOND)
+        name = f"n{3 + hour % 2}"
+        cluster.world.kill(name)
+        cluster.world.boot(name)
+        cluster.world.run(10 * SECOND)
+        largest = max(largest, *[len(peer.store) for peer in cluster.living()])
+    assert largest < 200, "tombstones pile up"
+    for peer in cluster.living():
+        assert len(peer.store.dots.summary().vector) <= 7
+        assert len(slots_of_the_dead(peer)) == 0
+
+
+def test_a_mesh_of_one_cuts_alone() -> None:
+    def alone(settings: Settings, **more: Any) -> Assembly:
+        return often(build, replace(settings, networked=False, seeds=()), **more)
+
+    cluster = Cluster(World(1), 1, make=alone, encoded=False)
+    cluster.form()
+    (peer,) = cluster.living()
+    peer.put("a", 1)
+    peer.delete("b")
+    cluster.world.run(4 * INTERVAL)
+    assert rounds(cluster)[0] >= 3
+    assert [cell.key for cell in peer.store.cells()] == ["a"]
+
+
+def test_without_a_quorum_nothing_is_forgotten() -> None:
+    cluster = cluster_of(2, 3)
+    cluster.world.run(2 * INTERVAL)
+    for name in ("n1", "n2"):
+        cluster.world.kill(name)
+    (peer,) = cluster.living()
+    peer.delete("gone")
+    before = rounds(cluster)
+    cluster.world.run(60 * SECOND)
+    assert rounds(cluster) == before
+    assert peer.store.faded()
+
+
+def test_a_newcomer_has_everything_before_it_writes_and_nothing_of_the_dead() -> None:
+    cluster = cluster_of(3, 4)
+    for peer in cluster.living():
+        peer.put(peer.name, 1)
+        peer.add("counter", 1)
+    cluster.world.run(5 * INTERVAL)
+    for _ in range(3):
+        cluster.world.kill("n3")
+        cluster.world.boot("n3")
+        peer = cluster.peer("n3")
+        peer.put("early", 2)
+        peer.add("counter", 1)
+        cluster.world.run(5 * INTERVAL)
+        assert peer.store.peek("n0") is not None and peer.store.peek("early") is not None
+        for other in cluster.living():
+            assert other.store.peek("early") is not None
+    cluster.world.run(5 * INTERVAL)
+    for peer in cluster.living():
+        assert peer.store.counter("counter") == 7
+        assert len(peer.store.dots.summary().vector) <= 4
+        assert not slots_of_the_dead(peer)
+
+
+def test_a_rolling_restart_within_one_round_keeps_everything() -> None:
+    """In the end nobody is left whom a cut counts: the next opening names who is."""
+    cluster = cluster_of(4, 3)
+    cluster.peer("n0").put("kept", 1)
+    cluster.world.run(2 * INTERVAL)
+    for peer in cluster.living():
+        peer.assembly.rounds.interval = 600 * SECOND
+    cluster.world.run(INTERVAL)
+    for name in cluster.names:
+        cluster.world.kill(name)
+        cluster.world.boot(name)
+        cluster.world.run(4 * SECOND)
+    cluster.world.run(6 * INTERVAL)
+    for peer in cluster.living():
+        standing = standing_of(peer)
+        assert standing.open and standing.cut.counts(standing.actor)
+        assert peer.store.peek("kept") is not None
+
+
+def test_readers_of_a_returning_member_see_its_old_store_until_it_has_the_new_one() -> None:
+    cluster = cluster_of(5, 4)
+    lone = cluster.peer("n3")
+    lone.put("here", 1)
+    cluster.world.run(3 * INTERVAL)
+    faults = [Partition(0, 30 * SECOND, ("n3",))]
+    run = _cut_off(cluster, faults)
+    cluster.peer("n0").put("there", 2)
+    lone.put("unseen", 3)
+    for _ in range(120):
+        cluster.world.run(SECOND // 2)
+        assert lone.store.peek("here") is not None
+    run.heal()
+    cluster.world.run(10 * INTERVAL)
+    assert standing_of(lone).life > 0
+    for peer in cluster.living():
+        assert all(peer.store.peek(key) is not None for key in ("here", "there", "unseen")), peer
+
+
+def _cut_off(cluster: Cluster, faults: list[Partition]) -> Faults:
+    running = Faults(cluster.world)
+    running.set(faults)
+    return running
+
+
+# --- rules left out --------------------------------------------------------------------------------------------------
+
+
+class GoesOnUncounted(Standing):
+    """A cut that leaves this member out is applied all the same."""
+
+    def start_anew(self, now: Any, out: list[Any]) -> None:
+        self.counts["lives"] += 1
+
+
+@pytest.mark.parametrize("fault", [GoesOnUncounted])
+def test_a_rule_that_is_left_out_is_found(fault: type[Standing], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordination.assembly.Standing", fault)
+    with pytest.raises(Violation):
+        for seed in range(40):
+            run_forgetting(seed, bound=40 * SECOND)
