@@ -10,8 +10,6 @@ import pytest
 
 from coordination.feed import Feed
 from coordination.gauges import Hold
-from coordination.holding import Held
-from coordination.limiters import Terms
 from coordination.purse import Ledger, Purse
 from coordination.rates import SlidingWindow, TokenBucket
 from crdt.store import Store
@@ -83,21 +81,6 @@ def test_b2_a_process_that_takes_the_whole_rate_for_its_share(monkeypatch: pytes
         TokenBucket, "share", lambda self, parts, whole, now, least=0: honest(self, min(parts, 1), 1, now, least)
     )
     broken("B2", range(3))
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-def test_b2_permits_that_are_believed_in_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Held, "covers", lambda self, now: True)
-    monkeypatch.setattr(Held, "valid", lambda self: True)
-    broken("B2", range(60))
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-def test_b2_a_window_without_probation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Terms, "probation", property(lambda self: 0))
-    broken("B2", range(60))
 
 
 def test_b2_a_window_that_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
