@@ -52,8 +52,8 @@ def run(main: Callable[[argparse.Namespace], Awaitable[None]], arguments: argpar
     """Until it is done, or asked to end: then what it holds is given back."""
 
     async def guarded() -> None:
-        async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
 
                 async def asked() -> None:
                     async for _ in signals:
@@ -63,7 +63,16 @@ def run(main: Callable[[argparse.Namespace], Awaitable[None]], arguments: argpar
                 await main(arguments)
                 nursery.cancel_scope.cancel()
 
+    problem = ""
     try:
         trio.run(guarded)
     except* MeshError as errors:
-        sys.exit(f"{errors.exceptions[0]}")
+        problem = str(first_of(errors))
+    if problem:
+        sys.exit(problem)
+
+
+def first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -149,3 +151,10 @@ async def test_cron_runs_once_across_the_fleet() -> None:
         await instances.until(lambda: len(instances.events("ran")) >= 6)
         numbers = [each["number"] for each in instances.events("ran")]
         assert len(numbers) == len(set(numbers)), "none twice"
+
+
+def test_what_is_wrong_is_one_line() -> None:
+    command = [sys.executable, "-m", "examples.presence", "--name", "a b"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LATEST, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "the name 'a b' is refused" in done.stderr
