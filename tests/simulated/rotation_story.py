@@ -26,6 +26,8 @@ SECRETS = (SECRET, "the second secret of this mesh, long enough", "the third sec
 KEYS = tuple([Keyring([secret]).primary.hex() for secret in SECRETS])
 STEPS = (("add", 1), ("use", 1), ("remove", 0), ("add", 2), ("use", 2), ("remove", 1))
 SLEEPER = "n3"
+CALM = 60 * SECOND
+"""At the end: far above the grace of a removal, and enough for who was away to be dialled again."""
 
 
 @dataclass
@@ -80,8 +82,9 @@ class Story:
             self.rest()
         self.nod(len(STEPS))
         self.rest()
-        for _ in range(12):
-            self.rest()
+        for _ in range(CALM // SECOND):
+            self.world.run(SECOND)
+            self.watch()
         return self
 
     def rest(self) -> None:
