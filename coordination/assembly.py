@@ -159,7 +159,7 @@ def build(
     entrusting = Entrusting(settings.name, replication, others, voters, random)
     rounds = Rounds(settings.name, replication, agreed.caller, others, membership)
     rights = Rights()
-    gateway = Gateway(identity, membership, store, clock, replication, entrusting, agreed)
+    gateway = Gateway(identity, membership, store, clock, replication, entrusting, agreed, messaging)
     parts: list[Part] = [
         membership,
         replication,

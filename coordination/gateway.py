@@ -33,6 +33,7 @@ from coordination.interest import Interest
 from coordination.journal import Journal, parse_token, resume
 from coordination.sponsor.failures import told
 from coordination.sponsor.following import CounterFollowing, Following
+from coordination.sponsor.letters import Letters
 from coordination.sponsor.messages import (
     ASK_BYTES,
     KEY_WRITES,
@@ -71,6 +72,7 @@ from mesh.directives import (
     Write,
 )
 from mesh.membership import Identity, Joined, MemberChanged, MemberForgotten, Membership
+from mesh.messaging import Messaging, Posted
 from mesh.relay import Relayed
 from mesh.replication import MAX_ACKS, Acknowledged, Changed, Entrusting, Replication, Synced
 from mesh.wire import WireError, decode, load
@@ -142,6 +144,7 @@ class Gateway:
         Changed,
         Called,
         CallFailed,
+        Posted,
     )
 
     def __init__(
@@ -153,6 +156,7 @@ class Gateway:
         replication: Replication,
         entrusting: Entrusting,
         agreed: Agreed,
+        messaging: Messaging,
     ) -> None:
         self._identity = identity
         self._membership = membership
@@ -166,6 +170,7 @@ class Gateway:
         self._census = agreed.census
         self._reset = agreed.reset
         self.operations = Operations(membership, store, clock, replication)
+        self._letters = Letters(messaging)
         self._guests: dict[int, Guest] = {}
         self._by_id: dict[str, Guest] = {}
         self._interest: Interest[Following] = Interest()
@@ -222,6 +227,10 @@ class Gateway:
                 self._changed(changes, counters, now, out)
             case Explained(query, explanation):
                 self._conclude(query, [getattr(explanation, name) for name in explanation.__slots__], out)
+            case Posted():
+                posted = self._letters.posted(event)
+                if posted is not None:
+                    self._answer(*posted, out, remember=True)
             case Called(call) | CallFailed(call):
                 if call in self._calls:
                     self._called(*self._calls.pop(call), event, out)
@@ -280,6 +289,7 @@ class Gateway:
         if guest is None:
             return
         del self._by_id[guest.id]
+        self._letters.give_up(guest, None, now, out)
         for sequence in (*guest.pending, *guest.calls):
             self._unasked(guest, sequence, now, out)
         for watch in list(guest.watches):
@@ -322,7 +332,7 @@ class Gateway:
             self._counts["repeated_writes"] += 1
             out.append(Write(guest.channel, known))
             return
-        if sequence in guest.pending or sequence in guest.calls:
+        if sequence in guest.pending or sequence in guest.calls or self._letters.waits(guest, sequence):
             return
         try:
             if ask.operation in WRITES and sequence <= guest.forgotten:
@@ -338,6 +348,13 @@ class Gateway:
                 case "acked":
                     self._acked(guest, ask, arguments, now, out)
                     return
+                case "send":
+                    check_room(guest, self._letters.count(guest))
+                    self._letters.send(guest, sequence, arguments, now, out)
+                    return
+                case "broadcast":
+                    self._letters.broadcast(arguments, now, out)
+                    result = None
                 case "watch" | "follow" | "follow_counter":
                     result = self._watch(guest, ask.operation, arguments, now)
                 case _:
@@ -456,6 +473,11 @@ class Gateway:
             self._answer(guest, answer, out, remember=remember)
 
     def _unasked(self, guest: Guest, sequence: int, now: Instant, out: list[Directive]) -> None:
+        if self._letters.waits(guest, sequence):
+            self._letters.give_up(guest, sequence, now, out)
+            unknown = OutcomeUnknown("the message may have been taken: it was given up before its receiver had answered")
+            self._remember(guest, Answer(sequence, *told(unknown)))
+            return
         call = guest.calls.pop(sequence, 0)
         if call:
             _, ask, name = self._calls.pop(call)
@@ -550,8 +572,8 @@ class Gateway:
         return None if member is None else member.name
 
 
-def check_room(guest: Guest) -> None:
-    if len(guest.pending) + len(guest.calls) >= OUTSTANDING:
+def check_room(guest: Guest, letters: int = 0) -> None:
+    if len(guest.pending) + len(guest.calls) + letters >= OUTSTANDING:
         raise BadConfig(f"{OUTSTANDING} questions of this client are open: wait for their answers")
 
 

@@ -18,15 +18,14 @@ from typing import Any
 
 import trio
 
-from coordination.checks import check_key, encode_checked
+from coordination.checks import encode_checked
 from coordination.core import Core
-from coordination.errors import BadConfig, MeshError, NotDelivered, OutcomeUnknown, TooLarge
+from coordination.errors import BadConfig, MeshError, NotDelivered, TooLarge
+from coordination.posting import check_broadcast, check_topic, undelivered
 from coordination.tags import TagFilter, check_filter, matches
 from mesh.directives import NANOSECONDS, Directives
 from mesh.messaging import (
-    BROADCAST_BYTES,
     MAX_ASKED,
-    MAX_TOPIC_BYTES,
     WHY_CHARACTERS,
     Arrived,
     Fate,
@@ -38,31 +37,10 @@ from mesh.messaging import (
 from mesh.values import decode_value
 from mesh.wire import WireError
 
-__all__ = ["Answer", "Answers", "Messages", "Messenger", "Received", "check_topic"]
+__all__ = ["Answer", "Answers", "Messages", "Messenger", "Received"]
 
 MAX_LIMIT = 100_000
 MAX_TIMEOUT = 86_400.0
-
-
-def check_topic(topic: str) -> str:
-    """A topic: text of 1 to 256 bytes. Raises `BadKey`, `TooLarge`."""
-    check_key(topic, "topic")
-    size = len(topic.encode())
-    if size > MAX_TOPIC_BYTES:
-        raise TooLarge(f"the topic {topic[:40]!r}… is {size} bytes long, above {MAX_TOPIC_BYTES}: shorten it")
-    return topic
-
-
-def check_broadcast(topic: str, value: Any) -> bytes:
-    """The body of a broadcast. Raises `BadValue`, `TooLarge`."""
-    body = encode_checked(value)
-    size = len(topic.encode()) + len(body)
-    if size > BROADCAST_BYTES:
-        raise TooLarge(
-            f"topic and value of a broadcast are {size:,} bytes encoded, above the {BROADCAST_BYTES} that one datagram carries "
-            "to everyone: put the value under a key, and broadcast the key"
-        )
-    return body
 
 
 def check_timeout(timeout: float) -> int:
@@ -70,24 +48,6 @@ def check_timeout(timeout: float) -> int:
     if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 0 < timeout <= MAX_TIMEOUT:
         raise BadConfig(f"the timeout {timeout!r} is out of range: seconds above 0, at most a day")
     return round(timeout * NANOSECONDS)
-
-
-def undelivered(fate: Fate, to: str, topic: str) -> NotDelivered | OutcomeUnknown | None:
-    """The error that a letter's fate is; None for one that was taken."""
-    match fate:
-        case Fate.TAKEN:
-            return None
-        case Fate.NOBODY:
-            return NotDelivered(f"nobody at {to} subscribes to {topic!r}", fate.value)
-        case Fate.FULL:
-            return NotDelivered(f"the subscriber to {topic!r} at {to} does not read: it has no room for more", fate.value)
-        case Fate.ABSENT:
-            return NotDelivered(f"{to} is no member that is alive: see `members`", fate.value)
-        case Fate.BUSY:
-            return NotDelivered(f"too many messages to {to} wait already: wait for those first", fate.value)
-    return OutcomeUnknown(
-        f"{to} was sent the message on {topic!r}, and has gone without an answer: it may have taken it, or not"
-    )
 
 
 class Messenger:

@@ -55,7 +55,7 @@ ASK_BYTES = 3 << 20
 KEY_WRITES = frozenset({"batch", "clear", "delete", "delete_fenced", "put", "put_fenced", "put_many", "touch"})
 """Operations on keys that others may have to acknowledge."""
 
-WRITES = KEY_WRITES | {"acked", "add", "atomic_add", "atomic_cas", "atomic_set", "counter_set"}
+WRITES = KEY_WRITES | {"acked", "add", "atomic_add", "atomic_cas", "atomic_set", "broadcast", "counter_set", "send"}
 """Operations that must not happen twice."""
 
 

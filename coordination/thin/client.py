@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Any
 
 from coordination.agreed.events import Explanation
 from coordination.barriers import Barrier
-from coordination.checks import check_names, explained_key
+from coordination.checks import check_names, encode_checked, explained_key
 from coordination.driver_seam import DRIVER
 from coordination.elections import Election
 from coordination.errors import BadConfig
@@ -17,6 +18,7 @@ from coordination.journal import parse_token
 from coordination.keys import Entry
 from coordination.leases import Lease
 from coordination.locks import Lock, RWLock, Semaphore
+from coordination.posting import check_broadcast, check_topic
 from coordination.standing import Locked, listed
 from coordination.thin.atomic import ThinAtomicRegister
 from coordination.thin.core import ThinAssembly, ThinCore
@@ -201,6 +203,15 @@ class Client:
         when it has closed the stream. A checkpoint, without limit of its own. Raises `BadConfig` if it does not listen."""
         await self._core.ask("leave")
         await self._core.parted()
+
+    async def send(self, to: str, topic: str, value: Any) -> None:
+        """Send a value to one member's subscribers to a topic, as `Peer.send`; it goes in the name of the node. A checkpoint;
+        if it is cancelled, or the stream ends (`OutcomeUnknown`), it may or may not be taken."""
+        await self._core.ask("send", to, check_topic(topic), encode_checked(value))
+
+    async def broadcast(self, topic: str, value: Any) -> None:
+        """Tell everyone who subscribes to a topic, as `Peer.broadcast`; it goes in the name of the node. A checkpoint."""
+        await self._core.ask("broadcast", topic, check_broadcast(check_topic(topic), value))
 
     @property
     def secrets(self) -> ThinSecrets:
