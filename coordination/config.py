@@ -23,7 +23,7 @@ class MeshConfig:
     max_drift: seconds by which wall clocks may differ; each must be within half of it.
     elastic: whether peers with a name of their own are made voters, and voters that are gone are evicted; else the founders
         vote for ever. A voter of an elastic mesh should have a `state_dir`: if a majority restarts without memory at once, no
-        lock is granted any more. An elastic mesh has no atomic registers yet.
+        lock is granted any more.
     """
 
     R: int = 5

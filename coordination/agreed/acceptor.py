@@ -71,7 +71,7 @@ from coordination.agreed.messages import (
 )
 from coordination.agreed.modes import HOLDINGS_CAP
 from coordination.agreed.placement import Group, Placement
-from coordination.agreed.ports import Identity, VoterSource
+from coordination.agreed.ports import Identity, RosterSource
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.standing import Standing
@@ -87,6 +87,8 @@ NS_PER_MS = 1_000_000
 STAMP_SHIFT = 16
 REGISTERS_CAP = 262_144
 """Registers in use or of late. Beyond it new keys get no answer; nothing that is kept is ever dropped for it."""
+NEVER_WHOLE = 1 << 62
+"""No roster has this epoch: who has forgotten an atomic register will never speak of it."""
 UNHEARD = -1
 """The wait of a lease of which an acceptor learns by another one's renewal."""
 ENDS_CAP = 128
@@ -115,7 +117,7 @@ class Acceptor:
     def __init__(
         self,
         identity: Identity,
-        roster: VoterSource,
+        roster: RosterSource,
         clock: HybridClock,
         boots: BootRecord,
         memory: VoterMemory | None = None,
@@ -132,7 +134,7 @@ class Acceptor:
         self._longest = 0
         """max_ttl of the roster."""
         self._abstains = True
-        self.atomic = AtomicMemory(roster)
+        self.atomic = AtomicMemory(self._standing)
         """Of atomic registers."""
         self._registers: dict[str, Register] = {}
         self._idle: deque[tuple[int, str]] = deque()
@@ -331,7 +333,8 @@ class Acceptor:
         register = self._touch(key, now, out)
         if register is not None and not self.atomic.remembers(key):
             register.promised, register.accepted, register.value = promised, accepted, value
-            self.atomic.recollected(key)
+            register.since = self._standing.epoch
+            self.atomic.recollected(key, register.since)
             self._counts["recollected"] += 1
             if self._memory is not None:
                 self._memory.keep(key, register, out)
@@ -343,7 +346,7 @@ class Acceptor:
             # Sealed for the earlier ones only once it knows of the newer one.
             out.append(Send(ask.ballot.name, EpochAsk(standing.epoch, 0, self._identity.name)))
             return None
-        whole = standing.whole_from(now)
+        whole = self._whole(ask.key, now)
         if whole is None or self._boots.superseded():
             self._counts["unseen"] += 1
             return None
@@ -362,22 +365,24 @@ class Acceptor:
             register.highest,
         )
 
+    def _whole(self, key: str, now: Instant) -> int | None:
+        """From which roster on this voter can speak of a register. That it will never be able to is told, too."""
+        if not is_atomic(key):
+            return self._standing.whole_from(now)
+        since = self.atomic.since(key)
+        return NEVER_WHOLE if since is None else since
+
     # --- rules --------------------------------------------------------------------------------------------------------
 
     def _unfit(self, key: str, ballot: Ballot, boots: tuple[Boot, ...], now: Instant, out: list[Directive]) -> Rejected | None:
         """The refusal of a voter that has forgotten what an earlier process of its name answered, or serves nothing now."""
-        if is_atomic(key):
-            assert self._roster is not None
-            if self._roster.elastic:
-                return self._reject(key, ballot, boots, Reason.MEMORY, now)  # nobody moves them yet
-            if self.atomic.remembers(key):
-                return None
-            out.append(Emit(Blank(key)))
-            return self._reject(key, ballot, boots, Reason.MEMORY, now)
-        left = self.abstaining(now)
-        if left:
-            return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left)
         closed = self._standing.closed(now)
+        if is_atomic(key):
+            if not closed and not self.atomic.remembers(key):
+                out.append(Emit(Blank(key)))
+                closed = Reason.MEMORY
+        elif left := self.abstaining(now):
+            return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left)
         return self._reject(key, ballot, boots, closed, now) if closed else None
 
     def _well_formed(self, ask: Accept, group: Group) -> bool:
@@ -530,7 +535,7 @@ class Acceptor:
         assert roster is not None and placement is not None
         self._registers[key] = register
         if is_atomic(key):
-            self.atomic.recollected(key)
+            self.atomic.recollected(key, register.since)
         self._note(key, now, roster, out)
         group = placement.group(key)
         if self._identity.name in group and any(kept.binds for kept in register.leases.values()):
@@ -578,9 +583,13 @@ class Acceptor:
                 self._counts["registers_full"] += 1
                 return None
             register = self._registers[key] = Register()
+            register.since = self._since(key)
             self._note(key, now, self._roster, out)
         register.touched = now.mono
         return register
+
+    def _since(self, key: str) -> int:
+        return (self.atomic.since(key) or 0) if is_atomic(key) else 0
 
     def _note(self, key: str, now: Instant, roster: RosterValue, out: list[Directive]) -> None:
         """A register is kept from now on: for ever, or until it is idle."""

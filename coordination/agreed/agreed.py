@@ -13,6 +13,7 @@ from coordination.agreed.census import Census
 from coordination.agreed.electorate import Electorate
 from coordination.agreed.holder import Holder
 from coordination.agreed.inspector import Inspector
+from coordination.agreed.mover import Mover
 from coordination.agreed.owner import Owner
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.recall import Recall
@@ -40,6 +41,7 @@ class Agreed(NamedTuple):
     owner: Owner
     holder: Holder
     caller: Caller
+    mover: Mover
     inspector: Inspector
     census: Census
     reset: Reset
@@ -82,10 +84,13 @@ def build_agreed(
     acceptor = Acceptor(identity, birth, clock, boots, voter_memory, standing)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor, standing)
     holder = Holder(identity, view, birth, random, boots)
-    recollector = Recollector(identity, birth, boots, acceptor, voter_memory)
+    recollector = Recollector(identity, birth, boots, acceptor, voter_memory, standing)
     caller = Caller(identity, view, birth)
+    mover = Mover(identity, view, standing, acceptor, caller)
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory, standing)
     census = Census(identity, birth, acceptor)
     electorate = Electorate(identity, view, standing, succession, boots, voter=voter)
     reset = Reset(identity, standing, succession, boots)
-    return Agreed(birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, inspector, census, reset)
+    return Agreed(
+        birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, mover, inspector, census, reset
+    )  # fmt: skip

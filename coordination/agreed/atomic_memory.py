@@ -1,7 +1,10 @@
 """Which atomic registers a voter remembers: all that it ever answered of them, also as an earlier process of its name.
 
 That is every one if this process, or one that kept its memory on this disk, took part in the mesh's birth; else those that it
-has read back (`recollector`), with what it answered since. Rules for the acceptor, each with what breaks without it:
+has read back (`recollector`), with what it answered since. Where rosters follow each other it is said from which one on: the
+process that a roster admits by its boot has answered nothing before it; and for one that has forgotten, but was told by enough
+others that theirs is the newest roster (`Standing.recalled`), no earlier process of its name has answered anything in the next
+one. Rules for the acceptor, each with what breaks without it:
 
   - Of a register that it does not remember a voter gives no answer that counts, however long ago it started. Leases pass with
     M; a decided value does not. (It answers "empty", and the value is lost.)
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 
 from coordination.agreed.messages import Accept
 from coordination.agreed.placement import Placement
-from coordination.agreed.ports import VoterSource
+from coordination.agreed.standing import Standing
 from mesh.directives import Boot, Event
 
 __all__ = ["AtomicMemory", "Blank"]
@@ -30,23 +33,35 @@ class Blank(Event):
 
 
 class AtomicMemory:
-    __slots__ = ("_keys", "_recollected", "_source")
+    __slots__ = ("_keys", "_recollected", "_standing")
 
-    def __init__(self, source: VoterSource) -> None:
-        self._source = source
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
         self._keys: list[str] = []
-        self._recollected: set[str] = set()
+        self._recollected: dict[str, int] = {}
+        """By the roster in which each was read back."""
+
+    def since(self, key: str) -> int | None:
+        """The first roster from which on nothing is missing of a register; None: there is none."""
+        lasting, back = self._standing.lasting, self._recollected.get(key)
+        return lasting if back is None or (lasting is not None and lasting < back) else back
 
     def remembers(self, key: str) -> bool:
-        return self._source.founding or key in self._recollected
+        """Enough to vote on it, in the newest roster."""
+        since = self.since(key)
+        return since is not None and since <= self._standing.epoch
 
     def add(self, key: str) -> None:
         """A register is kept from now on."""
         self._keys.append(key)
 
-    def recollected(self, key: str) -> None:
-        """It was read back, or found on this disk, where none is kept that was not remembered."""
-        self._recollected.add(key)
+    def recollected(self, key: str, epoch: int) -> None:
+        """It was read back in a roster, or found on this disk, where none is kept that was not remembered."""
+        self._recollected[key] = epoch
+
+    def kept(self) -> list[str]:
+        """The keys of all that there are here."""
+        return self._keys
 
     def page(self, start: int, count: int, name: str, placement: Placement) -> tuple[tuple[str, ...], int]:
         """Of so many registers from a place on, those that are remembered and whose group `name` is of; and the place to go on

@@ -126,7 +126,8 @@ class Birth:
             self._promised, self._accepted, self._accepted_roster, self._accepted_here = promise
             self._counter = max(self._promised.counter, self._accepted.counter)
         if known is not None:
-            self._standing.restore(known.ballot, (known.roster,), 0, memory=known.founding)
+            lasting = 0 if known.founding else None
+            self._standing.restore(known.ballot, (known.roster,), 0, memory=known.founding, lasting=lasting)
             self._founding = known.founding
             self._exempt = self._exempt or memory.complete()
             self._doubted = self._networked
@@ -135,10 +136,6 @@ class Birth:
     def roster(self) -> RosterValue | None:
         """The newest one."""
         return self._standing.roster
-
-    @property
-    def founding(self) -> bool:
-        return self._founding
 
     def abstaining_until(self, now: Instant) -> int | None:
         """Monotonic ns until which this process gives no vote; None if it votes, or never will."""

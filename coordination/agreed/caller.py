@@ -203,7 +203,9 @@ class Caller:
         if roster is not None:
             self._placement = placement = Placement(roster)
             for line in self._lines.values():
-                line.group = placement.group(line.key)
+                line.group = group = placement.group(line.key)
+                if line.owner not in group:
+                    line.owner = ""
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -295,9 +297,9 @@ class Caller:
         line.forgets = answer.forgets
         line.heard_at = now.mono
         for wish in request.reads:
-            self._tell(wish, Called(wish.number, answer.value), out)
+            self._tell(wish, Called(wish.number, answer.value, answer.epoch), out)
         for wish, result in zip(request.changes, answer.results, strict=True):
-            self._tell(wish, _outcome(wish, result), out)
+            self._tell(wish, _outcome(wish, result, answer.epoch), out)
         self._finish(line, now, out)
 
     def _on_refused(self, answer: CallRefused, line: Line, request: Request, now: Instant, out: list[Directive]) -> None:
@@ -339,13 +341,13 @@ class Caller:
         self._launch(line, now, out)
 
 
-def _outcome(wish: Wish, result: int | bytes) -> Event:
+def _outcome(wish: Wish, result: int | bytes, epoch: int) -> Event:
     """What a result of `coordination.agreed.atomic` means to who asked for it."""
     if isinstance(result, int):
         kind = wish.op.kind if wish.op is not None else 0
-        return Called(wish.number, {OpKind.ADD: result, OpKind.CAS: True}.get(kind))
+        return Called(wish.number, {OpKind.ADD: result, OpKind.CAS: True}.get(kind), epoch)
     if result == DIFFERS:
-        return Called(wish.number, False)
+        return Called(wish.number, False, epoch)
     if result == NOT_INTEGER:
         return CallFailed(wish.number, Failure.NOT_INTEGER, (), "the register does not hold an integer")
     return CallFailed(wish.number, Failure.TOO_LARGE, (), "the sum would be too large an integer")

@@ -24,6 +24,7 @@ __all__ = [
     "CallDone",
     "CallRefused",
     "CallWaiting",
+    "Moved",
     "Recollect",
     "AskKeys",
     "Recollection",
@@ -74,6 +75,8 @@ class CallDone(Message):
     """CBOR, if it was asked for."""
     results: tuple[int | bytes, ...]
     """Of each op, as `coordination.agreed.atomic` says."""
+    epoch: U64 = 1
+    """Of the roster whose voters have accepted it."""
 
 
 @message(142)
@@ -108,6 +111,8 @@ class Recollect(Message):
     boot: Boot
     boots: tuple[Boot, ...]
     """The asker's record of the group's boots."""
+    epoch: U64 = 1
+    """Of its newest roster. Whoever has another one does not answer."""
 
 
 @message(145)
@@ -122,6 +127,7 @@ class Recollection(Message):
     promised: Ballot
     accepted: Ballot
     value: Value
+    epoch: U64 = 1
 
 
 @message(146)
@@ -143,3 +149,15 @@ class KeysAre(Message):
     keys: Annotated[tuple[str, ...], Length(0, KEYS_A_PAGE)]
     following: U64
     """Where the next page starts; 0: this was the last."""
+
+
+@message(148)
+class Moved(Message):
+    """All atomic registers that this voter keeps have been moved to a roster, or to a later one."""
+
+    name: str
+    epoch: U64
+    lasting: U64
+    """The first roster of which it remembers everything: of earlier ones it says nothing."""
+    oldest: U64
+    """In its chain."""

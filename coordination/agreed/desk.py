@@ -169,6 +169,7 @@ class Desk:
         "rests",
         "round",
         "search",
+        "searching",
         "skew",
         "sparing",
         "tell_at",
@@ -184,6 +185,8 @@ class Desk:
         self.change: Change | None = None
         self.search: Search | None = None
         """Beside a prepare: the reading of earlier groups."""
+        self.searching: int | None = None
+        """Since when they have not said enough, though the newest group has."""
         self.counter = 0
         self.losses = 0
         """Rounds lost in a row to other proposers."""
@@ -239,6 +242,8 @@ class Desk:
         self.made = {}
         self.sparing = Sparing()
         self.known_until = 0
+        self.searching = None
+        self.calls.wait_again()
 
     def wanted(self) -> bool:
         return bool(len(self.queue) or self.ends or self.cancels or self.checks or self.mend or self.calls)
@@ -292,15 +297,19 @@ class Desk:
         return lease in self.ends or lease in self.ended or lease.asker in self.cancels
 
     def quorum_age(self, now: int) -> int:
-        """ns since q of the group had answered, -1 if they never did."""
+        """ns since q of the group had answered, and enough of the earlier groups that count; -1 if they never did."""
         times = sorted(self.heard.values(), reverse=True)
         if len(times) < self.group.quorum:
             return -1
-        return now - times[self.group.quorum - 1]
+        age = now - times[self.group.quorum - 1]
+        return age if self.searching is None else max(age, now - self.searching)
 
     def missing(self, now: int) -> tuple[str, ...]:
         heard = self.heard
-        return tuple([name for name in self.group if now - heard.get(name, -MISSING_AFTER) >= MISSING_AFTER])
+        missing = [name for name in self.group if now - heard.get(name, -MISSING_AFTER) >= MISSING_AFTER]
+        if self.searching is not None and self.search is not None:
+            missing += [name for name in self.search.silent() if name not in missing]
+        return tuple(missing)
 
     def abstainers(self, now: int) -> tuple[tuple[str, int], ...]:
         return tuple([(name, until - now) for name, until in self.abstaining.items() if until > now])

@@ -7,7 +7,9 @@
   each voter that is alive and ranks before it: so one proposes, and if it cannot, the next.
 - Changes are batched: whoever is gone is replaced, the others are admitted, as long as their count is odd; the surplus waits
   (an even count survives no more failures, and costs more answers). For the same reason one that is gone stays if all the
-  others would be an even number. Eviction never goes below 3 voters, leaving never below one."""
+  others would be an even number. Eviction never goes below 3 voters, leaving never below one.
+- One change waits until what the last one left behind has been moved. (Voters are evicted one after the other, and a register
+  that nobody touches is left with none of them.)"""
 
 from __future__ import annotations
 
@@ -32,6 +34,8 @@ LEAVE_EVERY = NANOSECONDS // 4
 HEARD_FOR = 5 * NANOSECONDS
 STABLE_FOR = 5 * NANOSECONDS
 RANK_STEP = 2 * NANOSECONDS
+MOVED_WITHIN = 30 * NANOSECONDS
+"""The next roster waits for so long until the last one has been emptied of what lasts (see `mover`)."""
 FEWEST = 3
 """Eviction leaves so many voters."""
 STANDBYS_CAP = 1024
@@ -75,6 +79,8 @@ class Electorate:
         """Voters that are not seen alive, and since when."""
         self._wanted: tuple[str, ...] = ()
         self._since = 0
+        self._turned = 0
+        """When the newest roster was learned of."""
         self._said = 0
         self._counts: Counter[str] = Counter()
 
@@ -90,9 +96,12 @@ class Electorate:
 
     @property
     def gone(self) -> bool:
-        """Whether the newest roster, as far as this node knows, does without it; or cannot, for there is no other voter."""
-        roster = self._standing.roster
-        return roster is None or self._identity.name not in roster.voters or len(roster.voters) == 1
+        """Whether the newest roster, as far as this node knows, does without it, and has taken over what lasts; or cannot, for
+        there is no other voter."""
+        roster, name = self._standing.roster, self._identity.name
+        if roster is None or len(roster.voters) == 1:
+            return True
+        return name not in roster.voters and all(name not in older.voters for older in self._standing.unsettled())
 
     # --- part -------------------------------------------------------------------------------------------------------------
 
@@ -105,6 +114,7 @@ class Electorate:
             return ()
         self._silent = {name: since for name, since in self._silent.items() if name in roster.voters}
         self._wanted = ()
+        self._turned = now.mono
         return (Arm("look", now.mono + LOOK_EVERY),)
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -166,7 +176,7 @@ class Electorate:
         wanted = self._ought(roster, mono)
         if wanted != self._wanted:
             self._wanted, self._since = wanted, mono
-        if wanted == roster.voters:
+        if wanted == roster.voters or (self._standing.unsettled() and mono - self._turned < MOVED_WITHIN):
             return
         alive = [name for name in roster.voters if name == self._identity.name or self._view.is_alive(name)]
         leaving = any(each.leaving and name in roster.voters for name, each in self._candidates.items())

@@ -174,6 +174,8 @@ class Called(Event):
     call: int
     outcome: bytes | int | bool | None
     """Of a read the value, as CBOR; of an add the sum; of a compare-and-set whether it was set; of a set None."""
+    epoch: int = 1
+    """Of the roster whose voters have accepted it."""
 
 
 class Failure(StrEnum):

@@ -342,7 +342,12 @@ class Owner:
                 assert desk.search is not None
                 past = desk.search.past()
                 if past is None:
+                    if desk.searching is None:
+                        desk.searching = now.mono
+                    if desk.calls and (blank := desk.search.blank()):
+                        self._server.forgotten(desk, blank, out)
                     return False
+            desk.searching = None
             reading = Reading(promises, desk.group.quorum, (*desk.ended, *desk.ends), past)
             if reading.foreign and not round_.resent and round_.silent():
                 return False
@@ -383,7 +388,7 @@ class Owner:
 
         self._replies.accepted(desk, change, knows, out)
         if desk.calls.served:
-            self._server.accepted(desk, out)
+            self._server.accepted(desk, message.ballot.epoch, out)
         if change.granted is not None:
             self._granted(desk, change.granted, change.handed, message, knows, now, out)
         self._tell_completed(desk, message, now, out)

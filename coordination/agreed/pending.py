@@ -60,6 +60,12 @@ class Calls:
     def all(self) -> list[Waiting]:
         return [*[served.waiting for served in self.served.values()], *self.waiting.values()]
 
+    def wait_again(self) -> None:
+        """The accept under way is none any more."""
+        for caller, served in self.served.items():
+            self.waiting.setdefault(caller, served.waiting)
+        self.served.clear()
+
     def forget_stale(self, before: int) -> None:
         """Those that were not repeated since."""
         for caller, waiting in list(self.waiting.items()):

@@ -9,7 +9,7 @@ from coordination.agreed.roster import RosterValue
 from crdt.clock import Instant
 from mesh.directives import Boot
 
-__all__ = ["Identity", "RosterSource", "View", "VoterSource"]
+__all__ = ["Identity", "RosterSource", "View"]
 
 
 class Identity(Protocol):
@@ -36,12 +36,3 @@ class RosterSource(Protocol):
     @property
     def roster(self) -> RosterValue | None: ...
     def abstaining_until(self, now: Instant) -> int | None: ...
-
-
-class VoterSource(RosterSource, Protocol):
-    """What a voter needs beside it."""
-
-    @property
-    def founding(self) -> bool:
-        """Whether this very process, or one that kept its memory on this disk, took part in the mesh's birth: then it remembers
-        all that this voter ever answered."""

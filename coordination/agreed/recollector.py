@@ -22,6 +22,9 @@ If q of the group have lost their memory, fewer than R-q+1 remember, nobody ever
 memory": the value may have been known to those q alone. A voter that forgot takes nothing in meanwhile, whatever is proposed
 to it: an accept that it took would tell it nothing of what it had promised above it.
 
+Where rosters follow each other, a register is read back in one of them, the newest that asker and answerer know, by a voter
+that is not sealed for it. (One that has forgotten, and is, may have answered in the next roster already: it reads back there.)
+
 A register is read back when it is asked for. And as nobody may ask for one until the next voter restarts, a voter that has
 forgotten reads all of them back: it asks each other voter in turn which there are, until all have answered and named nothing
 new."""
@@ -38,8 +41,10 @@ from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.boots import NO_BOOT, BootRecord
 from coordination.agreed.calls import KEYS_A_PAGE, AskKeys, KeysAre, Recollect, Recollection
 from coordination.agreed.events import RosterDecided
+from coordination.agreed.messages import Reason
 from coordination.agreed.placement import Group, Placement
-from coordination.agreed.ports import Identity, VoterSource
+from coordination.agreed.ports import Identity, RosterSource
+from coordination.agreed.standing import Standing
 from coordination.agreed.values import FREE
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import Instant
@@ -78,13 +83,15 @@ class Recollector:
     def __init__(
         self,
         identity: Identity,
-        roster: VoterSource,
+        roster: RosterSource,
         boots: BootRecord,
         acceptor: Acceptor,
         memory: VoterMemory | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self._identity = identity
         self._source = roster
+        self._standing = standing or Standing(identity)
         self._boots = boots
         self._acceptor = acceptor
         self._atomic = acceptor.atomic
@@ -140,19 +147,26 @@ class Recollector:
         return {"reading": len(self._readings), **self._counts}
 
     def _load(self, now: Instant) -> Directives:
-        roster = self._source.roster
-        if roster is None or self._placement is not None:
+        roster, standing = self._source.roster, self._standing
+        if roster is None or (self._placement is not None and self._placement.roster.epoch == roster.epoch):
             return ()
         self._placement = Placement(roster)
-        if self._source.founding or self._identity.name not in roster.voters or roster.elastic:
-            return ()
+        self._readings.clear()
+        self._to_ask = []
+        lasting = standing.lasting
+        if self._identity.name not in roster.voters or (lasting is not None and lasting <= roster.epoch):
+            return (Disarm("sweep"),)
         return (Arm("sweep", now.mono),)
+
+    def _open(self, now: Instant) -> bool:
+        """Whether no process of this name can have answered anything in a later roster."""
+        return self._standing.closed(now) in (Reason.OK, Reason.UNCONFIRMED)
 
     # --- one register -------------------------------------------------------------------------------------------------
 
     def _read(self, key: str, now: Instant, out: list[Directive]) -> None:
         placement = self._placement
-        if placement is None or not is_atomic(key) or self._atomic.remembers(key):
+        if placement is None or not is_atomic(key) or self._atomic.remembers(key) or not self._open(now):
             return
         reading = self._readings.get(key)
         if reading is None:
@@ -163,12 +177,14 @@ class Recollector:
         elif now.mono - reading.asked_at < ASK_AGAIN:
             return
         reading.asked_at = now.mono
-        ask = Recollect(key, self._identity.name, self._identity.boot, self._boots.group(reading.group))
+        own = self._identity
+        ask = Recollect(key, own.name, own.boot, self._boots.group(reading.group), placement.roster.epoch)
         out.extend(Send(name, ask) for name in reading.group if name != self._identity.name)
 
     def _tell(self, ask: Recollect, now: Instant, out: list[Directive]) -> None:
         placement = self._placement
-        group = placement.group(ask.key) if placement is not None and is_atomic(ask.key) else None
+        same = placement is not None and placement.roster.epoch == ask.epoch
+        group = placement.group(ask.key) if placement is not None and same and is_atomic(ask.key) else None
         if group is None or ask.name not in group or self._identity.name not in group or self._boots.superseded():
             self._counts["misrouted"] += 1
             return
@@ -180,14 +196,11 @@ class Recollector:
         boots = self._boots.group(group)
         own = self._identity
         register = self._acceptor.register(ask.key)
-        if not self._atomic.remembers(ask.key):
-            answer = Recollection(ask.key, own.name, own.boot, boots, False, ZERO, ZERO, FREE)
-        elif register is None:
-            answer = Recollection(ask.key, own.name, own.boot, boots, True, ZERO, ZERO, FREE)
-        else:
+        remembers = self._atomic.remembers(ask.key)
+        kept = (ZERO, ZERO, FREE)
+        if remembers and register is not None:
             kept = (register.promised, register.accepted, register.value)
-            answer = Recollection(ask.key, own.name, own.boot, boots, True, *kept)
-        out.append(Send(ask.name, answer))
+        out.append(Send(ask.name, Recollection(ask.key, own.name, own.boot, boots, remembers, *kept, ask.epoch)))
 
     def _learn(self, names: Sequence[str], boots: Sequence[Boot], out: list[Directive]) -> None:
         self._boots.learn(names, boots)
@@ -198,8 +211,10 @@ class Recollector:
                     self._memory.keep_known(name, boot, out)
 
     def _take(self, answer: Recollection, now: Instant, out: list[Directive]) -> None:
-        reading = self._readings.get(answer.key)
+        reading, placement = self._readings.get(answer.key), self._placement
         if reading is None or answer.name not in reading.group or len(answer.boots) != len(reading.group):
+            return
+        if placement is None or answer.epoch != placement.roster.epoch or not self._open(now):
             return
         known = reading.answers.get(answer.name)
         if known is None or answer.boot >= known.boot:
@@ -232,6 +247,9 @@ class Recollector:
 
     def _sweep_on(self, now: Instant, out: list[Directive]) -> None:
         """Begin to ask the voters, or leave one that does not answer for the next."""
+        if not self._open(now):
+            out.append(Arm("sweep", now.mono + PAUSE))
+            return
         if self._to_ask:
             self._clean = False
             self._next_voter(now, out)

@@ -24,7 +24,7 @@ class Kept(NamedTuple):
 
 
 class Register:
-    __slots__ = ("accepted", "ended", "highest", "leases", "promised", "proposed", "touched", "value", "watcher")
+    __slots__ = ("accepted", "ended", "highest", "leases", "promised", "proposed", "since", "touched", "value", "watcher")
 
     def __init__(self) -> None:
         self.promised = ZERO
@@ -36,6 +36,8 @@ class Register:
         self.touched = 0
         self.proposed = 0
         """When a proposer was last heard (monotonic ns)."""
+        self.since = 0
+        """Of an atomic register: the roster from which on nothing is missing that this voter ever answered of it."""
         self.watcher = ""
         """The last proposer that found it live, to be told when it frees."""
 

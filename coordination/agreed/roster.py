@@ -67,6 +67,11 @@ class RosterValue(NamedTuple):
     def majority(self) -> int:
         return len(self.voters) // 2 + 1
 
+    @property
+    def quorum(self) -> int:
+        """Of a register's group."""
+        return min(self.R, len(self.voters)) // 2 + 1
+
     def may_be_followed(self, roster: RosterValue) -> bool:
         """Whether that is a proper proposal for the next one: other voters, the same numbers."""
         names = list(roster.voters)

@@ -46,17 +46,32 @@ class Search:
         names = dict.fromkeys(name for _, group in self._levels for name in group)
         return [name for name in names if name not in self._seen]
 
+    def blank(self) -> list[str]:
+        """Of a group that counts: those that have forgotten, if so many have that it will never say enough."""
+        for epoch, group in self._levels:
+            blank = [name for name in group if name in self._seen and self._seen[name].whole > epoch]
+            if len(blank) > len(group) - group.witnesses:
+                return blank
+            if self._told(epoch, group) is None:
+                break
+        return []
+
     def past(self) -> Past | None:
         """What counts, or None as long as more has to be heard."""
         found: Past = []
         for epoch, group in self._levels:
-            answers = [seen for name in group if (seen := self._counted(name, epoch)) is not None]
-            if len(answers) < group.witnesses:
+            answers = self._told(epoch, group)
+            if answers is None:
                 return None
             found.append((answers, group.witnesses))
             if any(seen.accepted.epoch >= epoch for seen in answers):
                 break
         return found
+
+    def _told(self, epoch: int, group: Group) -> list[Seen] | None:
+        """What counts of one group, once it is enough."""
+        answers = [seen for name in group if (seen := self._counted(name, epoch)) is not None]
+        return answers if len(answers) >= group.witnesses else None
 
     def _counted(self, name: str, epoch: int) -> Seen | None:
         seen = self._seen.get(name)

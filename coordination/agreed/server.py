@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from coordination.agreed.atomic import State
@@ -114,7 +115,7 @@ class Server:
         self._proposer.propose(desk, Value((), data), Change((), ()), now, out)
         return True
 
-    def accepted(self, desk: Desk, out: list[Directive]) -> None:
+    def accepted(self, desk: Desk, epoch: int, out: list[Directive]) -> None:
         """q have accepted what was proposed: answer the calls that it serves."""
         calls = desk.calls
         state = calls.state
@@ -129,22 +130,24 @@ class Server:
             self._counts["calls"] += 1
             value = state.value if call.read else None
             forgets = state.floor > 0
-            done = CallDone(desk.key, call.boot, call.sequence, state.version, forgets, value, served.results)
+            done = CallDone(desk.key, call.boot, call.sequence, state.version, forgets, value, served.results, epoch)
             out.append(Send(call.name, done))
         calls.served.clear()
 
     def lost(self, desk: Desk, round_: Round, out: list[Directive]) -> None:
         """The round is given up: its calls wait for the next one, unless there is no memory left to serve them from."""
         calls = desk.calls
-        for caller, served in calls.served.items():
-            calls.waiting.setdefault(caller, served.waiting)
-        calls.served.clear()
+        calls.wait_again()
         blank = [name for name, refusal in round_.refusals.items() if refusal.reason == Reason.MEMORY]
         calls.amnesia = calls.amnesia + 1 if len(blank) >= desk.group.quorum else 0
         if calls.amnesia > 1:
-            for waiting in calls.waiting.values():
-                self._refuse(desk, waiting.call, Refusal.MEMORY, tuple(sorted(blank)), out)
-            calls.waiting.clear()
+            self.forgotten(desk, blank, out)
+
+    def forgotten(self, desk: Desk, names: Iterable[str], out: list[Directive]) -> None:
+        """So many have lost their memory that nobody will ever know what the register held."""
+        for waiting in desk.calls.waiting.values():
+            self._refuse(desk, waiting.call, Refusal.MEMORY, tuple(sorted(names)), out)
+        desk.calls.waiting.clear()
 
     def forget_stale(self, desk: Desk, mono: int) -> None:
         desk.calls.forget_stale(mono - FORGET_AFTER)

@@ -4,6 +4,8 @@
   confirmed   when it last asked a majority that had not
   memory      whether it knows all that any process of its name has promised about the successor of the newest roster
   whole       the first epoch of which it remembers every lease that a process of its name promised
+  lasting     the first one of which it remembers everything that lasts: atomic registers
+  settled     earlier epochs of which every atomic register has been moved on
 
 - Only decided rosters are in the chain. Old ones stay as long as something may not have been moved out of them.
 - A seal is never taken back, and a voter that has lost it takes part in nothing until it has been told. (It would
@@ -42,7 +44,8 @@ class Adoption(Enum):
 
 class Standing:
     __slots__ = (
-        "_identity", "_known", "_placements", "confirmed", "limit", "memory", "origin", "rosters", "sealed", "started", "whole",
+        "_identity", "_known", "_placements", "confirmed", "lasting", "limit", "memory", "origin", "rosters", "sealed",
+        "settled", "started", "whole",
     )  # fmt: skip
 
     def __init__(self, identity: Identity) -> None:
@@ -61,6 +64,10 @@ class Standing:
         """The roster of whose successor the memory speaks, and of no later one; 0: of all."""
         self.whole: int | None = None
         """None: of none, until M has passed since `started`."""
+        self.lasting: int | None = None
+        """The same of atomic registers, for which no time makes up; None: of none, but for those that it has read back."""
+        self.settled: set[int] = set()
+        """Earlier rosters of which no atomic register is left that was not moved on."""
         self.started = 0
 
     @property
@@ -112,8 +119,11 @@ class Standing:
     def past(self, key: str, now: Instant) -> list[tuple[int, Group]]:
         """The earlier groups that may keep something of a register which nobody has moved, newest first."""
         found = []
+        atomic = is_atomic(key)
         for older, newer in reversed(list(pairwise(self.rosters))):
-            if now.mono - self._known[newer.epoch] >= older.lapse and not is_atomic(key):
+            if atomic and older.epoch in self.settled:
+                continue
+            if not atomic and now.mono - self._known[newer.epoch] >= older.lapse:
                 break
             found.append((older.epoch, self.placement(older.epoch).group(key)))
         return found
@@ -126,10 +136,19 @@ class Standing:
         self._known = {roster.epoch: now.mono for roster in self.rosters}
 
     def restore(
-        self, origin: Ballot, rosters: tuple[RosterValue, ...], sealed: int, *, memory: bool, limit: int = 0
-    ) -> None:  # fmt: skip
+        self,
+        origin: Ballot,
+        rosters: tuple[RosterValue, ...],
+        sealed: int,
+        *,
+        memory: bool,
+        limit: int = 0,
+        lasting: int | None = None,
+    ) -> None:
         """As an earlier process wrote it down."""
         self.origin, self.rosters, self.sealed, self.memory, self.limit = origin, rosters, sealed, memory, limit
+        if lasting is not None:
+            self.lasting = lasting
 
     def recalled(self, *, undecided: bool) -> None:
         """Enough others have told what they promised about the successor of the newest roster. `undecided`: one of them has
@@ -139,6 +158,8 @@ class Standing:
         if undecided:
             self.sealed = max(self.sealed, self.epoch)
             self.limit = self.epoch
+        else:
+            self.lasting = self.epoch + 1
 
     # --- what is decided --------------------------------------------------------------------------------------------------
 
@@ -148,6 +169,8 @@ class Standing:
         self.rosters = (roster,)
         self._known = {roster.epoch: now.mono}
         self.memory = memory
+        if memory:
+            self.lasting = 0
 
     def adopt(self, chain: ChainIs, now: Instant) -> Adoption:
         """Take a chain over from another member."""
@@ -188,13 +211,21 @@ class Standing:
         self.sealed = max(self.sealed, roster.epoch - 1)
         self.confirmed = NEVER
 
-    def drop(self, epochs: set[int]) -> None:
-        """Everything has been moved out of these."""
-        self._keep(tuple([roster for roster in self.rosters[:-1] if roster.epoch not in epochs] + [self.rosters[-1]]))
+    def trim(self, now: Instant) -> bool:
+        """Forget the oldest rosters from which nothing is left to be moved: neither a lease that may be alive, nor an atomic
+        register. Whether there were any."""
+        first = 0
+        for older, newer in pairwise(self.rosters):
+            if older.epoch not in self.settled or now.mono - self._known[newer.epoch] < older.lapse:
+                break
+            first += 1
+        if first:
+            self._keep(self.rosters[first:])
+        return first > 0
 
-    def lapsed(self, now: Instant) -> list[RosterValue]:
-        """The earlier rosters of which no lease can be alive."""
-        return [older for older, newer in pairwise(self.rosters) if now.mono - self._known[newer.epoch] >= older.lapse]
+    def unsettled(self) -> list[RosterValue]:
+        """The earlier rosters that may keep an atomic register which was not moved on."""
+        return [roster for roster in self.rosters[:-1] if roster.epoch not in self.settled]
 
     def chain(self, now: Instant) -> ChainIs:
         ages = tuple([max(0, now.mono - self._known[roster.epoch]) for roster in self.rosters])
@@ -218,9 +249,12 @@ class Standing:
             self.memory = True
             if self.whole is None:
                 self.whole = roster.epoch
+            if self.lasting is None:
+                self.lasting = roster.epoch
 
     def _keep(self, rosters: tuple[RosterValue, ...]) -> None:
         self.rosters = rosters
         epochs = {roster.epoch for roster in rosters}
         self._known = {epoch: since for epoch, since in self._known.items() if epoch in epochs}
         self._placements = {epoch: placement for epoch, placement in self._placements.items() if epoch in epochs}
+        self.settled &= epochs

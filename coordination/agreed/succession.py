@@ -137,7 +137,7 @@ class Succession:
         self._memories = Memories()
         note = memory.standing() if memory is not None else None
         if note is not None:
-            standing.restore(note.origin, note.rosters, note.sealed, memory=note.memory, limit=note.limit)
+            standing.restore(note.origin, note.rosters, note.sealed, memory=note.memory, limit=note.limit, lasting=note.lasting)
             self._epoch = standing.epoch
             self._promised, self._accepted, self._accepted_roster = note.promised, note.accepted, note.roster
             self._counter = max(note.promised.counter, note.accepted.counter)
@@ -257,6 +257,7 @@ class Succession:
                     self._accepted,
                     self._accepted_roster,
                     standing.limit,
+                    standing.lasting,
                 ),
                 out,
             )

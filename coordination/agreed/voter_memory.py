@@ -64,6 +64,8 @@ class RegisterNote(NamedTuple):
     """Of each holding: whether its end must be told, as its renewals may have said since it was accepted."""
     highest: int
     ended: tuple[LeaseId, ...]
+    since: int = 0
+    """Of an atomic register: the roster from which on nothing of it is missing here."""
 
 
 class PromiseNote(NamedTuple):
@@ -92,7 +94,8 @@ class StandingNote(NamedTuple):
     accepted: Ballot
     roster: RosterValue | None
     limit: int = 0
-    """As in `Standing`."""
+    lasting: int | None = None
+    """Both as in `Standing`."""
 
 
 class BootNote(NamedTuple):
@@ -175,6 +178,7 @@ class VoterMemory:
             tuple([leases[each.lease].binds if each.lease in leases else each.binds for each in register.value.holdings]),
             register.highest,
             tuple(register.ended),
+            register.since,
         )
         out.append(Persist((("register", key.encode(), REGISTER.write(note)),)))
 
@@ -194,6 +198,7 @@ class VoterMemory:
             register.highest = note.highest
             register.ended = dict.fromkeys(note.ended)
             register.touched = mono
+            register.since = note.since
             for holding, binds in zip(note.value.holdings, note.binds, strict=True):
                 register.leases[holding.lease] = Kept(holding.serial, mono + max(holding.worth, holding.term), binds)
             yield key.decode(), register

@@ -35,7 +35,6 @@ WALL = 1_700_000_000_000
 class Known:
     roster: RosterValue | None = ROSTER
     until: int | None = None
-    founding: bool = True
 
     def abstaining_until(self, now: Instant) -> int | None:
         return self.until if self.until is not None and now.mono < self.until else None

@@ -17,6 +17,7 @@ from coordination.agreed.placement import Placement
 from coordination.agreed.recollector import Recollector
 from coordination.agreed.roster import RosterValue, found
 from coordination.agreed.round import Round
+from coordination.agreed.standing import Standing
 from coordination.agreed.values import FREE, Value
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock, Instant
@@ -28,13 +29,13 @@ from tests.coordination.atomic_faults import ForgetsToPromise, RestsOnTheDead, T
 KEY = "atomic/x"
 ROSTER = found(("a", "b", "c"), PARAMETERS)
 GROUP = Placement(ROSTER).group(KEY)
+BORN = Ballot(1, 1, "a", Boot(1, b"a" * 16))
 NOW = Instant(1, 1, 1_700_000_000_000)
 SOURCE = Source(b"", "", None, None, None)
 
 
 class Known:
     roster: RosterValue | None = ROSTER
-    founding = True
 
     def abstaining_until(self, now: Instant) -> int | None:
         return None
@@ -64,11 +65,12 @@ class Voter:
         self.boots_used += 1
         self.boot = Boot(self.boots_used, self.name.encode() * 16)
         known = Known()
-        known.founding = founding
         me = Self_(self.name, self.boot)
+        standing = Standing(me)
+        standing.found(ROSTER, BORN, NOW, memory=founding)
         self.record = BootRecord(me, Blind())
-        self.acceptor = Acceptor(me, known, HybridClock(500), self.record, memory)
-        self.recollector = Recollector(me, known, self.record, self.acceptor, memory)
+        self.acceptor = Acceptor(me, known, HybridClock(500), self.record, memory, standing)
+        self.recollector = Recollector(me, known, self.record, self.acceptor, memory, standing)
         for thing in (self.acceptor, self.acceptor.atomic, self.recollector):
             for old, new in self.changes:
                 if type(thing) is old:

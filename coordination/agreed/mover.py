@@ -1,0 +1,168 @@
+"""The mover: carries atomic registers into the newest roster unasked, and sees when an earlier one is of no more use.
+
+A register that nobody touches stays where it is, with voters that may be evicted next, and switched off. So whoever keeps one
+of which something was accepted reads it, once a newer roster is decided: a read is an accept by the newest group (`server`),
+and moves it. Rules, each with what breaks without it:
+
+  - A register counts as moved once a read of it was accepted in a roster that is newer than where it is moved from. (The
+    old owner answers, which has not heard of the newer roster.)
+  - A voter *reports* a roster e once all that it keeps has been moved to e or later. Of an earlier roster m with N voters N-q+1
+    reports are enough, by voters that remember everything from m on: q of a group accepted whatever was decided, so one of them
+    kept it. Then m is *settled*: nothing is searched for there any more. (A register that was not moved reads as new.)
+  - Reports are never taken back: what has been moved stays so, whoever restarts.
+  - A roster that is settled, and of which no lease can be alive, leaves the chain, the oldest first.
+  - Whoever still keeps a longer chain says so by its own reports, and is told the shorter one. (A voter that restarts has
+    forgotten what was reported, and those who reported are gone.)
+
+The electorate waits for it, within reason, before it proposes the next roster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.ballot import ZERO
+from coordination.agreed.caller import Caller
+from coordination.agreed.calls import Moved
+from coordination.agreed.events import Called, CallFailed, RosterDecided
+from coordination.agreed.ports import Identity, View
+from coordination.agreed.standing import Standing
+from crdt.clock import Instant
+from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
+
+__all__ = ["Mover"]
+
+AT_ONCE = 16
+"""Registers that are read at the same time."""
+REPORT_EVERY = 2 * NANOSECONDS
+"""As long as an earlier roster is in the chain."""
+PAUSE = NANOSECONDS // 2
+"""Before a register that could not be read is tried again."""
+
+
+class Mover:
+    name = "mover"
+    messages = (Moved,)
+    hears = (RosterDecided, Called, CallFailed)
+
+    def __init__(self, identity: Identity, view: View, standing: Standing, acceptor: Acceptor, caller: Caller) -> None:
+        self._identity = identity
+        self._view = view
+        self._standing = standing
+        self._acceptor = acceptor
+        self._caller = caller
+        self._started = False
+        """The acceptor has been, and knows again what it keeps on its disk."""
+        self._target = 0
+        """The roster that everything is being moved to."""
+        self._todo: list[str] = []
+        self._reading: dict[int, str] = {}
+        """Keys by the number of the call."""
+        self._reports: dict[str, tuple[int, int]] = {}
+        """By voter: the roster up to which all has been moved, and the first one of which it remembers everything."""
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def moving(self) -> int:
+        """Registers of this node that are still to be moved."""
+        return len(self._todo) + len(self._reading)
+
+    # --- part -------------------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> Directives:
+        self._started = True
+        return self._turn(now)
+
+    def on_event(self, event: Event, now: Instant) -> Directives:
+        if isinstance(event, RosterDecided):
+            return self._turn(now)
+        out: list[Directive] = []
+        if isinstance(event, Called | CallFailed) and (key := self._reading.pop(event.call, None)) is not None:
+            if isinstance(event, Called) and event.epoch >= self._target:
+                self._counts["moved"] += 1
+                self._read_more(now, out)
+            else:
+                self._todo.append(key)
+                self._counts["unmoved"] += 1
+                out.append(Arm("read", now.mono + PAUSE))
+        return out
+
+    def on_timer(self, timer: Hashable, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if timer == "read":
+            self._read_more(now, out)
+        elif len(self._standing.rosters) > 1:
+            self._report(out)
+            self._settle(now)
+            out.append(Arm("report", now.mono + REPORT_EVERY))
+        return out
+
+    def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
+        assert isinstance(message, Moved)
+        standing = self._standing
+        if not standing.rosters or not standing.rosters[-1].elastic:
+            return ()
+        if message.oldest < standing.rosters[0].epoch:
+            return (Send(message.name, standing.chain(now)),)
+        known = self._reports.get(message.name, (0, 0))
+        self._reports[message.name] = max(known, (message.epoch, -message.lasting))
+        self._settle(now)
+        return ()
+
+    def stats(self) -> dict[str, int]:
+        return {"to_move": self.moving, "unsettled": len(self._standing.unsettled()), **self._counts}
+
+    # --- moving -----------------------------------------------------------------------------------------------------------
+
+    def _turn(self, now: Instant) -> Directives:
+        """See to the newest roster."""
+        standing = self._standing
+        roster = standing.roster
+        out: list[Directive] = []
+        if roster is None or not roster.elastic or roster.epoch == self._target or not self._started:
+            return out
+        self._target = roster.epoch
+        if len(standing.rosters) < 2:
+            return out
+        for number in self._reading:
+            out.append(Act(self._caller, self._caller.cancel(number, now)))
+        self._reading.clear()
+        acceptor = self._acceptor
+        kept = [(key, acceptor.register(key)) for key in acceptor.atomic.kept()]
+        self._todo = [key for key, register in kept if register is not None and register.accepted != ZERO]
+        self._read_more(now, out)
+        out.append(Arm("report", now.mono + REPORT_EVERY))
+        return out
+
+    def _read_more(self, now: Instant, out: list[Directive]) -> None:
+        caller = self._caller
+        while self._todo and len(self._reading) < AT_ONCE:
+            key, number = self._todo.pop(), caller.next_call()
+            self._reading[number] = key
+            out.append(Act(caller, caller.call(number, key, None, now)))
+        if not self.moving:
+            self._report(out)
+
+    # --- reports ----------------------------------------------------------------------------------------------------------
+
+    def _report(self, out: list[Directive]) -> None:
+        standing, own = self._standing, self._identity
+        if self.moving or standing.lasting is None or len(standing.rosters) < 2:
+            return
+        report = Moved(own.name, self._target, standing.lasting, standing.rosters[0].epoch)
+        told = dict.fromkeys((*standing.rosters[-1].voters, *self._view.names_alive()))
+        out.extend(Send(name, report) for name in told)
+
+    def _settle(self, now: Instant) -> None:
+        standing = self._standing
+        for roster in standing.unsettled():
+            if sum(self._vouches(name, roster.epoch) for name in roster.voters) > len(roster.voters) - roster.quorum:
+                standing.settled.add(roster.epoch)
+        if standing.trim(now):
+            self._counts["trimmed"] += 1
+
+    def _vouches(self, name: str, epoch: int) -> bool:
+        """Whether a voter of an earlier roster has reported that all is moved that it ever accepted there."""
+        report = self._reports.get(name)
+        return report is not None and report[0] > epoch and -report[1] <= epoch

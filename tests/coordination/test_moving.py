@@ -1,0 +1,69 @@
+"""Atomic registers go with the roster: histories, stories, and a mesh all of whose voters are replaced."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.coordination.agreed_world import S
+from tests.coordination.moving_campaign import MovingWorld, hunt, stress
+from tests.coordination.moving_faults import MOVING_FAULTS, first
+from tests.coordination.moving_stories import KEY, STORIES, begin, judge, tell, write
+
+SEEDS = range(12)
+SOAK_SEEDS = range(1_000, 3_000)
+
+
+def test_histories_are_linearizable_while_rosters_follow_each_other() -> None:
+    changes = moved = answered = gone = 0
+    for seed in SEEDS:
+        world = stress(seed)
+        changes += max(world.decided) - 1
+        moved += sum([node.parts.mover.stats().get("moved", 0) for node in world.nodes.values() if node.parts is not None])
+        answered += sum([world.outcomes[what] for what in ("read", "write", "add", "cas")])
+        gone += world.forgotten()
+    assert changes >= 2 * len(SEEDS) and moved >= 5 * len(SEEDS), "hardly anything happens: it proves nothing"
+    assert answered >= 200 * len(SEEDS) and gone <= len(SEEDS) // 5
+
+
+@pytest.mark.soak
+def test_two_thousand_histories_are_linearizable() -> None:
+    assert hunt(SOAK_SEEDS) is None
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_each_story_ends_well(story: str) -> None:
+    assert tell(STORIES[story], range(8)) is None
+
+
+@pytest.mark.parametrize("fault", MOVING_FAULTS)
+def test_planted_fault_is_caught(fault: str) -> None:
+    planted = MOVING_FAULTS[fault]
+    assert first(planted) is not None, f"no checker noticed {fault} in {planted.seeds} seeds"
+
+
+def settled(world: MovingWorld, voters: list[str]) -> bool:
+    """Whether everyone that is up knows that these vote, and that no earlier roster keeps anything."""
+    parts = [node.parts for node in world.nodes.values() if node.parts is not None]
+    return world.newest.voters == tuple(sorted(voters)) and all(
+        each.birth.roster == world.newest and not each.succession._standing.unsettled() for each in parts
+    )
+
+
+def test_what_nobody_touches_outlives_every_voter() -> None:
+    """A value is written, all voters are replaced one after the other and never come back, and only then is it read."""
+    world = begin(3, (), 3)
+    write(world, "n0", 41)
+    voters = ["n0", "n1", "n2"]
+    for old, new in (("n0", "n3"), ("n1", "n4"), ("n2", "n5")):
+        voters[voters.index(old)] = new
+        world.propose(next(name for name in voters if name != new), voters)
+        assert world.run_until(lambda: settled(world, voters), 5 * S), f"{old} cannot go"
+        world.crash(old)
+    asked = world.call("n6", "n6", KEY, "add", 1)
+    assert world.run_until(lambda: asked.over, S) and world.outcomes["add"] == 1
+    assert list(world.history)[-1].result == 42
+    judge(world)
+    world.run(20 * S)
+    assert all(len(node.parts.succession._standing.rosters) == 1 for node in world.nodes.values() if node.parts is not None), (
+        "rosters that keep nothing are kept for ever"
+    )
