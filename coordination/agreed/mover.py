@@ -9,6 +9,7 @@ and moves it. Rules, each with what breaks without it:
   - A voter *reports* a roster e once all that it keeps has been moved to e or later. Of an earlier roster m with N voters N-q+1
     reports are enough, by voters that remember everything from m on: q of a group accepted whatever was decided, so one of them
     kept it. Then m is *settled*: nothing is searched for there any more. (A register that was not moved reads as new.)
+  - After an operator's reset all that it has left of m have to report, whatever they remember.
   - Reports are never taken back: what has been moved stays so, whoever restarts.
   - A roster that is settled, and of which no lease can be alive, leaves the chain, the oldest first.
   - Whoever still keeps a longer chain says so by its own reports, and is told the shorter one. (A voter that restarts has
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
-from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.acceptor import NEVER_WHOLE, Acceptor
 from coordination.agreed.ballot import ZERO
 from coordination.agreed.caller import Caller
 from coordination.agreed.calls import Moved
@@ -148,16 +149,22 @@ class Mover:
 
     def _report(self, out: list[Directive]) -> None:
         standing, own = self._standing, self._identity
-        if self.moving or standing.lasting is None or len(standing.rosters) < 2:
+        if self.moving or len(standing.rosters) < 2:
             return
-        report = Moved(own.name, self._target, standing.lasting, standing.rosters[0].epoch)
+        lasting = NEVER_WHOLE if standing.lasting is None else standing.lasting
+        report = Moved(own.name, self._target, lasting, standing.rosters[0].epoch)
         told = dict.fromkeys((*standing.rosters[-1].voters, *self._view.names_alive()))
         out.extend(Send(name, report) for name in told)
 
     def _settle(self, now: Instant) -> None:
         standing = self._standing
         for roster in standing.unsettled():
-            if sum(self._vouches(name, roster.epoch) for name in roster.voters) > len(roster.voters) - roster.quorum:
+            left = standing.left_of(roster)
+            if left is None:
+                done = sum(self._vouches(name, roster.epoch) for name in roster.voters) > len(roster.voters) - roster.quorum
+            else:
+                done = all(self._reports.get(name, (0, 0))[0] > roster.epoch for name in left)
+            if done:
                 standing.settled.add(roster.epoch)
         if standing.trim(now):
             self._counts["trimmed"] += 1

@@ -6,11 +6,13 @@ alive in the local view acts as the owner: a matter of speed only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
+from typing import Self
 
 from coordination.agreed.roster import RosterValue
 
-__all__ = ["Group", "Placement"]
+__all__ = ["Group", "Placement", "Remains"]
 
 CACHE_KEYS = 65_536
 WEIGHT_BYTES = 8
@@ -23,11 +25,21 @@ class Group(tuple[str, ...]):
     witnesses: int
     """So many of it share one with any quorum: enough to read from voters that never change anything again."""
 
-    def __new__(cls, names: tuple[str, ...]) -> Group:
+    def __new__(cls, names: tuple[str, ...]) -> Self:
         group = super().__new__(cls, names)
         group.quorum = len(names) // 2 + 1
         group.witnesses = len(names) - group.quorum + 1
         return group
+
+
+class Remains(Group):
+    """What an operator's reset of the roster has left of an earlier group: all are asked, and who has forgotten has nothing."""
+
+    def __new__(cls, group: Group, left: Iterable[str]) -> Remains:
+        names = set(left)
+        remains = super().__new__(cls, tuple([name for name in group if name in names]))
+        remains.witnesses = len(remains)
+        return remains
 
 
 class Placement:

@@ -12,6 +12,8 @@ these report, and whatever any of them calls live binds:
     one before it counts, too. (A register is not touched while two rosters pass, and its lease is read as free.)
   - An answer counts for the rosters that its node no longer serves, and of which it remembers everything. (It extends the
     lease after it was read; a restarted one has forgotten it.)
+  - After an operator's reset all that are left of a group are asked for a permanent register, and what they know is all that
+    there is: the operator's word stands for the others' memory.
   - After `lapse` no lease of an earlier roster is alive, whoever kept it, and leases are not searched for there
     (`Standing.past`). Permanent registers always are."""
 
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.messages import Promise
-from coordination.agreed.placement import Group
+from coordination.agreed.placement import Group, Remains
 from coordination.agreed.succession_messages import Seen
 
 __all__ = ["Past", "Search", "started"]
@@ -49,6 +51,8 @@ class Search:
     def blank(self) -> list[str]:
         """Of a group that counts: those that have forgotten, if so many have that it will never say enough."""
         for epoch, group in self._levels:
+            if isinstance(group, Remains):
+                break
             blank = [name for name in group if name in self._seen and self._seen[name].whole > epoch]
             if len(blank) > len(group) - group.witnesses:
                 return blank
@@ -71,6 +75,8 @@ class Search:
     def _told(self, epoch: int, group: Group) -> list[Seen] | None:
         """What counts of one group, once it is enough."""
         answers = [seen for name in group if (seen := self._counted(name, epoch)) is not None]
+        if isinstance(group, Remains):
+            return answers if all(name in self._seen for name in group) else None
         return answers if len(answers) >= group.witnesses else None
 
     def _counted(self, name: str, epoch: int) -> Seen | None:

@@ -21,7 +21,7 @@ from itertools import pairwise
 from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.messages import Reason
-from coordination.agreed.placement import Group, Placement
+from coordination.agreed.placement import Group, Placement, Remains
 from coordination.agreed.ports import Identity
 from coordination.agreed.roster import Joined, RosterValue
 from coordination.agreed.succession_messages import ChainIs
@@ -125,8 +125,17 @@ class Standing:
                 continue
             if not atomic and now.mono - self._known[newer.epoch] >= older.lapse:
                 break
-            found.append((older.epoch, self.placement(older.epoch).group(key)))
+            group = self.placement(older.epoch).group(key)
+            left = self.left_of(older) if atomic else None
+            found.append((older.epoch, group if left is None else Remains(group, left)))
         return found
+
+    def left_of(self, roster: RosterValue) -> tuple[str, ...] | None:
+        """Whom an operator's reset has left of the voters of an earlier roster; None if there was none since."""
+        for older, newer in pairwise(self.rosters):
+            if older.epoch >= roster.epoch and newer.epoch > older.epoch + 1:
+                return tuple([name for name in roster.voters if name in newer.voters])
+        return None
 
     # --- this process ------------------------------------------------------------------------------------------------------
 

@@ -268,9 +268,13 @@ class AtomicCampaign(Campaign):
                 asked = world.call(name, f"{name}.end", key, "add", 1)
                 if not world.run_until(lambda asked=asked: asked.over, 3 * S):  # type: ignore[misc]
                     raise Violation(f"L9: {name} is not answered about {key}, seed {self.seed}")
+        self.rest()
         for node in world.nodes.values():
             if node.parts is not None and node.parts.caller.stats()["calls"]:
                 raise Violation(f"ghost: {node.name} {node.parts.caller.stats()}, seed {self.seed}")
+
+    def rest(self) -> None:
+        """Wait for calls that no user made."""
 
     def check_history(self) -> None:
         operations = list(self.world.history)

@@ -107,9 +107,13 @@ class MovingCampaign(AtomicCampaign, RosterCampaign):
         if world.forgotten():
             return
         super().settle()
-        for node in world.nodes.values():
-            if node.parts is not None and node.parts.mover.moving:
-                raise Violation(f"moving: {node.name} {node.parts.mover.stats()}, seed {self.seed}")
+
+    def rest(self) -> None:
+        """Until nobody moves anything any more."""
+        world = self.world
+        parts = [node.parts for node in world.nodes.values() if node.parts is not None]
+        if not world.run_until(lambda: not any(each.mover.moving for each in parts), 5 * S):
+            raise Violation(f"moving: {[each.mover.stats() for each in parts]}, seed {self.seed}")
 
 
 def stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = ()) -> MovingWorld:

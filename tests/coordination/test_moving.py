@@ -7,7 +7,7 @@ import pytest
 from tests.coordination.agreed_world import S
 from tests.coordination.moving_campaign import MovingWorld, hunt, stress
 from tests.coordination.moving_faults import MOVING_FAULTS, first
-from tests.coordination.moving_stories import KEY, STORIES, begin, judge, tell, write
+from tests.coordination.moving_stories import KEY, STORIES, apart, begin, founders, group, judge, tell, write
 
 SEEDS = range(12)
 SOAK_SEEDS = range(1_000, 3_000)
@@ -67,3 +67,34 @@ def test_what_nobody_touches_outlives_every_voter() -> None:
     assert all(len(node.parts.succession._standing.rosters) == 1 for node in world.nodes.values() if node.parts is not None), (
         "rosters that keep nothing are kept for ever"
     )
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_reset_keeps_what_those_that_are_left_remember(keeps: bool) -> None:
+    """So many forget that an operator has to have the roster go on: with the voter that knows a value, or without it."""
+    world = begin(5, (), 5)
+    assert founders(world)
+    one, two, three = group(world)
+    rest = [name for name in world.decided[1].voters if name not in (one, two, three)]
+    apart(world, three)
+    write(world, one, 7)
+    world.heal()
+    forgetful = (two, three, rest[0])
+    for name in forgetful:
+        world.crash(name)
+    if not keeps:
+        world.crash(one)
+    for name in forgetful:
+        world.start(name)
+    world.run(S)
+    assert world.lost()
+    operator = world.nodes[rest[1]]
+    assert operator.parts is not None
+    without = () if keeps else (one,)
+    world.perform(operator, operator.parts.reset, operator.parts.reset.reset(1, without, world.instant(operator)))
+    assert world.run_until(lambda: len(world.decided) > 1, 20 * S), "no reset"
+    assert world.run_until(lambda: settled(world, [name for name in world.decided[1].voters if name not in without]), 10 * S)
+    asked = world.call("n6", "n6", KEY, "read")
+    assert world.run_until(lambda: asked.over, 2 * S), "no answer after a reset"
+    assert list(world.history)[-1].result == (7 if keeps else None)
+    write(world, "n7", 8)
