@@ -386,18 +386,17 @@ class Standing:
         stamp = self._clock.read(now)
         store = self.store
         store.flush()
-        writer = store.actor
+        unsent = [cell for cell in store.cells() if cell.actor == store.actor and cell.n > self._base]
+        for cell in unsent:  # before readers see the new store, so that none of it is gone for a moment
+            if cell.kind == COUNTER and not self._base:
+                fresh.take_slot(cell, stamp)  # of its actor nobody has ever heard: its slot would stay for ever
+                continue
+            here = fresh.cell(cell.kind, cell.key)
+            if here is None or above(cell._replace(actor=b"", n=0), here._replace(actor=b"", n=0)):
+                fresh.rewrite(cell, stamp)
         old = store.become(fresh, stamp)
-        self.state, self._joining, self.sent, self._led = State.MEMBER, None, False, self.life
-        unsent = [cell for cell in old.cells() if cell.actor == writer and cell.n > self._base]
         old.remove(unsent)
+        self.state, self._joining, self.sent, self._led = State.MEMBER, None, False, self.life
         if len(old) or self._base:
             self.held.append(Held(old, self._since))
-        for cell in unsent:
-            if cell.kind == COUNTER and not self._base:
-                store.take_slot(cell, stamp)  # of its actor nobody has ever heard: its slot would stay for ever
-                continue
-            here = store.cell(cell.kind, cell.key)
-            if here is None or above(cell._replace(actor=b"", n=0), here._replace(actor=b"", n=0)):
-                store.rewrite(cell, self._clock.read(now))
         self._apply(now)

@@ -10,6 +10,7 @@ import pytest
 
 from coordination.assembly import Assembly, Settings, build
 from mesh.replication.standing import Standing
+from simulations.checkers import WatchFold
 from simulations.checkers.base import Violation
 from simulations.cluster import Cluster
 from simulations.faults import Faults, Partition
@@ -107,6 +108,7 @@ def test_without_a_quorum_nothing_is_forgotten() -> None:
 
 def test_a_newcomer_has_everything_before_it_writes_and_nothing_of_the_dead() -> None:
     cluster = cluster_of(3, 4)
+    told = WatchFold(cluster)  # also of what it wrote before it had joined nothing is gone for a moment
     for peer in cluster.living():
         peer.put(peer.name, 1)
         peer.add("counter", 1)
@@ -116,9 +118,11 @@ def test_a_newcomer_has_everything_before_it_writes_and_nothing_of_the_dead() ->
         cluster.world.boot("n3")
         peer = cluster.peer("n3")
         peer.put("early", 2)
+        peer.put("n1", 3)
         peer.add("counter", 1)
         cluster.world.run(5 * INTERVAL)
         assert peer.store.peek("n0") is not None and peer.store.peek("early") is not None
+        assert told.changes > 0
         for other in cluster.living():
             assert other.store.peek("early") is not None
     cluster.world.run(5 * INTERVAL)
@@ -145,6 +149,29 @@ def test_a_rolling_restart_within_one_round_keeps_everything() -> None:
         standing = standing_of(peer)
         assert standing.open and standing.cut.counts(standing.actor)
         assert peer.store.peek("kept") is not None
+
+
+def test_after_a_restart_of_everyone_at_once_the_register_goes_on() -> None:
+    """The cut in it counts nobody who lives, and nobody has applied it: its leader takes it over, the others join anew."""
+    cluster = cluster_of(6, 4)
+    cluster.world.run(4 * INTERVAL)
+    before = max(rounds(cluster))
+    for name in cluster.names:
+        cluster.world.kill(name)
+    cluster.world.run(SECOND)
+    for name in cluster.names:
+        cluster.world.boot(name)
+    cluster.world.run(SECOND)
+    for name in cluster.names:
+        cluster.peer(name).put(f"by {name}", 1)
+        cluster.peer(name).add("counter", 1)
+    for _ in range(12):
+        cluster.world.run(INTERVAL)
+    assert min(rounds(cluster)) > before
+    assert sum(peer.assembly.node.stats().get("replication.cuts_taken_over", 0) for peer in cluster.living()) == 1
+    for peer in cluster.living():
+        assert all(peer.store.peek(f"by {name}") is not None for name in cluster.names), peer
+        assert peer.store.counter("counter") == 4
 
 
 def test_readers_of_a_returning_member_see_its_old_store_until_it_has_the_new_one() -> None:
