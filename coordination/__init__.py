@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from coordination.errors import Closed as Closed
     from coordination.errors import DifferentMesh as DifferentMesh
     from coordination.errors import Disconnected as Disconnected
+    from coordination.errors import DiskFailed as DiskFailed
     from coordination.errors import Exhausted as Exhausted
     from coordination.errors import Fenced as Fenced
     from coordination.errors import Forked as Forked
@@ -88,9 +89,9 @@ _HOMES = {
     "coordination.elections": ("Election", "Leader"),
     "coordination.errors": (
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
-        "DifferentMesh", "Disconnected", "Exhausted", "Fenced", "Forked", "JoinFailed", "LeaseLost", "LimitDiffers",
-        "MemoryLost", "MeshError", "NameTaken",
-        "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown", "ResetRefused", "SecretLacking", "TooLarge", "Unreachable",
+        "DifferentMesh", "Disconnected", "DiskFailed", "Exhausted", "Fenced", "Forked", "JoinFailed", "LeaseLost",
+        "LimitDiffers", "MemoryLost", "MeshError", "NameTaken", "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown",
+        "ResetRefused", "SecretLacking", "TooLarge", "Unreachable",
     ),
     "coordination.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),

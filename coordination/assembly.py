@@ -25,7 +25,7 @@ from mesh.membership import LAN, Identity, Membership, Profile, Tags
 from mesh.memory import Memory
 from mesh.messaging import Messaging
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
-from mesh.replication import Entrusting, Replication
+from mesh.replication import Entrusting, Keeper, Replication
 from mesh.replication.standing import Standing
 from mesh.rotation import Rotation
 from mesh.seal import Seal
@@ -133,9 +133,13 @@ def build(
         return member.name if member is not None and member.reachable else None
 
     others = Others(membership, settings.name)
+    keeper = None
+    if memory is not None:
+        keeper = Keeper(store, clock, memory)
+        keeper.read(now)
     slack_ms = (settings.parameters.max_ttl + 2 * settings.parameters.max_drift) // MS
     standing = Standing(store, clock, random, others.names_alive, slack_ms)
-    replication = Replication(store, clock, random, others, name_of, standing)
+    replication = Replication(store, clock, random, others, name_of, standing, keeper)
     messaging = Messaging(identity, membership, clock, random)
     rotation = Rotation(identity, membership, keyring, clock, random, memory)
     agreed = build_agreed(

@@ -15,7 +15,7 @@ from coordination.agreed.reset import lost
 from coordination.calling import new_voters
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
-from coordination.errors import ClockDrift
+from coordination.errors import ClockDrift, DiskFailed
 from crdt.clock import Instant
 from mesh.directives import Directives
 from mesh.driver import Driver
@@ -145,8 +145,11 @@ class Core:
         return new_voters(event)
 
     def check_writable(self) -> None:
-        """Refuse writes once the node has ended, and while its clock is off."""
+        """Refuse writes once the node has ended, and while its clock is off or its disk fails."""
         self.driver.check()
+        trouble = self.assembly.replication.trouble
+        if trouble:
+            raise DiskFailed(trouble)
         offset = self.assembly.clock.check()
         if offset is not None:
             raise ClockDrift(offset)

@@ -23,6 +23,7 @@ __all__ = [
     "Closed",
     "DifferentMesh",
     "Disconnected",
+    "DiskFailed",
     "Exhausted",
     "Fenced",
     "Forked",
@@ -175,6 +176,18 @@ class ClockDrift(MeshError):
             f"this node's clock is {abs(offset_ms):.0f} ms {side} the others': correct it (NTP); writes go on when it is right"
         )
         self.offset_ms = offset_ms
+
+
+class DiskFailed(MeshError):
+    """The state directory takes nothing more (full, or broken): what was written here now would not be kept. Nothing was
+    written. What others hold is safe, and what was written before is sent to them."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the state directory takes nothing more ({reason}), so nothing is written here: make room or repair it; writes go "
+            "on by themselves then"
+        )
+        self.reason = reason
 
 
 class Fenced(MeshError):

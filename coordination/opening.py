@@ -70,8 +70,9 @@ async def open_peer(
     secret: of at least 32 bytes, the same on every node; several are a keyring, the first one seals.
     expect: how many voters found the mesh together; with 1 and seeds this node joins one that exists.
     voter: whether this peer votes on locks and leases.
-    state_dir: a directory of this node's own that keeps its name, and whatever it promises as a voter: with it a restarted
-        voter votes at once, without it not for max_ttl. A directory that was restored from a backup must be emptied.
+    state_dir: a directory of this node's own that keeps its name, its keys and counters, and whatever it promises as a voter:
+        with it a restarted node has its state before it has peers, and votes at once, without it not for max_ttl. A directory
+        that was restored from a backup must be emptied.
     fresh: the operator's word that no lock of this mesh is alive: the founders vote at once. Refused with a `state_dir` that
         remembers a mesh.
     profile: `local`, `lan` or `wan`: how fast silence is noticed.
@@ -146,11 +147,13 @@ class Joining:
 
 
 def _log_failing(event: StoreFailing) -> None:
-    logger.error("the state directory takes nothing more (%s): this node does not vote until it does", event.error)
+    logger.error(
+        "the state directory takes nothing more (%s): this node neither votes nor writes keys until it does", event.error
+    )
 
 
 def _log_restored(event: StoreRestored) -> None:
-    logger.warning("the state directory takes what is promised again: this node votes")
+    logger.warning("the state directory takes what is promised again: this node votes and writes")
 
 
 def _log_other_secret(event: OtherSecret) -> None:

@@ -145,6 +145,16 @@ class DotSet:
             for n in numbers:
                 self.claim(actor, n)
 
+    def brief(self, limit: int) -> Summary:
+        """Everything claimed, but at most so many numbers above the vector: less than is claimed may always be stated."""
+        extras = []
+        for actor in sorted(self._extras):
+            numbers = self._extras[actor]
+            limit -= len(numbers)
+            if limit >= 0:
+                extras.append((actor, tuple(sorted(numbers))))
+        return Summary(tuple(sorted(self._vector.items())), tuple(extras))
+
     def summary(self) -> Summary:
         """Everything claimed, as one value."""
         if self._summary is None:

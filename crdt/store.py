@@ -90,6 +90,7 @@ class Store:
         "_cells",
         "_changes",
         "_counters",
+        "_dirty",
         "_ended",
         "_expiries",
         "_faded",
@@ -125,6 +126,8 @@ class Store:
         self._pending: dict[Place, int] = {}
         self._changes: list[Change] = []
         self._counters: dict[str, None] = {}
+        self._dirty: dict[Place, None] | None = None
+        """What has changed since `take_dirty`, if somebody keeps it."""
 
     # --- what readers see ------------------------------------------------------------------------------------------
 
@@ -333,6 +336,8 @@ class Store:
             if kind == COUNTER:
                 self._slots[counter_of(key)][key] = cell
             dots.claim(actor, n)
+            if self._dirty is not None:
+                self._dirty[kind, key] = None
             flushed.append(Flushed(cell, previous))
         self._pending.clear()
         self._adding.clear()
@@ -461,6 +466,8 @@ class Store:
                 self._faded[key] = None
             elif old is not None and old.body is None:
                 self._faded.pop(key, None)
+        if self._dirty is not None:
+            self._dirty[kind, key] = None
         if cell.n and cell.actor != NOBODY:
             held = self._by_actor.get(cell.actor)
             if held is None:
@@ -575,6 +582,8 @@ class Store:
         for cell in self._by_actor.pop(actor, {}).values():
             settled = cell._replace(actor=NOBODY, n=1)
             self._cells[cell.kind][cell.key] = settled
+            if self._dirty is not None:
+                self._dirty[cell.kind, cell.key] = None
             if cell.kind == COUNTER:
                 self._slots[counter_of(cell.key)][cell.key] = settled
         self.dots.unretire(actor)
@@ -596,6 +605,35 @@ class Store:
                 del self._slots[counter_of(key)][key]
         for kind, keys in gone.items():
             self._order[kind].discard(keys)
+            if self._dirty is not None:
+                self._dirty.update(dict.fromkeys([(kind, key) for key in sorted(keys)]))
+
+    # --- what is kept on disk --------------------------------------------------------------------------------------
+
+    def restore(self, cells: Iterable[Cell], claims: Summary, stamp: Stamp) -> None:
+        """Take back what an earlier process of this node held: all of it at once, so no batch waits."""
+        self.dots.raise_to(claims)
+        for cell in cells:
+            self._join(cell, stamp)
+            if cell.batch is not None:
+                # It was held in whole. Were the dots of its replaced keys forgotten, and by everyone in one blackout, whoever
+                # lacks it would wait for them for ever.
+                first, size, _ = cell.batch
+                for n in range(first, first + size):
+                    self.dots.claim(cell.order[2], n)  # type: ignore[arg-type]
+
+    def keep(self) -> None:
+        """From now on remember what changes, for `take_dirty`."""
+        self._dirty = {}
+
+    @property
+    def is_dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def take_dirty(self) -> list[Place]:
+        """The places of the cells that have changed since the last call; of one that is gone too."""
+        dirty, self._dirty = self._dirty, {}
+        return list(dirty or ())
 
     def become(self, other: Store, stamp: Stamp) -> Store:
         """Take the content and the actor of another store, which is used up; the own ones as a store of their own.
@@ -608,6 +646,9 @@ class Store:
             if name not in ("revision", "_changes", "_counters"):
                 setattr(old, name, getattr(self, name))
                 setattr(self, name, getattr(other, name))
+        if old._dirty is not None:  # what keeps the one has the other to keep now
+            self._dirty = dict.fromkeys([cell[:2] for store in (old, self) for cell in store.cells()])
+            old._dirty = None
         for key in sorted({*old._keys, *self._keys}):
             before, after = old.peek(key), self.peek(key)
             if after is not None and (before is None or put_of(before) != put_of(after)):

@@ -21,7 +21,7 @@ process; nothing is read from it later."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from mesh.directives import NANOSECONDS, Directive, Record
 from mesh.outputs import Commit
@@ -67,6 +67,14 @@ class Memory:
     def table(self, name: str) -> Mapping[bytes, bytes]:
         """What a table held at the start."""
         return self.tables.get(name, {})
+
+    def take(self, name: str) -> list[bytes]:
+        """The values of a table at the start, which need not be kept in memory any longer."""
+        rows = self.table(name)
+        values = list(rows.values())
+        if isinstance(rows, MutableMapping):
+            rows.clear()
+        return values
 
     def ready(self, mono: int) -> bool:
         """Whether what is recorded now will be durable soon, as far as is known."""

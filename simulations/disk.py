@@ -22,6 +22,9 @@ US = 1_000
 LATENCY = (100 * US, 1_500 * US)
 """Shortest and longest ns of a commit, on a good day."""
 
+SLOW = 900_000 * US
+"""ns of a commit after which a disk may count as standing still."""
+
 FULL = "the disk is full"
 
 Snapshot = dict[str, dict[bytes, bytes]]
@@ -70,6 +73,8 @@ class Disk:
         self._tables: Snapshot = {}
         self._write: _Write | None = None
         self._writes = 0
+        self._slowest = 0
+        self._wipes = 0
 
     def open(self) -> Tables:
         """What a process that starts now finds."""
@@ -86,6 +91,7 @@ class Disk:
         self._writes += 1
         self._write = _Write(self._writes, commit, done)
         latency = self._random.randint(*LATENCY) + sum(self.slower.values())
+        self._slowest = max(self._slowest, latency)
         self._schedule.after(latency, self._finish, self._writes)
         if self.tears is not None:
             self._schedule.after(latency // 2, self.tears)
@@ -127,6 +133,16 @@ class Disk:
         if write is not None and not self.full and self._random.random() < 0.5:
             self._apply(write.commit.records)
 
+    @property
+    def takes(self) -> bool:
+        """Whether it has always taken what it was given, in good time, and lost nothing."""
+        return not (self.full or self.failures or self.losses or self.damaged or self._slowest >= SLOW)
+
+    @property
+    def losses(self) -> int:
+        """How often what was kept was lost."""
+        return self.set_aside + self._wipes
+
     def _apply(self, records: Sequence[Record]) -> None:
         self.commits += 1
         for table, key, value in records:
@@ -152,6 +168,7 @@ class Disk:
         """Nothing is left of it."""
         self.kept.clear()
         self.files.clear()
+        self._wipes += 1
         self._tables = {}
         self._write = None
         self.damaged = False

@@ -13,7 +13,7 @@ from coordination.agreed.registers import LOCKS, split_register
 from coordination.agreed.values import parse_lease
 from coordination.batches import check_size
 from coordination.checks import check_amount, check_key, key_ttl_ms
-from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, Fenced, LeaseLost
+from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, DiskFailed, Fenced, LeaseLost
 from coordination.rotating import add_secret, remove_secret, standing_of, use_secret
 from coordination.sponsor.messages import WRITES
 from crdt.cell import MAX_LOCK_BYTES, expiry_of, fence_of
@@ -93,6 +93,8 @@ class Operations:
         types, function = known
         check_arguments(operation, types, arguments)
         if operation in WRITES:
+            if self._replication.trouble:
+                raise DiskFailed(self._replication.trouble)
             offset = self._clock.check()
             if offset is not None:
                 raise ClockDrift(offset)

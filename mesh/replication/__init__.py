@@ -2,6 +2,20 @@
 
 from mesh.replication.entrusting import MAJORITY, MAX_ACKS, Acknowledged, Entrusting
 from mesh.replication.events import Changed, Synced
+from mesh.replication.keeping import CELLS, REPLICA, REPLICAS, Keeper, RepeatedActorError
 from mesh.replication.replication import Replication
 
-__all__ = ["MAJORITY", "MAX_ACKS", "Acknowledged", "Changed", "Entrusting", "Replication", "Synced"]
+__all__ = [
+    "CELLS",
+    "REPLICA",
+    "REPLICAS",
+    "Keeper",
+    "RepeatedActorError",
+    "MAJORITY",
+    "MAX_ACKS",
+    "Acknowledged",
+    "Changed",
+    "Entrusting",
+    "Replication",
+    "Synced",
+]

@@ -6,7 +6,8 @@
 Rules:
   - Only an answer counts, and only for what it names. (That a member's vector covers a dot says that it held something as high
     in its memory: not that its disk has it, nor that it will have it after a crash.)
-  - Whoever is asked compares cell by cell what it holds; if its clock refuses the writer's it does not answer.
+  - Whoever is asked compares cell by cell what it holds, and answers once its disk has it, if it has one. If its clock refuses
+    the writer's, or its disk takes nothing, it does not answer.
   - Members are counted by name. For a majority only the roster's voters count, and this node is one of them if it votes.
   - What is not answered is sent again, at growing intervals, to whoever else there is, for as long as the caller waits. That
     the caller gives up undoes nothing: the write stands and spreads as any other."""
@@ -203,8 +204,8 @@ class Entrusting:
     def _hold(self, message: Entrust, source: Source, now: Instant, out: list[Directive]) -> None:
         cells = [cell for cell in message.cells if isinstance(cell, Cell)]
         out.append(Act(self._replication, self._replication.take(cells, source, now)))
-        if all(map(self._holds, cells)):
-            # The barrier stands behind the records of these cells: the answer waits until they are durable.
+        if all(map(self._holds, cells)) and self._replication.keeps(now.mono):
+            out.append(Act(self._replication, self._replication.keep(now)))
             out += (Persist(), Send(source.session, Entrusted(message.query, message.part)))
         else:
             self._counts["not_held"] += 1

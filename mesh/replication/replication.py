@@ -23,10 +23,25 @@ from crdt.cuts import Cut
 from crdt.dots import DotSet, Summary
 from crdt.store import Place, Put, Store
 from crdt.transfer import FIRST, missing
-from mesh.directives import Arm, Bye, Directive, Directives, Disarm, Emit, Event, Marked, Message, Send, Source
+from mesh.directives import (
+    Arm,
+    Bye,
+    Directive,
+    Directives,
+    Disarm,
+    Emit,
+    Event,
+    Marked,
+    Message,
+    Persist,
+    Record,
+    Send,
+    Source,
+)  # fmt: skip
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Welcome
 from mesh.replication.events import Changed, Synced
 from mesh.replication.freshness import Freshness
+from mesh.replication.keeping import Keeper
 from mesh.replication.masks import Masks
 from mesh.replication.messages import Announce, Chunk, Digest, Dot, Masked, Pull, Push, Pushed, Vector, VectorAsk
 from mesh.replication.pulling import REPEAT, Pulling
@@ -44,6 +59,8 @@ GAP_DELAY = 10 * MS
 """ns that a gap may last at least before it is pulled: eight of the shortest windows, and two."""
 SYNC_RETRY = 200 * MS
 CHUNK_BYTES = 64 << 10
+KEEP_WITHIN = 50 * MS
+"""ns within which what others wrote is recorded: they have it."""
 EXPIRED_AT_ONCE = 256
 """Values that one step drops, which takes about 2 ms; the others are dropped in the next ones, a ms apart."""
 
@@ -65,6 +82,7 @@ class Replication:
     view: the members.
     name_of: the living member whose process an actor is, if any: a gap is pulled from its writer.
     standing: to the cuts; without one nothing is ever forgotten here.
+    keeper: what keeps the store on a disk, if there is one.
     """
 
     name = "replication"
@@ -83,8 +101,13 @@ class Replication:
         view: View,
         name_of: Callable[[bytes], str | None] = lambda actor: None,
         standing: Standing | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.store = store
+        self._keeper = keeper
+        self._recording = False
+        """What has changed is recorded in this step."""
+        self._keep_armed = False
         self._clock = clock
         self._random = random
         self._view = view
@@ -146,7 +169,8 @@ class Replication:
         names = self._view.names_alive()
         if names and not self._closed:
             self._push(written, choose(names, self._random), out)
-        return stamp, out
+        self._wrote()
+        return stamp, self._kept(now, out)
 
     def touch(self, key: str, ttl_ms: int, now: Instant) -> tuple[bool, Directives]:
         """Extend the life of a value that is visible and has a ttl; False if there is none. It never shortens one."""
@@ -187,7 +211,23 @@ class Replication:
         """End the window at once: what was written has its dots, and leaves."""
         out: list[Directive] = []
         self._flush(now, out)
-        return out
+        return self._kept(now, out)
+
+    def keep(self, now: Instant) -> Directives:
+        """Record what has changed: whatever the caller puts behind a barrier waits until it is durable."""
+        out: list[Directive] = []
+        self._flush(now, out)
+        self._recording = True
+        return self._kept(now, out)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing that is written here now would be kept; empty if it is, or nothing ever is."""
+        return "" if self._keeper is None else self._keeper.error
+
+    def keeps(self, mono: int) -> bool:
+        """Whether it can be said of what is held here that it is kept, as far as this node keeps anything."""
+        return self._keeper is None or self._keeper.ready(mono)
 
     def take(self, cells: Sequence[Cell], source: Source, now: Instant) -> Directives:
         """Merge cells that somebody wants to be held here."""
@@ -195,7 +235,7 @@ class Replication:
         pushed = Push(tuple([Pushed(cell, 0) for cell in cells]))
         if self.standing is None or self.standing.admits(pushed, source, out):
             self._pushed(pushed.news, source, now, out)
-        return out
+        return self._kept(now, out)
 
     def begin_sync(self, query: int, now: Instant) -> Directives:
         """Emit `Synced(query)` once this replica has what one sponsor and two more members (or all there are) had at a
@@ -216,7 +256,10 @@ class Replication:
 
     def start(self, now: Instant) -> Directives:
         self._freshness.begins(now.mono)
-        return (Arm("digest", now.mono + self._random.randrange(DIGEST_INTERVAL)),)
+        out: list[Directive] = [Arm("digest", now.mono + self._random.randrange(DIGEST_INTERVAL))]
+        self._changed(now, out)  # what was kept is shown from the start
+        self._recording = True
+        return self._kept(now, out)
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
@@ -244,7 +287,7 @@ class Replication:
                     out.append(Send(source.session, Vector(query, self.store.dots.summary())))
             case Vector(query, summary):
                 self._told(query, summary, source, now, out)
-        return out
+        return self._kept(now, out)
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
         out: list[Directive] = []
@@ -274,7 +317,11 @@ class Replication:
                 self._check_syncs(out)
                 if len(self._syncing):
                     out.append(Arm("sync", now.mono + SYNC_RETRY))
-        return out
+            case "keep":
+                self._keep_armed = False
+                self._flush(now, out)
+                self._recording = True
+        return self._kept(now, out)
 
     def on_event(self, event: Event, now: Instant) -> Directives:
         out: list[Directive] = []
@@ -282,11 +329,18 @@ class Replication:
             self._flush(now, out)
         elif isinstance(event, Marked) and self.standing is not None:
             self.standing.heard(event.session, event.mark, out)
-        return out
+        return self._kept(now, out)
 
     def stats(self) -> dict[str, int]:
         standing = self.standing.stats() if self.standing is not None else {}
-        return {"masked_actors": len(self._masks), "waiting_batch_cells": self.store.waiting, **self._counts, **standing}
+        kept = self._keeper.counts if self._keeper is not None else {}
+        return {
+            "masked_actors": len(self._masks),
+            "waiting_batch_cells": self.store.waiting,
+            **self._counts,
+            **standing,
+            **kept,
+        }
 
     # --- cuts --------------------------------------------------------------------------------------------------------
 
@@ -295,7 +349,7 @@ class Replication:
         out: list[Directive] = []
         self._flush(now, out)
         self._stood(lambda standing: (standing.take_over if over else standing.meet)(cut, now, out), now, out)
-        return out
+        return self._kept(now, out)
 
     def _stood(self, act: Callable[[Standing], object], now: Instant, out: list[Directive]) -> None:
         """What may change the store, or how this process stands."""
@@ -351,6 +405,8 @@ class Replication:
         """End the window: dots for what was written, and a push of that and of what is to be passed on."""
         self._flush_armed = False
         written = self.store.flush()
+        if written:
+            self._wrote()
         self._changed(now, out)
         touched, self._touched = self._touched, {}
         forward, self._forward = self._forward, {}
@@ -371,6 +427,32 @@ class Replication:
                 by_origin.setdefault(origin, []).append((cell, previous if dot == (cell.actor, cell.n) else 0))
         for origin, group in by_origin.items():
             self._push(group, choose(names, self._random, but=origin), out)
+
+    def _wrote(self) -> None:
+        if self._keeper is not None:
+            self._recording = True
+            self._keeper.wrote()
+
+    def _kept(self, now: Instant, out: list[Directive]) -> Directives:
+        """The end of a step: what has changed is recorded, at once if it was written here, else soon; and what may tell of
+        own writes leaves behind their records. (What only tells the own process waits for nothing.)"""
+        keeper = self._keeper
+        if keeper is None:
+            return out
+        back = keeper.holds_back(now.mono)
+        records: tuple[Record, ...] = ()
+        if self._recording:
+            self._recording = False
+            records = keeper.records(now)
+        if keeper.dirty and not self._keep_armed:
+            self._keep_armed = True
+            out.append(Arm("keep", now.mono + KEEP_WITHIN))
+        if not back:
+            return [*out, Persist(records)] if records else out
+        sends = [each for each in out if isinstance(each, Send)]
+        if not sends and not records:
+            return out
+        return [*[each for each in out if not isinstance(each, Send)], Persist(records), *sends]
 
     def _push(self, cells: Sequence[tuple[Cell, int]], names: Sequence[str], out: list[Directive]) -> None:
         if self.standing is not None:

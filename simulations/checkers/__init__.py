@@ -20,7 +20,7 @@ from simulations.checkers.stores import WatchFold, agree, cells, differences
 from simulations.checkers.sums import Sums
 from simulations.checkers.temporal import Always, Eventually, LeadsTo
 from simulations.checkers.tokens import Tokens
-from simulations.checkers.writes import Acks, Wholeness
+from simulations.checkers.writes import Acks, Kept, Wholeness
 
 __all__ = [
     "REFUSED",
@@ -33,6 +33,7 @@ __all__ = [
     "Eventually",
     "Exclusion",
     "History",
+    "Kept",
     "LeadsTo",
     "Linearizability",
     "Linearizable",

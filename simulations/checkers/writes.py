@@ -3,7 +3,9 @@
 C26 a batch is seen whole or not at all, at every replica, after every step: while any of its keys shows what the batch put
     there, each of its keys holds that, or something higher
 C27 what was acknowledged is held, at that moment, by as many others as were asked for, on their disks if they have some; and it
-    is in every store in the end, as long as one who held it kept its memory"""
+    is in every store in the end, as long as one who held it kept its memory
+C30 what a node with a disk wrote is on that disk before another shows it, as long as the disk takes it
+C31 a process begins with all that is on its disk, and under an actor that was never used"""
 
 from __future__ import annotations
 
@@ -13,12 +15,14 @@ from dataclasses import dataclass, field
 from crdt.cell import KEY, Cell, above, put_of
 from crdt.store import Store
 from mesh.directives import Event
-from mesh.replication import Acknowledged, Changed
+from mesh.replication import CELLS, Acknowledged, Changed
+from mesh.replication.keeping import cell_from, row_of
 from simulations.checkers.base import Checker
 from simulations.cluster import Cluster, SimPeer
+from simulations.disk import Disk
 from simulations.process import Process
 
-__all__ = ["Acks", "Wholeness"]
+__all__ = ["Acks", "Kept", "Wholeness"]
 
 
 class Wholeness(Checker):
@@ -75,7 +79,9 @@ class Entrusted:
     cells: tuple[Cell, ...]
     need: int
     held: dict[str, Process] = field(default_factory=dict)
-    """Who has been seen to hold all of it, by name."""
+    """Who has been seen to hold all of it, by name; on disk if there are some."""
+    losses: dict[str, int] = field(default_factory=dict)
+    """How often their disks had lost everything by then."""
 
 
 class Acks(Checker):
@@ -94,8 +100,12 @@ class Acks(Checker):
     def stepped(self, process: Process) -> None:
         peer = self._cluster.peers[process.machine]
         for entrusted in self._waiting.values():
-            if peer.name not in entrusted.held and peer.name != entrusted.writer.name and holds(peer.store, entrusted.cells):
+            if peer.name in entrusted.held or peer.name == entrusted.writer.name:
+                continue
+            durable = self._cluster.durable
+            if on_disk(process.disk, entrusted.cells) if durable else holds(peer.store, entrusted.cells):
                 entrusted.held[peer.name] = process
+                entrusted.losses[peer.name] = process.disk.losses
 
     def published(self, process: Process, event: Event) -> None:
         if isinstance(event, Acknowledged):
@@ -113,15 +123,64 @@ class Acks(Checker):
         running = [peer.process for peer in living]
         for entrusted in self._kept:
             kept = any(process in running for process in (entrusted.writer.process, *entrusted.held.values()))
+            if self._cluster.durable:
+                disks = {name: process.disk for name, process in entrusted.held.items()}
+                kept = any(disk.losses == entrusted.losses[name] for name, disk in disks.items())
             if kept and not holds(living[0].store, entrusted.cells):
                 keys = ", ".join([cell.key for cell in entrusted.cells])
                 self.fail("C27", f"what {entrusted.writer.name} wrote under {keys} was acknowledged, and is lost")
 
 
+class Kept(Checker):
+    """What is on the disks of nodes that have some."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.world)
+        self._cluster = cluster
+        self._writers: dict[bytes, Process] = {}
+        self.seen = 0
+        """Changes that were looked up on the disk of their writer."""
+        self.restored = 0
+        """Cells with which processes began."""
+
+    def published(self, process: Process, event: Event) -> None:
+        if not isinstance(event, Changed):
+            return
+        for change in event.changes:
+            writer = self._writers.get(change.new.actor)
+            if writer is None or writer.machine == process.machine or not writer.disk.takes or not change.new.n:
+                continue
+            self.seen += 1
+            if not on_disk(writer.disk, (change.new,)):
+                self.fail("C30", f"{process} shows what {writer} wrote under {change.key!r} and has not on its disk")
+
+    def stepped(self, process: Process) -> None:
+        actor = self._cluster.peers[process.machine].store.actor
+        if self._writers.setdefault(actor, process) is not process:
+            self.fail("C31", f"{process} writes as {self._writers[actor]} did")
+
+    def booted(self, process: Process) -> None:
+        """Its node has been built, and has not started."""
+        store = self._cluster.peers[process.machine].store
+        for data in process.disk.snapshot().get(CELLS, {}).values():
+            self.restored += 1
+            if not holds(store, (cell_from(data),)):
+                self.fail("C31", f"{process} begins without {cell_from(data).key!r}, which is on its disk")
+
+
+def on_disk(disk: Disk, cells: Sequence[Cell]) -> bool:
+    """Whether these cells, or higher ones, are durable there."""
+    for cell in cells:
+        data = disk.row(CELLS, row_of((cell.kind, cell.key)))
+        if data is None or above(cell, cell_from(data)):
+            return False
+    return True
+
+
 def holds(store: Store, cells: Sequence[Cell]) -> bool:
     """Whether it has these cells, or higher ones."""
     for cell in cells:
-        own = store.cell(KEY, cell.key)
+        own = store.cell(cell.kind, cell.key)
         if own is None or above(cell, own):
             return False
     return True
