@@ -4,7 +4,11 @@ A writer pushes what it wrote to `FANOUT` members at random; whoever finds a cel
 the next window. With a fan-out of 4 a cell reaches all but a few of N members in about log4 N windows; the few are seen to by
 gaps and digests. In a mesh of no more than `FANOUT` + 1 the writer reaches everyone, and nobody passes anything on.
 
-What does not fit a datagram is announced by its dot instead, and pulled once."""
+What does not fit a datagram is announced by its dot instead, and pulled once. So is what is more than a burst: a window pushes
+up to `WINDOW_BYTES`, and of the rest announces the last. Pulled it comes over a stream, a slice at a time as the receiver asks
+for them, so that a writer that is faster than the mesh fills no queue: what the others lack yet stands in the store alone, once
+for each key. The next window's few writes are pushed at once, beside all that. (Pushed whole, a burst of a hundred thousand
+keys lost what the sockets did not hold, and kept what came after it waiting.)"""
 
 from __future__ import annotations
 
@@ -21,6 +25,9 @@ __all__ = ["FANOUT", "PUSH_BYTES", "Window", "choose", "news_of", "runs_of"]
 FANOUT = 4
 PUSH_BYTES = 1_000
 """Encoded bytes of cells that share one message at the most: it fits a datagram with its envelope."""
+
+WINDOW_BYTES = 64 << 10
+"""Of the cells that one window pushes to each receiver: what a socket surely holds."""
 
 SHORTEST = 1_000_000
 LONGEST = 16_000_000
@@ -54,13 +61,18 @@ def choose(names: Sequence[str], random: Random, but: str | None = None) -> Sequ
     return others if len(others) <= FANOUT else random.sample(others, FANOUT)
 
 
-def news_of(cells: Iterable[tuple[Cell, int]]) -> list[Message]:
-    """The messages that carry these cells (each with its writer's previous dot), in order."""
+def news_of(cells: Iterable[tuple[Cell, int]], budget: int = WINDOW_BYTES) -> list[Message]:
+    """The messages that carry these cells (each with its writer's previous dot), in order, as far as the budget goes; of the
+    rest the last one is announced."""
     messages: list[Message] = []
     group: list[Pushed] = []
     large: list[Dot] = []
     room = PUSH_BYTES
+    rest: Cell | None = None
     for run in runs_of(cells):
+        if budget <= 0:
+            rest = run[-1][0]
+            continue
         pushed = [Pushed(encode_cell(cell), previous) for cell, previous in run]
         size = sum([len(each.cell) + PREVIOUS_BYTES for each in pushed])
         if size > PUSH_BYTES:
@@ -72,8 +84,11 @@ def news_of(cells: Iterable[tuple[Cell, int]]) -> list[Message]:
             group, room = [], PUSH_BYTES
         group += pushed
         room -= size
+        budget -= size
     if group:
         messages.append(Push(tuple(group)))
+    if rest is not None:
+        large.append(Dot(rest.actor, rest.n))
     for first in range(0, len(large), ANNOUNCED):
         messages.append(Announce(tuple(large[first : first + ANNOUNCED])))
     return messages
