@@ -40,7 +40,12 @@ async def watch(peer: Peer, count: int) -> dict[str, Any]:
                 took[event.key] = (time.monotonic_ns() - event.value) / 1e9
                 if len(took) == count:
                     break
-    return {"took": list(took.values())}
+    return {"took": [took[key] for key in sorted(took, key=_number)]}
+
+
+def _number(key: str) -> int:
+    """Reports of several watchers are compared put by put."""
+    return int(key.partition("/")[2])
 
 
 async def locks(peer: Peer, clients: int, seconds: float, shared: bool) -> dict[str, Any]:
