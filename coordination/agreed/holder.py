@@ -380,6 +380,7 @@ class Holder:
         if record.state is not State.ASKING:
             return
         record.lease = lease
+        record.quorum_at = now.mono
         record.ballot = grant.ballot
         record.value = grant.value
         record.owner = grant.owner
@@ -409,6 +410,7 @@ class Holder:
         for result in answer.results:
             record = self._wires.get(result.request)
             if record is not None and record.group is not None and record.key == result.key:
+                record.voices[answer.name] = now.mono
                 self._keeper.answered(record, record.group, answer, result, self._roster, now, out)
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -425,6 +427,9 @@ class Holder:
             again.wire = self.next_request()
             self._requests[record.name] = self._wires[again.wire] = again
             self._ask(again, now, out)
+            if record.group is not None:
+                # The silence goes on, but owner and next in rank are asked once more before it is called that.
+                again.quorum_at = max(record.heard(record.group.quorum), now.mono - UNAVAILABLE_AFTER + 2 * ANSWER_WITHIN)
             return
         if not record.ending_told:
             out.append(Emit(Ending(record.name)))

@@ -51,6 +51,7 @@ class Request:
         "state",
         "ttl",
         "value",
+        "voices",
         "wait",
         "wire",
     )
@@ -92,6 +93,8 @@ class Request:
         """Monotonic ns at which it should be looked at again: later means that this process has slept."""
         self.queued_at = 0
         self.quorum_at = now.mono
+        self.voices: dict[str, int] = {}
+        """When each acceptor last answered a renewal, whatever it said (monotonic ns)."""
         self.missing: tuple[str, ...] = ()
         self.abstaining = 0
         self.lease: LeaseId | None = None
@@ -107,3 +110,8 @@ class Request:
         again = Request(self.name, self.key, self.ttl, now, **flags, mode=self.mode, delay=self.delay)
         again.queued_at = self.queued_at
         return again
+
+    def heard(self, quorum: int) -> int:
+        """When q acceptors were last known to answer: since the grant, which they made, or since."""
+        times = sorted(self.voices.values(), reverse=True)
+        return max(self.quorum_at, times[quorum - 1]) if len(times) >= quorum else self.quorum_at

@@ -40,6 +40,8 @@ PARAMETERS = Parameters(R=5, max_ttl=3 * S, rho=10, max_drift=S // 2)
 SOCKET_BUFFER = 500
 """Messages that wait for a paused process."""
 DAY_MS = 86_400_000
+NO_QUORUM_WITHIN = 2 * S + 600 * MS
+"""Whoever is cut off is told after 2 s of silence, at the next time at which it would ask again: each half second at least."""
 
 Changes = tuple[tuple[type, type], ...]
 """Planted faults: (class, the class that takes its place)."""
@@ -633,7 +635,7 @@ class World:
         node = self.nodes[worker.node]
         begun = max(self.isolated.get(node.name, self.now), worker.since, node.paused, self.restarted + 4 * S)
         informed = node.parts is None or node.parts.birth.roster is not None
-        if worker.state == "asking" and informed and self.voters > 1 and self.now - begun > 4 * S:
+        if worker.state == "asking" and informed and self.voters > 1 and self.now - begun > NO_QUORUM_WITHIN:
             raise Violation(f"L9: {worker} is cut off and has not been told, seed {self.seed}")
 
     def all_workers(self) -> list[Worker]:

@@ -1,4 +1,4 @@
-"""Acquire and release of all that can be held, cancelled at every checkpoint: nothing stays held, and no ghost in a queue."""
+"""Acquire, hand-over, renew and release of all that can be held, cancelled at every checkpoint: nothing stays, no ghost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import pytest
 import trio
 
 from coordination import Peer
+from coordination.agreed.holder import Holder
 from coordination.locks import Acquirable
+from crdt.clock import Instant
+from mesh.directives import Directives
 from tests.coordination.meshes import mesh_of
 from tests.coordination.steps import cancelled_at
 
@@ -21,9 +24,8 @@ MAKE: dict[str, tuple[Callable[[Peer], Acquirable], Callable[[Peer], Acquirable]
 """What is cancelled, what is held against it and excludes it, and the register."""
 
 
-@pytest.mark.parametrize("what", MAKE)
-@pytest.mark.parametrize("contended", [False, True])
-async def test_cancelled_at_every_checkpoint(what: str, contended: bool) -> None:
+async def used(what: str, contended: bool, parked: bool) -> None:
+    """Enter and leave, cancelled at each step in turn; handed over by another one, if contended."""
     mine, theirs, register = MAKE[what]
     async with mesh_of(3) as (a, b, c):
 
@@ -42,17 +44,82 @@ async def test_cancelled_at_every_checkpoint(what: str, contended: bool) -> None
                         await other.release()  # noqa: B023
 
                     nursery.start_soon(let_go)
-                    ended = await cancelled_at(n, use)
+                    ended = await cancelled_at(n, use, parked=parked)
             else:
-                ended = await cancelled_at(n, use)
+                ended = await cancelled_at(n, use, parked=parked)
             with trio.fail_after(2):
                 async with theirs(b):
                     explanation = await c.explain(register)
                     assert [holder[0] for holder in explanation.holders] == [b.name]
-                    assert explanation.queue == ()
+                    assert a.name not in explanation.queue
             points = n
             if not ended:
                 break
         else:
             pytest.fail("the work never ends")
         assert points > 3
+
+
+@pytest.mark.parametrize("what", MAKE)
+@pytest.mark.parametrize("contended", [False, True])
+@pytest.mark.parametrize("parked", [False, True])
+async def test_cancelled_at_every_checkpoint(what: str, contended: bool, parked: bool) -> None:
+    await used(what, contended, parked)
+
+
+@pytest.mark.parametrize("what", MAKE)
+@pytest.mark.parametrize("parked", [False, True])
+async def test_a_renewal_that_is_cancelled_neither_ends_the_lease_nor_keeps_it(what: str, parked: bool) -> None:
+    mine, theirs, register = MAKE[what]
+    async with mesh_of(3) as (a, b, c):
+        points = 0
+        for n in range(1, 20):
+            held = await mine(a).acquire()
+            ended = await cancelled_at(n, held.renew, parked=parked)
+            assert held.valid()
+            await held.release()
+            with trio.fail_after(2):
+                async with theirs(b):
+                    assert a.name not in (await c.explain(register)).queue
+            points = n
+            if not ended:
+                break
+        else:
+            pytest.fail("the work never ends")
+        assert points > 1
+
+
+@pytest.mark.parametrize("what", MAKE)
+@pytest.mark.parametrize("parked", [False, True])
+async def test_a_release_that_is_cancelled_is_one(what: str, parked: bool) -> None:
+    """Also for whoever waits: it is handed over at once."""
+    mine, theirs, _ = MAKE[what]
+    async with mesh_of(3) as (a, b, _c):
+        for n in range(1, 20):
+            held = await mine(a).acquire()
+            async with trio.open_nursery() as nursery:
+
+                async def wait() -> None:
+                    with trio.fail_after(2):
+                        async with theirs(b):
+                            pass
+
+                nursery.start_soon(wait)
+                await trio.sleep(0.005)
+                ended = await cancelled_at(n, held.release, parked=parked)
+                assert not held.valid()
+            if not ended:
+                break
+        else:
+            pytest.fail("the work never ends")
+
+
+def goes_on(holder: Holder, request: int, now: Instant) -> Directives:
+    """Wants it still, though nobody does any more."""
+    return ()
+
+
+async def test_a_leak_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Holder, "cancel", goes_on)
+    with pytest.raises((AssertionError, ExceptionGroup, trio.TooSlowError)):
+        await used("lock", True, True)

@@ -1,0 +1,145 @@
+"""The table of mutations: every planted fault of the agreed state, the rule that catches it, and how many seeds that takes.
+
+    python -m tests.coordination.mutations                  print the table (some minutes)
+    python -m tests.coordination.mutations NAME …           these faults alone
+    python -m pytest -m soak tests/coordination/test_mutations.py
+
+`docs/mutations.md` holds what it printed. Each fault is a copy of a part in which one rule is broken; the same histories with
+the right parts break nothing over thousands of seeds, so a violation is the fault's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.owner import Owner
+from coordination.agreed.standing import Standing
+from tests.coordination import agreed_campaign, atomic_campaign, durable_campaign, roster_campaign, roster_stories
+from tests.coordination.agreed_campaign import PLAIN
+from tests.coordination.agreed_faults import FAULTS, LosesLive
+from tests.coordination.agreed_world import Changes, Violation
+from tests.coordination.atomic_faults import FAULTS as ATOMIC_FAULTS
+from tests.coordination.durable_faults import MEMORY_FAULTS
+from tests.coordination.named_faults import (
+    AdoptsHigher,
+    DropsAtMajority,
+    GrantsToTheDead,
+    TokenEverywhere,
+    Told,
+    ViewForQuorum,
+    dead_waiters,
+    long_holder,
+)
+from tests.coordination.roster_faults import ROSTER_FAULTS
+
+__all__ = ["MUTATIONS", "NAMED", "Mutation", "row"]
+
+Hunted = tuple[int, str] | None
+SEEDS = 100
+
+
+class Mutation(NamedTuple):
+    """`hunt` looks through `seeds` seeds, from 0 on."""
+
+    where: str
+    seeds: int
+    hunt: Callable[[range], Hunted]
+
+
+def agreed(changes: Changes, focus: tuple[str, ...] = (), seeds: int = SEEDS) -> Mutation:
+    return Mutation("leases", seeds, lambda of: agreed_campaign.hunt(of, changes, focus, PLAIN))
+
+
+def roster(changes: Changes, focus: tuple[str, ...] = (), seeds: int = 60) -> Mutation:
+    return Mutation("roster", seeds, lambda of: roster_campaign.hunt(of, changes, focus))
+
+
+def staged(changes: Changes, story: roster_stories.Story, seeds: int) -> Mutation:
+    return Mutation("roster, staged", seeds, lambda of: roster_stories.tell(story, of, changes))
+
+
+def atomic(changes: Changes, focus: tuple[str, ...], seeds: int) -> Mutation:
+    return Mutation("atomic registers", seeds, lambda of: atomic_campaign.hunt(of, changes, focus))
+
+
+def durable(changes: Changes, focus: tuple[str, ...], seeds: int = 80) -> Mutation:
+    return Mutation("disks", seeds, lambda of: durable_campaign.durable_hunt(of, changes, focus, PLAIN))
+
+
+def told(story: Told, changes: Changes) -> Mutation:
+    def hunt(of: range) -> Hunted:
+        for seed in of:
+            try:
+                story(seed, changes)
+            except Violation as violation:
+                return seed, str(violation)
+        return None
+
+    return Mutation("staged", 1, hunt)
+
+
+MUTATIONS: dict[str, Mutation] = {
+    **{name: agreed(fault.changes, fault.focus) for name, fault in FAULTS.items()},
+    "takes the view for the quorum": agreed(((Owner, ViewForQuorum),), ("isolate", "cut")),
+    "grants to a dead waiter": told(dead_waiters, ((Owner, GrantsToTheDead),)),
+    "checks the token window on every accept": told(long_holder, ((Acceptor, TokenEverywhere),)),
+    "adopts the higher ballot of two leases": agreed(((Owner, AdoptsHigher), (Acceptor, LosesLive))),
+    **{
+        name: roster(fault.changes, fault.focus, fault.seeds)
+        if fault.story is None
+        else staged(fault.changes, fault.story, fault.seeds)
+        for name, fault in ROSTER_FAULTS.items()
+    },
+    "drops an epoch at the roster's majority": roster(((Standing, DropsAtMajority),), ("change",)),
+    **{
+        f"atomic: {name}": atomic(sought.planted.changes, sought.planted.focus, sought.within)
+        for name, sought in ATOMIC_FAULTS.items()
+    },
+    **{f"disk: {name}": durable(planted.changes, planted.focus) for name, planted in MEMORY_FAULTS.items()},
+}
+
+NAMED: dict[str, str] = {
+    "forgets a promise": "atomic: forgets a promise",
+    "renews an expired lease": "extends an expired or unknown identity",
+    "deadline from the reply, not the send": "deadline from the reply",
+    "takes the view for the quorum": "takes the view for the quorum",
+    "skips joint read": "skips the joint read of two changes",
+    "reuses a ballot": "atomic: reuses a ballot",
+    "token from HLC alone": "token from the clock alone",
+    "grants to a dead waiter": "grants to a dead waiter",
+    "re-accept resets `until`": "re-accept resets until",
+    "fast path over another's ballot": "atomic: fast path over another's ballot",
+    'answers "empty" for "not started"': 'answers "empty" for "not started"',
+    "votes on a sealed epoch": "votes on a sealed epoch",
+    "adopts the higher ballot of two leases": "adopts the higher ballot of two leases",
+    "believes again after a release": "believes on while it releases",
+    "token window on every accept": "checks the token window on every accept",
+    "seal without completion": "seals without completing",
+    "moves without the live identities": "moves without the live identities",
+    "drops an epoch at the roster's majority": "drops an epoch at the roster's majority",
+}
+"""The mistakes that the design warns of, and the planted fault that is each of them."""
+
+
+def row(name: str) -> str:
+    """The line of the table for one fault."""
+    mutation = MUTATIONS[name]
+    found = mutation.hunt(range(mutation.seeds))
+    rule = found[1].partition(":")[0] if found is not None else "**not found**"
+    first = found[0] if found is not None else ""
+    return f"| {name} | {mutation.where} | {rule} | {first} | {mutation.seeds} |"
+
+
+def main(names: list[str]) -> None:
+    print("| fault | histories of | caught by | first seed | seeds at the most |")
+    print("|---|---|---|---|---|")
+    with ProcessPoolExecutor() as pool:
+        for line in pool.map(row, names or MUTATIONS):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,29 @@
+"""A million grants over all kinds of histories; see `million`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.coordination.million import history, kind_of, sums
+
+QUICK = (1_000_000, 1_000_001, 1_000_003, 1_000_005)
+FIRST = 1_000_000
+GRANTS = 1_000_000
+
+
+@pytest.mark.parametrize("seed", QUICK)
+def test_one_history_of_each_kind(seed: int) -> None:
+    _, kind, grants, violation = history(seed)
+    assert kind == kind_of(seed) and not violation and grants > 20
+
+
+def test_all_kinds_have_their_turn() -> None:
+    assert {kind_of(seed) for seed in QUICK} == {kind_of(seed) for seed in range(FIRST, FIRST + 1_000)}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * 3600)
+def test_a_million_grants() -> None:
+    total, broken = sums(range(FIRST, FIRST + 100_000), GRANTS)
+    assert not broken, "\n".join(broken)
+    assert total["grants"] >= GRANTS and total["histories"] >= 1_000
