@@ -173,6 +173,8 @@ def plant(parts: Iterable[Any], changes: Changes) -> None:
 
 
 class World:
+    told_within = NO_QUORUM_WITHIN
+
     def __init__(
         self,
         seed: int,
@@ -635,7 +637,7 @@ class World:
         node = self.nodes[worker.node]
         begun = max(self.isolated.get(node.name, self.now), worker.since, node.paused, self.restarted + 4 * S)
         informed = node.parts is None or node.parts.birth.roster is not None
-        if worker.state == "asking" and informed and self.voters > 1 and self.now - begun > NO_QUORUM_WITHIN:
+        if worker.state == "asking" and informed and self.voters > 1 and self.now - begun > self.told_within:
             raise Violation(f"L9: {worker} is cut off and has not been told, seed {self.seed}")
 
     def all_workers(self) -> list[Worker]:
