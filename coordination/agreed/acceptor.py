@@ -81,7 +81,7 @@ from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
 
-__all__ = ["NEVER_WHOLE", "Acceptor", "Expired"]
+__all__ = ["NEVER_WHOLE", "NS_PER_MS", "STAMP_SHIFT", "Acceptor", "Expired"]
 
 NS_PER_MS = 1_000_000
 STAMP_SHIFT = 16

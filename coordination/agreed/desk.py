@@ -39,7 +39,7 @@ class Reading:
     acceptor alone accepted, the owner's own, would keep the lock closed for a term.) The same goes for each earlier
     group, if the register is being moved from one."""
 
-    __slots__ = ("ballot", "behind", "binding", "clock", "ended", "foreign", "highest", "live", "loose", "value")
+    __slots__ = ("ballot", "behind", "binding", "clock", "ended", "foreign", "highest", "latest", "live", "loose", "value")
 
     def __init__(
         self, promises: Sequence[Promise], quorum: int, known_ended: Iterable[LeaseId], past: Past | None = None
@@ -54,6 +54,7 @@ class Reading:
         self.highest = 0
         self.clock = sorted([promise.clock for promise in promises], reverse=True)[quorum - 1]
         """The q-th largest."""
+        self.latest = max([promise.clock for promise in promises])
         self.ended = ended = dict.fromkeys(known_ended)
         for reply in replies:
             self.highest = max(self.highest, reply.highest)
@@ -158,6 +159,7 @@ class Desk:
         "highest",
         "key",
         "known_until",
+        "latest",
         "learnt_at",
         "live_until",
         "losses",
@@ -218,6 +220,8 @@ class Desk:
         """Ends known of late, so that an acceptor that missed one can be told."""
         self.behind = False
         self.highest = 0
+        self.latest = 0
+        """The largest clock of the last prepare's replies."""
         self.skew = 0
         """By how much the q-th largest clock of the last prepare's replies was ahead of the own one."""
         self.live_until = 0
@@ -253,6 +257,7 @@ class Desk:
         self.as_of = started
         self.base = reading.value
         self.ballot = reading.ballot
+        self.latest = reading.latest
         self.behind = reading.behind
         self.highest = max(self.highest, reading.highest)
         self.waits = reading.live

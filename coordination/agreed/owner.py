@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 
-from coordination.agreed.acceptor import Acceptor, Expired
+from coordination.agreed.acceptor import NS_PER_MS, STAMP_SHIFT, Acceptor, Expired
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO
@@ -397,10 +397,16 @@ class Owner:
     def _tell_completed(self, desk: Desk, message: Accept, now: Instant, out: list[Directive]) -> None:
         """What an earlier round wanted to grant, and this one has carried through, is told to whoever still asks for it. (It
         would wait for its own lease to run out.) It counts from the attempt that it names, as any grant does, and is
-        confirmed first."""
+        confirmed first.
+
+        Unless its token is so old that any of the voters that were read would have refused it: nobody looks at the token of
+        what is only completed. (A voter whose clock is an hour slow grants alone, after all have forgotten what was granted
+        before; another one completes that, and the token falls.)"""
+        assert self._roster is not None
+        oldest = desk.latest - (self._roster.abstention // 4 // NS_PER_MS << STAMP_SHIFT)
         for holding in message.value.holdings:
             asker = holding.lease.asker
-            ticket = desk.queue.get(asker)
+            ticket = desk.queue.get(asker) if holding.lease.token >= oldest else None
             if ticket is not None and asker not in desk.made and asker not in desk.cancels and not desk.is_ended(holding.lease):
                 desk.made[asker] = made = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=True)
                 desk.queue.remove(asker)

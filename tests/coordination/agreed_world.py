@@ -637,7 +637,8 @@ class World:
         node = self.nodes[worker.node]
         begun = max(self.isolated.get(node.name, self.now), worker.since, node.paused, self.restarted + 4 * S)
         informed = node.parts is None or node.parts.birth.roster is not None
-        if worker.state == "asking" and informed and self.voters > 1 and self.now - begun > self.told_within:
+        within = 4 * S if node.sponsor else self.told_within  # its sponsor may have stood still, too
+        if worker.state == "asking" and informed and self.voters > 1 and self.now - begun > within:
             raise Violation(f"L9: {worker} is cut off and has not been told, seed {self.seed}")
 
     def all_workers(self) -> list[Worker]:

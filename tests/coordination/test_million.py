@@ -6,7 +6,9 @@ import pytest
 
 from tests.coordination.million import history, kind_of, sums
 
-QUICK = (1_000_000, 1_000_001, 1_000_003, 1_000_005)
+QUICK = (1_000_000, 1_000_001, 1_000_002, 1_000_003)
+FOUND = (7_000_362,)
+"""Histories that broke a rule once. 7,000,362: a token fell (L2), for what had been completed only was told as granted."""
 FIRST = 1_000_000
 GRANTS = 1_000_000
 
@@ -15,6 +17,11 @@ GRANTS = 1_000_000
 def test_one_history_of_each_kind(seed: int) -> None:
     _, kind, grants, violation = history(seed)
     assert kind == kind_of(seed) and not violation and grants > 20
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_broke_once_breaks_no_more(seed: int) -> None:
+    assert not history(seed)[3]
 
 
 def test_all_kinds_have_their_turn() -> None:
