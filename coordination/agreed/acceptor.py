@@ -199,6 +199,19 @@ class Acceptor:
     def register(self, key: str) -> Register | None:
         return self._registers.get(key)
 
+    def has_atomic(self) -> bool:
+        return any(is_atomic(key) for key in self._registers)
+
+    def forget_all(self, out: list[Directive]) -> None:
+        """Their mesh has been given up."""
+        for key in self._registers:
+            self._agenda.drop(key)
+            if self._memory is not None:
+                self._memory.forget(key, out)
+        self._registers.clear()
+        self._idle.clear()
+        self._roster = self._placement = None
+
     def keys(self) -> list[str]:
         """Of all registers that are kept here."""
         return list(self._registers)

@@ -23,6 +23,7 @@ from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.agreed.standing import Standing
 from coordination.agreed.succession import Succession
 from coordination.agreed.voter_memory import VoterMemory
+from coordination.agreed.yielding import Yielding
 from crdt.clock import HybridClock
 from mesh.memory import Memory
 
@@ -45,6 +46,7 @@ class Agreed(NamedTuple):
     inspector: Inspector
     census: Census
     reset: Reset
+    yielding: Yielding
 
 
 def build_agreed(
@@ -91,6 +93,8 @@ def build_agreed(
     census = Census(identity, birth, acceptor)
     electorate = Electorate(identity, view, standing, succession, boots, voter=voter)
     reset = Reset(identity, standing, succession, boots)
+    yielding = Yielding(identity, view, birth, succession, acceptor, standing, networked=networked)
     return Agreed(
-        birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, mover, inspector, census, reset
+        birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, mover, inspector, census, reset,
+        yielding,
     )  # fmt: skip

@@ -137,6 +137,11 @@ class Birth:
         """The newest one."""
         return self._standing.roster
 
+    @property
+    def doubted(self) -> bool:
+        """Whether the roster comes from the disk, and no member has confirmed it yet."""
+        return self._doubted
+
     def abstaining_until(self, now: Instant) -> int | None:
         """Monotonic ns until which this process gives no vote; None if it votes, or never will."""
         standing = self._standing
@@ -153,6 +158,20 @@ class Birth:
         if roster is None or not roster.elastic:
             return self.abstaining_until(now)
         return None if standing.whole_from(now) == 0 else standing.started + roster.abstention
+
+    def join_another(self, now: Instant) -> Directives:
+        """This node, which has founded alone, gives that mesh up: it joins the one that it sees."""
+        out: list[Directive] = []
+        self._founder = self._founding = self._fresh = self._exempt = self._doubted = False
+        self._promised = self._accepted = self._accepted_here = ZERO
+        self._accepted_roster = None
+        self._conflict = None
+        self._calls = 0
+        self._standing.give_up()
+        if self._memory is not None:
+            self._memory.forget_mesh(out)
+        out.append(Arm("call", now.mono))
+        return out
 
     def waiting_for(self) -> tuple[str, ...]:
         """While there is no roster: the founders that are known, for whoever explains the wait."""
@@ -201,7 +220,7 @@ class Birth:
             self._learn(message.roster, message.ballot, now, out, source.name or "")
         elif self.roster is not None:
             asker = self._asker(message)
-            if asker and asker != self._identity.name:
+            if asker and asker != self._identity.name and not self._standing.yielding:
                 out.append(Send(asker, self._answer(self.roster, now)))
         elif isinstance(message, Candidate):
             self._on_candidate(message, now)
@@ -391,7 +410,8 @@ class Birth:
             if ballot != standing.origin if roster.elastic else roster != standing.roster:
                 self._counts["different_mesh"] += 1
                 out.append(Emit(RosterConflict(standing.roster, roster, told_by)))
-                if self._doubted and self._conflict is None:
+                both_lone = len(roster.voters) == len(standing.roster.voters) == 1
+                if self._doubted and self._conflict is None and not both_lone:  # else see `yielding`
                     self._conflict = now.mono, DifferentMesh(standing.roster.voters, roster.voters, told_by)
             else:
                 self._doubted = False

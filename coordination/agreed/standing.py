@@ -45,7 +45,7 @@ class Adoption(Enum):
 class Standing:
     __slots__ = (
         "_identity", "_known", "_placements", "confirmed", "lasting", "limit", "memory", "origin", "rosters", "sealed",
-        "settled", "started", "whole",
+        "settled", "started", "whole", "yielding",
     )  # fmt: skip
 
     def __init__(self, identity: Identity) -> None:
@@ -69,6 +69,8 @@ class Standing:
         self.settled: set[int] = set()
         """Earlier rosters of which no atomic register is left that was not moved on."""
         self.started = 0
+        self.yielding = False
+        """This mesh has been given up for another one, which is joined as soon as its leases are over (see `yielding`)."""
 
     @property
     def roster(self) -> RosterValue | None:
@@ -98,6 +100,8 @@ class Standing:
 
     def closed(self, now: Instant) -> int:
         """Why no register may be served now; `Reason.OK` if one may."""
+        if self.yielding:
+            return Reason.EPOCH
         roster = self.rosters[-1] if self.rosters else None
         if roster is None or not roster.elastic:
             return Reason.OK
@@ -175,6 +179,7 @@ class Standing:
     def found(self, roster: RosterValue, ballot: Ballot, now: Instant, *, memory: bool) -> None:
         """The first roster, as birth decided it. `memory`: this very process took part."""
         self.origin = ballot
+        self.yielding = False
         self.rosters = (roster,)
         self._known = {roster.epoch: now.mono}
         self.memory = memory
@@ -188,6 +193,7 @@ class Standing:
             return Adoption.KNOWN
         if self.rosters and (chain.origin != self.origin or self._differs(rosters)):
             return Adoption.OTHER
+        self.yielding = self.yielding and bool(self.rosters)
         newest = self.epoch
         if rosters[-1].epoch < newest:
             return Adoption.STALE
@@ -210,6 +216,13 @@ class Standing:
         self.sealed = max(self.sealed, self.epoch - 1)
         self.confirmed = NEVER
         return Adoption.NEW
+
+    def give_up(self) -> None:
+        """There is no roster any more, and nothing to remember of the one that there was."""
+        self.origin, self.rosters, self.sealed, self.confirmed = ZERO, (), 0, NEVER
+        self._known, self._placements = {}, {}
+        self.memory, self.limit, self.whole, self.lasting = False, 0, None, None
+        self.settled = set()
 
     def follow(self, roster: RosterValue, now: Instant) -> None:
         """The next roster has been decided, before this node's eyes."""

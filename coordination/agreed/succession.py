@@ -167,6 +167,16 @@ class Succession:
             self._begin(now, out, roster)
         return out
 
+    def begin_anew(self, out: list[Directive]) -> None:
+        """The roster has been given up, and with it what was promised about its successors."""
+        for due in ("round", "complete", "recall", "confirm"):
+            self._agenda.drop(due)
+        self._epoch = 0
+        self._promised = self._accepted = ZERO
+        self._accepted_roster = self._reset = self._ballot = self._wanted = self._proposing = None
+        self._vouching.clear()
+        self._memories.clear()
+
     def accepted(self) -> RosterValue | None:
         """The undecided successor that this voter has accepted, if there is one."""
         return self._accepted_roster

@@ -1,4 +1,4 @@
-"""The wire messages by which rosters follow each other (numbers 120 to 136)."""
+"""The wire messages by which rosters follow each other (numbers 120 to 139)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = [
     "EpochAsk",
     "EpochOk",
     "ExplainStanding",
+    "LoneIs",
     "Look",
     "MemoryAsk",
     "MemoryIs",
@@ -27,6 +28,8 @@ __all__ = [
     "Standby",
     "SurveyAnswer",
     "SurveyAsk",
+    "YieldAsk",
+    "YieldOk",
 ]
 
 
@@ -202,3 +205,30 @@ class ExplainStanding(Message):
     """Why it serves nothing, a `Reason`; OK if it serves."""
     started: int
     """The roster under which it has accepted the register's value; 0 if it holds nothing."""
+
+
+@message(137)
+class LoneIs(Message):
+    """From the only voter of a mesh to whoever it sees: it has founded alone."""
+
+    name: str
+    origin: Ballot
+    """At which it was founded. Zero in the answer of a member of a larger mesh."""
+    stays: bool
+    """It ought to yield, and cannot."""
+
+
+@message(138)
+class YieldAsk(Message):
+    """From the younger of two that have founded alone: do you stay?"""
+
+    name: str
+    origin: Ballot
+
+
+@message(139)
+class YieldOk(Message):
+    """The elder stays."""
+
+    name: str
+    origin: Ballot

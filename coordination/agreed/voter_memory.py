@@ -254,6 +254,11 @@ class VoterMemory:
     def keep_complete(self, stamp: int, out: list[Directive]) -> None:
         out.append(Persist((("complete", ONLY, COMPLETE.write(CompleteNote(stamp))),)))
 
+    def forget_mesh(self, out: list[Directive]) -> None:
+        """It has been given up for another one."""
+        tables = ("roster", "promise", "standing", "complete")
+        out.append(Persist(tuple([(table, ONLY, None) for table in tables])))
+
     def _one(self, kind: RecordKind[T], table: str) -> T | None:
         data = self._memory.table(table).get(ONLY)
         return None if data is None else kind.read(data)

@@ -189,7 +189,10 @@ class World:
         durable: bool = False,
         faults: Changes = (),
         parameters: Parameters = PARAMETERS,
+        lone: bool = False,
     ) -> None:
+        self.lone = lone
+        """Each founder founds alone."""
         self.parameters = parameters
         self.willing: set[str] = set()
         """Members that would vote, beside the founders."""
@@ -300,11 +303,11 @@ class World:
                 WorldView(self, name),
                 node.clock,
                 dice,
-                expect=self.voters if founder else 1,
+                expect=self.voters if founder and not self.lone else 1,
                 voter=founder or name in self.willing,
                 fresh=fresh,
                 networked=self.voters > 1,
-                seeds=self.voters if self.voters > 1 else 0,
+                seeds=self.voters if self.voters > 1 and not self.lone else 0,
                 parameters=self.parameters,
                 memory=node.memory,
             )
