@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from coordination import BadConfig, MeshConfig, NoQuorum, Peer, ResetRefused, connect, open_peer
+from coordination import BadConfig, Client, MeshConfig, NoQuorum, Peer, ResetRefused, connect, open_peer
 from coordination.agreed.events import Surveyed, Voter
 from coordination.agreed.reset import judge
 from coordination.agreed.roster import RosterValue, found, reset_epoch
@@ -142,10 +142,17 @@ class Elastic:
         await self.ends[name].wait()
 
 
+async def refusal(of: Peer | Client) -> str:
+    """What it is told that asks for a lock in vain."""
+    with pytest.raises(NoQuorum) as told:
+        await of.lock("l", ttl=2).acquire()
+    return str(told.value)
+
+
 async def test_a_mesh_whose_majority_forgot_is_reset_and_grants_again() -> None:
     async with trio.open_nursery() as nursery:
         mesh = Elastic(nursery)
-        with trio.fail_after(60):
+        with trio.fail_after(150):
             for name in ("p0", "p1", "p2"):
                 await mesh.start(name, fresh=True)
             async with mesh.peers["p0"].lock("l", ttl=2) as held:
@@ -167,15 +174,16 @@ async def test_a_mesh_whose_majority_forgot_is_reset_and_grants_again() -> None:
                     pass
             await mesh.start("p2")
             await mesh.peers["p2"].synced()
-            with pytest.raises(
-                NoQuorum, match=r"p1, p2, a majority of the voters, restarted without memory.*mesh reset-roster"
-            ):
-                await mesh.peers["p0"].lock("l", ttl=2).acquire()
-            shown = "\n".join(described(await mesh.peers["p0"].explain("l")))
-            assert "closed: p" in shown and shown.count("serves nothing: it has forgotten what it promised") == 2
+            # On a busy machine a voter may answer too late, and is said to be silent.
+            while "p1, p2, a majority of the voters, restarted without memory" not in await refusal(mesh.peers["p0"]):
+                pass
+            shown = ""
+            while shown.count("serves nothing: it has forgotten what it promised") < 2:
+                shown = "\n".join(described(await mesh.peers["p0"].explain("l")))
+            assert "closed: p" in shown
             async with connect(mesh.addresses[0], secret=SECRET) as client:
-                with pytest.raises(NoQuorum, match="mesh reset-roster"):
-                    await client.lock("l", ttl=2).acquire()
+                while "mesh reset-roster" not in await refusal(client):
+                    pass
             await mesh.stop("p2")
             async with connect(mesh.addresses[0], secret=SECRET) as client:
                 with pytest.raises(ResetRefused, match="p2 does not answer"):
