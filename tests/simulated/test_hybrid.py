@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trio
 
-from coordination import BadConfig, BindFailed, LeaseLost, MeshConfig, NameTaken, Peer, connect, open_peer
+from coordination import BadConfig, BindFailed, Closed, LeaseLost, MeshConfig, NameTaken, Peer, connect, open_peer
 from simulations import SECOND, World
 from simulations.faults import Crash, Fault, Faults, Partition, Pause, Rate, Slow, Suspend, WallStep
 from simulations.hybrid import Host, Hosts, OneNodeError, scheduling
@@ -498,3 +498,32 @@ def test_a_partition_takes_the_lock_away() -> None:
         world.run(15 * SECOND)
     assert lost or any("NoQuorum" in line for host in hosts for line in host.exits)
     assert overlaps == 0
+
+
+# --- leaving ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_service_leaves_for_good_and_the_others_go_on_without_it() -> None:
+    world, gone, taken = World(5), list[bool](), list[tuple[str, list[str]]]()
+
+    async def service(host: Host) -> None:
+        async with peer_of(host, config=MeshConfig(max_ttl=3, elastic=True)) as peer:
+            if host.name == "n2":
+                await trio.sleep(3)
+                gone.append(await peer.leave())
+                with pytest.raises(Closed):
+                    await peer.lock("one", ttl=2).acquire()
+            while host.name != "n2":
+                async with peer.lock("one", ttl=2):
+                    await trio.sleep(0.2)
+                if world.now > 5 * SECOND:
+                    taken.append((host.name, [member.state.value for member in peer.members]))
+
+    with Hosts(world) as hosts:
+        for number in range(3):
+            hosts.add(f"n{number}", service)
+        hosts.start()
+        world.run(9 * SECOND)
+    assert gone == [True]
+    assert {name for name, _ in taken} == {"n0", "n1"} and len(taken) > 10
+    assert all(states == ["alive", "alive", "left"] for _, states in taken)
