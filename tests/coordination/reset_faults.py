@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.boots import NO_BOOT
+from coordination.agreed.mover import Mover
 from coordination.agreed.reset import Reset
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.standing import Standing
@@ -127,6 +128,13 @@ class NeverMeets(Succession):
         return
 
 
+class NeverReports(Mover):
+    """Says nothing of what it keeps: its reports make two halves meet, too, as long as one of them has something to move."""
+
+    def _report(self, out: list[Directive]) -> None:
+        return
+
+
 class NextEpoch(Reset):
     """Counts on by one, as a change does."""
 
@@ -161,7 +169,7 @@ RESET_FAULTS: dict[str, Planted] = {
     "a minority resets": Planted(((Succession, CountsAnybody), (Reset, AsksFewer)), both_sides, 10),
     "forgotten leases count as none": Planted(((Standing, RemembersAll),), fresh_forgetters, 20),
     "does not look at the old roster": Planted(((Standing, LooksAtNothing),), fresh_forgetters, 20),
-    "does not look for others that go on": Planted(((Succession, NeverMeets),), mistaken, 10),
+    "does not look for others that go on": Planted(((Succession, NeverMeets), (Mover, NeverReports)), mistaken, 10),
     "counts on by one": Planted(((Reset, NextEpoch), (Succession, AnyEpoch)), mistaken, 10),
 }
 """Each is found within so many seeds."""
