@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crdt.cell import COUNTER
-from crdt.counter import slot_key
+from crdt.cell import COUNTER, FOLD
+from crdt.counter import fold_key, slot_key
 from simulations.checkers.base import Checker
 from simulations.cluster import Cluster, SimPeer
 
@@ -110,19 +110,32 @@ class Sums(Checker):
         alive = {peer.store.actor for peer in living}
         for peer in living:
             for counter, actors in ledger.items():
-                total = 0
+                total = folded = _folded(peer, counter)
+                gone: list[Add] = []
                 for actor, adds in actors.items():
                     held = _slot(peer, counter, actor)
+                    if held is None and folded:
+                        gone += adds  # its slot may be one of those that were folded into one
+                        continue
+                    held = held or 0
                     total += held
                     if not allowed(adds, actor in alive, held):
                         self.fail("C2", f"{counter} at {peer} holds {held} of {actor.hex()[:8]}, {_told(adds)}")
+                if gone and not allowed(gone, False, folded):
+                    self.fail("C2", f"{counter} at {peer} holds {folded} of those that are gone, {_told(gone)}")
                 if peer.store.counter(counter) != total:
                     self.fail("C2", f"{counter} at {peer} is {peer.store.counter(counter)}, its slots add up to {total}")
 
 
-def _slot(peer: SimPeer, counter: str, actor: bytes) -> int:
+def _slot(peer: SimPeer, counter: str, actor: bytes) -> int | None:
     cell = peer.store.cell(COUNTER, slot_key(counter, actor))
-    return int(cell.order[2]) - int(cell.order[3]) if cell is not None else 0
+    return int(cell.order[2]) - int(cell.order[3]) if cell is not None else None
+
+
+def _folded(peer: SimPeer, counter: str) -> int:
+    """What cuts have made of the slots of actors that are gone."""
+    cell = peer.store.cell(FOLD, fold_key(counter))
+    return int(cell.order[3]) - int(cell.order[4]) if cell is not None else 0
 
 
 def _told(adds: Sequence[Add]) -> str:

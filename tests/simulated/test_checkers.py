@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-import mesh.replication.replication as replication_module
 from coordination.agreed.roster import Parameters, RosterValue
 from crdt.change import ChangeKind
 from crdt.store import Store
 from mesh.membership import LAN, MemberChanged, State
 from mesh.membership.actions import Actions
+from mesh.replication import Replication
 from mesh.seal import Seal
 from simulations.checkers import Exclusion, Members, Nonces, Sums, Violation, WatchFold, agree
 from simulations.cluster import Build, Cluster
@@ -152,12 +152,12 @@ def test_l2_catches_tokens_that_follow_a_wall_clock_set_back_over_a_restart_with
 
 
 def test_c15_catches_a_vector_that_is_raised_before_the_last_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication_module, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(Replication, "chunk_bytes", 500)
     assert first_violation(spreading(with_parts(RaisesEarly))).startswith(("C5", "C15"))
 
 
 def test_small_chunks_alone_break_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication_module, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(Replication, "chunk_bytes", 500)
     assert first_violation(spreading(with_parts()), range(8)) == "none"
 
 
@@ -243,6 +243,8 @@ def test_m8_catches_nodes_that_never_dial_the_dead_again() -> None:
     cluster = Cluster(world, 6, profile=replace(LAN, redial_first=1 << 60, redial_last=1 << 60))
     members = Members(cluster)
     cluster.form()
+    for peer in cluster.living():
+        peer.assembly.rounds.interval = peer.assembly.rounds._next = 1 << 62  # whose calls would reach the dead, too
     Faults(world).set([Partition(0, 200 * SECOND, ("n0", "n1", "n2"))])
     world.run(300 * SECOND)
     with pytest.raises(Violation, match=r"^M8"):

@@ -94,6 +94,8 @@ def test_m8_a_partition_of_an_hour_heals_by_itself_also_if_both_sides_restarted(
     took = world.run_until(lambda: cluster.whole() and agree(cluster.living()), 30 * SECOND)
     assert took is not None, cluster.unseen()
     members.check()
+    # Half of them had been ended: they join anew, and two rounds of cuts later what only they knew is everyone's again.
+    assert world.run_until(lambda: all(peer.store.counter("hits") == 9 for peer in cluster.living()), 200 * SECOND) is not None
     sums.check()
     fold.check()
     for peer in cluster.living():
