@@ -6,7 +6,7 @@ from typing import Annotated
 
 from crdt.cuts import Cut, End, Opening, Report
 from mesh.directives import Message
-from mesh.wire import U16, U64, Length, SessionId, message
+from mesh.wire import U64, Length, SessionId, message
 
 __all__ = ["CutAsk", "CutNews", "JoinAsk", "Open", "Reported", "RoundState", "Welcome"]
 
@@ -31,14 +31,14 @@ class CutNews(Message):
 class JoinAsk(Message):
     """The sender's store is empty, and it merges nothing until it has been welcomed."""
 
-    life: U16
+    life: U64
 
 
 @message(163)
 class Welcome(Message):
     """Begin with this cut, take nothing from the ended, and pull from the sender."""
 
-    life: U16
+    life: U64
     cut: Cut
     ends: Annotated[tuple[End, ...], Length(0, MAX_NAMED)]
     first: U64

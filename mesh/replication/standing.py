@@ -318,6 +318,8 @@ class Standing:
         out.append(Send(joining.session, Pull(joining.number, NOTHING, (), joining.transfer.after, True)))
 
     def _asked(self, life: int, source: Source, out: list[Directive]) -> None:
+        if life >> LIFE_BITS:
+            return  # no mark can tell of such a life
         actor = actor_of(source.session, life)
         if source.name is None or not self.open or self.is_ended(actor):
             return
