@@ -22,6 +22,7 @@ Not a budget: that never refills, and what a crashed process held of it is lost 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import wraps
@@ -104,7 +105,7 @@ def check_count(what: str, value: int, name: str) -> int:
     return value
 
 
-class Limiter:
+class Limiter(ABC):
     """`peer.limiter(name, rate=10, burst=20, mode="strict")`. All limiters of one name in a peer are one.
 
     `await limiter.acquire()` waits for its turn, `await limiter.try_acquire()` says at once whether it may be; as a decorator,
@@ -180,16 +181,16 @@ class Limiter:
 
     # --- of the mode -------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _ready(self, n: int, now: Instant) -> bool:
         """Whether this process may decide alone, without asking."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _prepare(self, n: int, *, wait: bool) -> None:
         """Get ready, if that can be; `wait`: for others, if need be."""
-        raise NotImplementedError
 
-    def _take(self, n: int, now: Instant) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self, n: int, now: Instant) -> bool: ...
 
 
 MIN_WAIT = 100_000

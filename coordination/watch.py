@@ -6,6 +6,7 @@ store, over all keys revisions rise, and nothing comes twice. Law: the events fo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -99,7 +100,7 @@ class Hub:
 W = TypeVar("W", bound="PeerWatch")
 
 
-class PeerWatch:
+class PeerWatch(ABC):
     """`async with peer.watch(key=… | prefix=… | …, snapshot=False) as changes: async for event in changes: …`
 
     Changes count from the moment of entering the context. The iteration is a checkpoint and ends with the context; one task
@@ -166,19 +167,19 @@ class PeerWatch:
         if task is not None:
             trio.lowlevel.reschedule(task)
 
+    @abstractmethod
     def _begin(self) -> None:
         """Of the context."""
-        raise NotImplementedError
 
-    def _end(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _end(self) -> None: ...
 
+    @abstractmethod
     def _waiting(self) -> bool:
         """Whether `_next` may have something."""
-        raise NotImplementedError
 
-    def _next(self) -> WatchEvent | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _next(self) -> WatchEvent | None: ...
 
 
 class KeyWatch(PeerWatch):

@@ -79,7 +79,10 @@ class Mover:
         if isinstance(event, RosterDecided):
             return self._turn(now)
         out: list[Directive] = []
-        if isinstance(event, Called | CallFailed) and (key := self._reading.pop(event.call, None)) is not None:
+        if not self._reading or not isinstance(event, (Called, CallFailed)):
+            return out
+        key = self._reading.pop(event.call, None)
+        if key is not None:
             if isinstance(event, Called) and event.epoch >= self._target:
                 self._counts["moved"] += 1
                 self._read_more(now, out)
@@ -106,6 +109,8 @@ class Mover:
             return ()
         if message.oldest < standing.rosters[0].epoch:
             return (Send(message.name, standing.chain(now)),)
+        if not any(message.name in roster.voters for roster in standing.rosters):
+            return ()  # it has never kept anything, and has nothing to say
         known = self._reports.get(message.name, (0, 0))
         self._reports[message.name] = max(known, (message.epoch, -message.lasting))
         self._settle(now)
@@ -124,6 +129,8 @@ class Mover:
         if roster is None or not roster.elastic or roster.epoch == self._target or not self._started:
             return out
         self._target = roster.epoch
+        voters = {name for each in standing.rosters for name in each.voters}
+        self._reports = {name: report for name, report in self._reports.items() if name in voters}
         if len(standing.rosters) < 2:
             return out
         for number in self._reading:
@@ -148,6 +155,7 @@ class Mover:
     # --- reports ----------------------------------------------------------------------------------------------------------
 
     def _report(self, out: list[Directive]) -> None:
+        """To everyone. Also by those that never voted: who has a shorter chain answers with that."""
         standing, own = self._standing, self._identity
         if self.moving or len(standing.rosters) < 2:
             return

@@ -319,7 +319,8 @@ class Standing:
 
     def _asked(self, life: int, source: Source, out: list[Directive]) -> None:
         if life >> LIFE_BITS:
-            return  # no mark can tell of such a life
+            self.counts["impossible_lives"] += 1  # no mark can tell of it
+            return
         actor = actor_of(source.session, life)
         if source.name is None or not self.open or self.is_ended(actor):
             return

@@ -21,7 +21,7 @@ from crdt.counter import fold_key, slot_key
 from simulations.checkers.base import Checker
 from simulations.cluster import Cluster, SimPeer
 
-__all__ = ["Add", "Sums", "allowed"]
+__all__ = ["Add", "Sums", "allowed", "possible"]
 
 
 class Add(NamedTuple):
@@ -34,35 +34,61 @@ class Add(NamedTuple):
     """None: its caller gave up."""
 
 
-def allowed(adds: Sequence[Add], alive: bool, total: int) -> bool:
-    """Whether the slot of one process may stand at `total`: exactly the sums of what some execution would have left.
+class Totals(NamedTuple):
+    """Numbers, as the bits of one: a thousand adds of a thousand each are no trouble."""
 
-    Subsets are sums as the bits of one number: a thousand adds of a thousand each are no trouble."""
+    lowest: int
+    """What bit 0 stands for."""
+    bits: int
+
+    def __contains__(self, total: object) -> bool:
+        return isinstance(total, int) and total >= self.lowest and bool(self.bits >> (total - self.lowest) & 1)
+
+    def either(self, other: Totals) -> Totals:
+        lowest = min(self.lowest, other.lowest)
+        return Totals(lowest, self.bits << (self.lowest - lowest) | other.bits << (other.lowest - lowest))
+
+    def plus(self, other: Totals) -> Totals:
+        """Every sum of one of these and one of those."""
+        few, many = sorted((self.bits, other.bits), key=int.bit_count)
+        bits = 0
+        while few:
+            last = few & -few
+            bits |= many * last
+            few ^= last
+        return Totals(self.lowest + other.lowest, bits)
+
+
+def possible(adds: Sequence[Add], alive: bool) -> Totals:
+    """What the slot of one process may stand at: exactly the sums of what some execution would have left."""
     certain = sorted([(add.answered, add) for add in adds if add.answered is not None])
     open_ = [add for add in adds if add.answered is None]
-    if _subset(total - sum([add.n for _, add in certain]), [add.n for add in open_]):
-        return True
+    found = _subsets(sum([add.n for _, add in certain]), [add.n for add in open_])
     if alive:
-        return False
+        return found
     kept = 0
     for number, (first, lost) in enumerate(certain):
         # This one was lost, and is the first of the lost to have been answered. Whatever was answered before it counts;
         # what was asked before that answer may; what was asked later came after it in the slot, and is lost with it.
         free = [add.n for _, add in certain[number + 1 :] if add.invoked < first]
         free += [add.n for add in open_ if add.invoked < first]
-        if _subset(total - kept, free):
-            return True
+        found = found.either(_subsets(kept, free))
         kept += lost.n
-    return False
+    return found
 
 
-def _subset(target: int, numbers: Sequence[int]) -> bool:
-    """Whether some of the numbers add up to the target."""
-    lowest, sums = 0, 1
+def allowed(adds: Sequence[Add], alive: bool, total: int) -> bool:
+    """Whether the slot of one process may stand at `total`."""
+    return total in possible(adds, alive)
+
+
+def _subsets(base: int, numbers: Sequence[int]) -> Totals:
+    """A base, and the sum of any of the numbers."""
+    lowest, sums = base, 1
     for n in numbers:
         lowest += min(n, 0)  # a negative number is taken in from the start, and may be left out
         sums |= sums << abs(n)
-    return target >= lowest and bool(sums >> (target - lowest) & 1)
+    return Totals(lowest, sums)
 
 
 class Sums(Checker):
@@ -110,19 +136,20 @@ class Sums(Checker):
         alive = {peer.store.actor for peer in living}
         for peer in living:
             for counter, actors in ledger.items():
-                total = folded = _folded(peer, counter)
-                gone: list[Add] = []
+                folded = _folded(peer, counter)
+                total = folded or 0
+                gone = _subsets(0, ())
                 for actor, adds in actors.items():
                     held = _slot(peer, counter, actor)
-                    if held is None and folded:
-                        gone += adds  # its slot may be one of those that were folded into one
+                    if held is None and folded is not None and actor not in alive:
+                        gone = gone.plus(possible(adds, alive=False))  # its slot may be one of those that were folded
                         continue
                     held = held or 0
                     total += held
-                    if not allowed(adds, actor in alive, held):
+                    if held not in possible(adds, actor in alive):
                         self.fail("C2", f"{counter} at {peer} holds {held} of {actor.hex()[:8]}, {_told(adds)}")
-                if gone and not allowed(gone, False, folded):
-                    self.fail("C2", f"{counter} at {peer} holds {folded} of those that are gone, {_told(gone)}")
+                if folded is not None and folded not in gone:
+                    self.fail("C2", f"{counter} at {peer} holds {folded} of all that are gone, which nothing can have left")
                 if peer.store.counter(counter) != total:
                     self.fail("C2", f"{counter} at {peer} is {peer.store.counter(counter)}, its slots add up to {total}")
 
@@ -132,10 +159,10 @@ def _slot(peer: SimPeer, counter: str, actor: bytes) -> int | None:
     return int(cell.order[2]) - int(cell.order[3]) if cell is not None else None
 
 
-def _folded(peer: SimPeer, counter: str) -> int:
-    """What cuts have made of the slots of actors that are gone."""
+def _folded(peer: SimPeer, counter: str) -> int | None:
+    """What cuts have made of the slots of actors that are gone, if there were any."""
     cell = peer.store.cell(FOLD, fold_key(counter))
-    return int(cell.order[3]) - int(cell.order[4]) if cell is not None else 0
+    return int(cell.order[3]) - int(cell.order[4]) if cell is not None else None
 
 
 def _told(adds: Sequence[Add]) -> str:

@@ -40,9 +40,8 @@ PARAMETERS = Parameters(R=5, max_ttl=3 * S, rho=10, max_drift=S // 2)
 SOCKET_BUFFER = 500
 """Messages that wait for a paused process."""
 DAY_MS = 86_400_000
-NO_QUORUM_WITHIN = 4 * S
-"""Whoever is cut off is told after 2 s of silence, at the next time at which it would ask again: each half second at least. One
-that stood still meanwhile has taken up to 3.96 s (seed 150)."""
+NO_QUORUM_WITHIN = 2 * S + 600 * MS
+"""Whoever is cut off is told after 2 s of silence, at the next time at which it would ask again: each half second at least."""
 
 Changes = tuple[tuple[type, type], ...]
 """Planted faults: (class, the class that takes its place)."""
@@ -222,6 +221,8 @@ class World:
         self.isolated: dict[str, int] = {}
         """Since when."""
         self.restarted = 0
+        self.lags: dict[str, int] = {}
+        """For how long the monotonic clock of each had stood still, when a process started last."""
         self.blind = False
         """Gossip tells of no restart: only messages do."""
         self.voters = voters
@@ -280,6 +281,7 @@ class World:
         node = self.nodes[name]
         self.trouble()
         self.restarted = self.now
+        self.lags = {each.name: each.lag for each in self.nodes.values()}
         node.leap = 0
         stamp = max(self.instant(node).wall << 16, node.boot.stamp + 1)
         node.boot = Boot(stamp, self.random.randbytes(16))
@@ -639,7 +641,9 @@ class World:
     def check_told(self, worker: Worker) -> None:
         """Who is cut off from everyone has to be told, once no abstention can be the reason to wait."""
         node = self.nodes[worker.node]
-        begun = max(self.isolated.get(node.name, self.now), worker.since, node.paused, self.restarted + 4 * S)
+        # What somebody abstains is waited for by the clock of whoever waits, which stands still while its machine sleeps.
+        abstained = self.restarted + 4 * S + node.lag - self.lags.get(node.name, 0)
+        begun = max(self.isolated.get(node.name, self.now), worker.since, node.paused, abstained)
         informed = node.parts is None or node.parts.birth.roster is not None
         within = 4 * S if node.sponsor else self.told_within  # its sponsor may have stood still, too
         if worker.state == "asking" and informed and self.voters > 1 and self.now - begun > within:

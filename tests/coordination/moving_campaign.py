@@ -7,7 +7,6 @@ from __future__ import annotations
 from coordination.agreed.placement import Placement
 from coordination.agreed.roster import RosterValue
 from mesh.directives import Event
-from tests.coordination.agreed_campaign import Campaign
 from tests.coordination.agreed_world import MS, Changes, Node, S, Violation
 from tests.coordination.atomic_campaign import ATOMIC_KINDS, KEYS, LIMIT, AtomicCampaign, AtomicWorld
 from tests.coordination.roster_campaign import ELASTIC, ROSTER_KINDS, RosterCampaign, RosterWorld
@@ -131,6 +130,3 @@ def hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tup
         except Violation as violation:
             return seed, str(violation)
     return None
-
-
-__all__ = ["Campaign", "MovingCampaign", "MovingWorld", "hunt", "stress"]

@@ -240,6 +240,24 @@ def test_a_touched_key_shows_nothing_before_the_rest_either() -> None:
     assert shown is not None and expiry_of(shown) == 2_000
 
 
+def stands_for_what_it_touched(reader: Store) -> bool:
+    """Who joins a touched key with its batch claims the write that was touched: it comes from nobody any more."""
+    writer, (one, two) = written_of(Put("x", b"1", 1_000), Put("y", b"2"))
+    other = Store(C)
+    for cell in writer.cells():
+        other.apply(cell, 20)
+    other.touch("x", 30, 2_000)
+    ((touched, _),) = other.flush()
+    reader.apply(touched, 40)
+    reader.apply(two, 40)
+    return reader.dots.covers(one.actor, one.n)
+
+
+def test_a_touched_key_stands_for_what_it_touched() -> None:
+    assert stands_for_what_it_touched(Store(B))
+    assert not stands_for_what_it_touched(StandsForNothing(B)), "it proves nothing"
+
+
 def test_one_of_a_single_key_is_a_put_and_a_fenced_key_refuses_all_of_it() -> None:
     writer, (cell,) = written_of(Put("x", b"1"))
     assert cell.batch is None

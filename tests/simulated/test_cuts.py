@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from coordination.assembly import Assembly, Settings, build
-from mesh.replication.standing import Standing
+from mesh.directives import Source
+from mesh.replication.cut_messages import JoinAsk, Welcome
+from mesh.replication.standing import LIFE_BITS, Standing
 from simulations.checkers import WatchFold
 from simulations.checkers.base import Violation
 from simulations.cluster import Cluster
@@ -215,3 +217,14 @@ def test_a_rule_that_is_left_out_is_found(fault: type[Standing], monkeypatch: py
     with pytest.raises(Violation):
         for seed in range(40):
             run_forgetting(seed, bound=40 * SECOND)
+
+
+def test_a_life_that_no_process_can_lead_is_counted_and_welcomes_nobody() -> None:
+    cluster = cluster_of(4, 3)
+    one, other = (cluster.peers[name] for name in ("n0", "n1"))
+    source = Source(other.store.actor, other.process.address, "n1", other.assembly.identity.boot, None)
+    now = one.process.instant()
+    for life in (1 << LIFE_BITS, (1 << 63) - 1):
+        assert list(one.assembly.replication.on_message(JoinAsk(life), source, now)) == []
+    assert standing_of(one).stats()["impossible_lives"] == 2 and not standing_of(one).joiners
+    assert [type(sent.message) for sent in one.assembly.replication.on_message(JoinAsk(1), source, now)] == [Welcome]  # type: ignore[union-attr]

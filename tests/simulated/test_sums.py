@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations, permutations
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import crdt.forgetting
+from coordination.assembly import build
+from crdt.cell import FOLD, Cell
+from crdt.counter import fold_key, folded
 from simulations.checkers import Sums, Violation, agree
-from simulations.checkers.sums import Add, allowed
+from simulations.checkers.sums import Add, Totals, allowed
 from simulations.cluster import Cluster
+from simulations.forgetting import often
 from simulations.world import MS, SECOND, World
 
 
@@ -54,6 +62,15 @@ def test_every_execution_is_allowed_and_nothing_else(alive: bool) -> None:
     assert open_seen > 100
     assert refused > 100
     assert lost_seen == 0
+
+
+@given(st.lists(st.sets(st.integers(-9, 9), max_size=4), max_size=3))
+def test_sums_of_totals_are_the_sums_of_their_members(sets: list[set[int]]) -> None:
+    totals, right = Totals(0, 1), {0}
+    for each in sets:
+        totals = totals.plus(Totals(-9, sum([1 << (n + 9) for n in each])))
+        right = {one + other for one in right for other in each}
+    assert {n for n in range(-40, 41) if n in totals} == right
 
 
 def test_what_was_answered_before_an_add_was_asked_is_not_lost_without_it() -> None:
@@ -134,3 +151,38 @@ def test_c2_of_a_process_that_died_a_beginning_counts() -> None:
     cluster.peers["n0"].store._slots.clear()  # what nobody may forget
     with pytest.raises(Violation, match=r"^C2"):
         sums.check()
+
+
+def folding() -> Sums:
+    """Two processes of one name have added and died; cuts have made one cell of their slots."""
+    world = World(5)
+    cluster = Cluster(world, 4, expect=3, make=partial(often, build))
+    cluster.form()
+    sums = Sums(cluster)
+    for n in (3, 40):
+        sums.add(cluster.peers["n3"], "hits", n)
+        world.run(SECOND)
+        world.kill("n3")
+        world.boot("n3")
+        assert world.run_until(cluster.whole, 20 * SECOND) is not None
+    sums.add(cluster.peers["n0"], "hits", 500)
+    world.run(60 * SECOND)
+    assert all(peer.store.cell(FOLD, fold_key("hits")) is not None for peer in cluster.living()), "nothing was folded"
+    assert agree(cluster.living())
+    return sums
+
+
+def test_what_cuts_have_folded_counts() -> None:
+    folding().check()
+
+
+@pytest.mark.parametrize("wrong", [-1, 1, 4])
+def test_c2_catches_a_fold_that_changes_the_sum(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrongly(name: str, fold: Cell | None, slots: Sequence[Cell], tag: int) -> Cell:
+        made = folded(name, fold, slots, tag)
+        *epoch, added, subtracted = made.order
+        return made._replace(order=(*epoch, added + wrong, subtracted))  # type: ignore[operator]
+
+    monkeypatch.setattr(crdt.forgetting, "folded", wrongly)
+    with pytest.raises(Violation, match=r"^C2.*of all that are gone"):
+        folding().check()
