@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coordination.agreed.events import Explanation as Explanation
-    from coordination.atomic import AtomicRegister as AtomicRegister
-    from coordination.barriers import Barrier as Barrier
-    from coordination.budgets import Budget as Budget
+    from coordination.arguments.rotating import SecretStanding as SecretStanding
     from coordination.config import MeshConfig as MeshConfig
-    from coordination.counters import Counter as Counter
-    from coordination.elections import Election as Election
-    from coordination.elections import Leader as Leader
+    from coordination.counting.atomic import AtomicRegister as AtomicRegister
+    from coordination.counting.budgets import Budget as Budget
+    from coordination.counting.counters import Counter as Counter
+    from coordination.counting.gauges import Gauge as Gauge
+    from coordination.counting.limiters import Limiter as Limiter
     from coordination.errors import AddressRefused as AddressRefused
     from coordination.errors import AlreadyHeld as AlreadyHeld
     from coordination.errors import BadConfig as BadConfig
@@ -47,18 +47,21 @@ if TYPE_CHECKING:
     from coordination.errors import SecretLacking as SecretLacking
     from coordination.errors import TooLarge as TooLarge
     from coordination.errors import Unreachable as Unreachable
-    from coordination.exclusive import exclusive as exclusive
     from coordination.fence import Fence as Fence
     from coordination.fence import SqliteFence as SqliteFence
-    from coordination.gauges import Gauge as Gauge
-    from coordination.holding import Held as Held
     from coordination.keys import KV as KV
     from coordination.keys import Entry as Entry
-    from coordination.leases import Lease as Lease
-    from coordination.limiters import Limiter as Limiter
-    from coordination.locks import Lock as Lock
-    from coordination.locks import RWLock as RWLock
-    from coordination.locks import Semaphore as Semaphore
+    from coordination.locking.barriers import Barrier as Barrier
+    from coordination.locking.elections import Election as Election
+    from coordination.locking.elections import Leader as Leader
+    from coordination.locking.exclusive import exclusive as exclusive
+    from coordination.locking.holding import Held as Held
+    from coordination.locking.leases import Lease as Lease
+    from coordination.locking.locks import Lock as Lock
+    from coordination.locking.locks import RWLock as RWLock
+    from coordination.locking.locks import Semaphore as Semaphore
+    from coordination.locking.standing import Holding as Holding
+    from coordination.locking.standing import Locked as Locked
     from coordination.members import MemberEvent as MemberEvent
     from coordination.members import MemberEventKind as MemberEventKind
     from coordination.members import MemberWatch as MemberWatch
@@ -66,11 +69,8 @@ if TYPE_CHECKING:
     from coordination.messaging import Answers as Answers
     from coordination.messaging import Messages as Messages
     from coordination.messaging import Received as Received
-    from coordination.opening import open_peer as open_peer
+    from coordination.opening.opening import open_peer as open_peer
     from coordination.peer import Peer as Peer
-    from coordination.rotating import SecretStanding as SecretStanding
-    from coordination.standing import Holding as Holding
-    from coordination.standing import Locked as Locked
     from coordination.thin.client import Client as Client
     from coordination.thin.client import connect as connect
     from coordination.watch import EventKind as EventKind
@@ -81,32 +81,32 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "coordination.agreed.events": ("Explanation",),
-    "coordination.atomic": ("AtomicRegister",),
+    "coordination.counting.atomic": ("AtomicRegister",),
     "coordination.config": ("MeshConfig",),
-    "coordination.counters": ("Counter",),
-    "coordination.barriers": ("Barrier",),
-    "coordination.budgets": ("Budget",),
-    "coordination.elections": ("Election", "Leader"),
+    "coordination.counting.counters": ("Counter",),
+    "coordination.locking.barriers": ("Barrier",),
+    "coordination.counting.budgets": ("Budget",),
+    "coordination.locking.elections": ("Election", "Leader"),
     "coordination.errors": (
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
         "DifferentMesh", "Disconnected", "DiskFailed", "Exhausted", "Fenced", "Forked", "JoinFailed", "LeaseLost",
         "LimitDiffers", "MemoryLost", "MeshError", "NameTaken", "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown",
         "ResetRefused", "SecretLacking", "TooLarge", "Unreachable",
     ),
-    "coordination.exclusive": ("exclusive",),
+    "coordination.locking.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),
-    "coordination.gauges": ("Gauge",),
-    "coordination.holding": ("Held",),
+    "coordination.counting.gauges": ("Gauge",),
+    "coordination.locking.holding": ("Held",),
     "coordination.keys": ("KV", "Entry"),
-    "coordination.leases": ("Lease",),
-    "coordination.limiters": ("Limiter",),
-    "coordination.locks": ("Lock", "RWLock", "Semaphore"),
+    "coordination.locking.leases": ("Lease",),
+    "coordination.counting.limiters": ("Limiter",),
+    "coordination.locking.locks": ("Lock", "RWLock", "Semaphore"),
     "coordination.members": ("MemberEvent", "MemberEventKind", "MemberWatch"),
     "coordination.messaging": ("Answer", "Answers", "Messages", "Received"),
-    "coordination.opening": ("open_peer",),
+    "coordination.opening.opening": ("open_peer",),
     "coordination.peer": ("Peer",),
-    "coordination.rotating": ("SecretStanding",),
-    "coordination.standing": ("Holding", "Locked"),
+    "coordination.arguments.rotating": ("SecretStanding",),
+    "coordination.locking.standing": ("Holding", "Locked"),
     "coordination.thin.client": ("Client", "connect"),
     "coordination.watch": ("EventKind", "WatchEvent"),
     "coordination.watches": ("Watch",),

@@ -12,10 +12,10 @@ from random import Random
 from coordination.agreed.agreed import Agreed, build_agreed
 from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.agreed.voter_memory import VoterMemory
-from coordination.gateway import Gateway
 from coordination.lease_ends import LeaseEnds
 from coordination.rights import Rights
 from coordination.rounds import Rounds
+from coordination.sponsor.gateway import Gateway
 from crdt.clock import HybridClock, Instant
 from crdt.store import Store
 from mesh.directives import Address, Boot, Part

@@ -12,7 +12,7 @@ from coordination.agreed.events import Explained, Explanation, Listed, ResetOver
 from coordination.agreed.holder import Holder
 from coordination.agreed.ports import Identity
 from coordination.agreed.reset import lost
-from coordination.calling import new_voters
+from coordination.arguments.calling import new_voters
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
 from coordination.errors import ClockDrift, DiskFailed

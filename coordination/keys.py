@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import trio
 
-from coordination.batches import Batch, Wish
-from coordination.checks import check_acks, check_handed, check_key, encode_checked, key_ttl_ms
+from coordination.arguments.batches import Batch, Wish
+from coordination.arguments.checks import check_acks, check_handed, check_key, encode_checked, key_ttl_ms
 from coordination.core import Core
 from coordination.errors import BadTTL, Fenced, LeaseLost
 from crdt.cell import KEY, Cell, expiry_of, fence_of

@@ -11,7 +11,7 @@ import trio
 
 from coordination.agreed.events import Ended, RosterDecided
 from coordination.core import Core
-from coordination.holding import RELEASE_SECONDS, let_go
+from coordination.locking.holding import RELEASE_SECONDS, let_go
 
 __all__ = ["REMOVAL_SECONDS", "leave"]
 

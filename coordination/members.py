@@ -13,8 +13,8 @@ from enum import StrEnum
 
 import trio
 
+from coordination.arguments.tags import matches
 from coordination.core import Core
-from coordination.tags import matches
 from mesh.membership import Member, MemberChanged, MemberForgotten, State
 
 __all__ = ["MemberEvent", "MemberEventKind", "MemberHub", "MemberWatch"]

@@ -18,11 +18,11 @@ from typing import Any
 
 import trio
 
-from coordination.checks import encode_checked
+from coordination.arguments.checks import encode_checked
+from coordination.arguments.posting import check_broadcast, check_topic, undelivered
+from coordination.arguments.tags import TagFilter, check_filter, matches
 from coordination.core import Core
 from coordination.errors import BadConfig, MeshError, NotDelivered, TooLarge
-from coordination.posting import check_broadcast, check_topic, undelivered
-from coordination.tags import TagFilter, check_filter, matches
 from mesh.directives import NANOSECONDS, Directives
 from mesh.messaging import (
     MAX_ASKED,

@@ -8,27 +8,27 @@ from typing import Any
 import trio
 
 from coordination.agreed.events import Explanation
-from coordination.atomic import AtomicRegister
-from coordination.barriers import Barrier
-from coordination.budgets import Budget, Budgets
-from coordination.checks import check_names, explained_key
+from coordination.arguments.checks import check_names, explained_key
+from coordination.arguments.tags import TagFilter, check_filter, check_tags, matches
+from coordination.arguments.watching import Wanted, check_wanted
 from coordination.core import Core
-from coordination.counters import Counter
-from coordination.elections import Election
-from coordination.gauges import Gauge
+from coordination.counting.atomic import AtomicRegister
+from coordination.counting.budgets import Budget, Budgets
+from coordination.counting.counters import Counter
+from coordination.counting.gauges import Gauge
+from coordination.counting.limiters import Limiter, Limiters, Terms
 from coordination.keys import KV, Entry
-from coordination.leases import Lease
 from coordination.leaving import leave
-from coordination.limiters import Limiter, Limiters, Terms
-from coordination.locks import Lock, RWLock, Semaphore
+from coordination.locking.barriers import Barrier
+from coordination.locking.elections import Election
+from coordination.locking.leases import Lease
+from coordination.locking.locks import Lock, RWLock, Semaphore
+from coordination.locking.standing import Locked, listed
 from coordination.members import MemberHub, MemberWatch
 from coordination.messaging import Answers, Messages, Messenger
 from coordination.secrets import Secrets
-from coordination.standing import Locked, listed
-from coordination.tags import TagFilter, check_filter, check_tags, matches
 from coordination.watch import CounterWatch, Hub, KeyWatch
 from coordination.watches import Watch, watch
-from coordination.watching import Wanted, check_wanted
 from mesh.membership import Member
 from mesh.replication import Synced
 
@@ -299,7 +299,7 @@ class Peer:
         ttl: float = 10.0,
     ) -> Limiter:
         """A rate limit over the whole mesh: `await limiter.acquire()`, `await limiter.try_acquire()`, or `@limiter` on an async
-        function. Nothing is asked for yet. How much each mode may admit: `coordination.limiters`, docs/limiters.md.
+        function. Nothing is asked for yet. How much each mode may admit: `coordination.counting.limiters`, docs/limiters.md.
 
         Parameters
         ----------

@@ -13,8 +13,8 @@ import trio
 
 from coordination.agreed.registers import split_register
 from coordination.core import LeaseCore
-from coordination.elections import Leader
-from coordination.standing import Holding, standing
+from coordination.locking.elections import Leader
+from coordination.locking.standing import Holding, standing
 from coordination.watch import EventKind, WatchEvent
 
 __all__ = ["ElectionWatch", "LockWatch"]

@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import trio
 
+from coordination.arguments.rotating import SecretStanding, add_secret, key_of, remove_secret, standing_of, use_secret
 from coordination.core import Core
-from coordination.rotating import SecretStanding, add_secret, key_of, remove_secret, standing_of, use_secret
 from crdt.clock import Instant
 from mesh.directives import Directives
 from mesh.rotation import Rotation

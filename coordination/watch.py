@@ -1,8 +1,8 @@
 """Watching keys and counters: every change, woken by the merge that made it, and never in the way of one.
 
-What a watcher has not read yet stands in line for it (`coordination.feed`): one slot a key, or, with `history=`, each change by
-itself. Whoever lags too far behind is told so (`resync`) and begins anew with a snapshot. Per key the order is that of the
-store, over all keys revisions rise, and nothing comes twice. Law: the events folded over the snapshot are the store."""
+What a watcher has not read yet stands in line for it (`coordination.following.feed`): one slot a key, or, with `history=`, each
+change by itself. Whoever lags too far behind is told so (`resync`) and begins anew with a snapshot. Per key the order is that
+of the store, over all keys revisions rise, and nothing comes twice. Law: the events folded over the snapshot are the store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import trio
 
 from coordination.core import Core
-from coordination.feed import RESYNC, SYNCED, Feed, Told
-from coordination.interest import Interest
-from coordination.journal import Journal, parse_token, resume, token_of
+from coordination.following.feed import RESYNC, SYNCED, Feed, Told
+from coordination.following.interest import Interest
+from coordination.following.journal import Journal, parse_token, resume, token_of
 from crdt.change import Change
 from mesh.replication import Changed
 from mesh.values import decode_value

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
-from coordination.checks import check_key, explained_key
+from coordination.arguments.checks import check_key, explained_key
+from coordination.arguments.watching import Wanted, check_one, check_wanted
 from coordination.core import LeaseCore
 from coordination.errors import BadValue
 from coordination.register_watches import ElectionWatch, LockWatch
 from coordination.watch import WatchEvent
-from coordination.watching import Wanted, check_one, check_wanted
 
 __all__ = ["Sources", "Watch", "watch"]
 

@@ -8,28 +8,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simulations.cases import Case as Case
-    from simulations.cases import replay as replay
     from simulations.cluster import Cluster as Cluster
     from simulations.cluster import SimPeer as SimPeer
-    from simulations.network import Conditions as Conditions
+    from simulations.network.network import Conditions as Conditions
     from simulations.observer import Observer as Observer
     from simulations.running import Result as Result
     from simulations.running import Scenario as Scenario
-    from simulations.shrinking import shrink as shrink
-    from simulations.sweeping import sweep as sweep
+    from simulations.sweeps.cases import Case as Case
+    from simulations.sweeps.cases import replay as replay
+    from simulations.sweeps.shrinking import shrink as shrink
+    from simulations.sweeps.sweeping import sweep as sweep
     from simulations.world import MS as MS
     from simulations.world import SECOND as SECOND
     from simulations.world import World as World
 
 _HOMES = {
-    "simulations.cases": ("Case", "replay"),
+    "simulations.sweeps.cases": ("Case", "replay"),
     "simulations.cluster": ("Cluster", "SimPeer"),
-    "simulations.network": ("Conditions",),
+    "simulations.network.network": ("Conditions",),
     "simulations.observer": ("Observer",),
     "simulations.running": ("Result", "Scenario"),
-    "simulations.shrinking": ("shrink",),
-    "simulations.sweeping": ("sweep",),
+    "simulations.sweeps.shrinking": ("shrink",),
+    "simulations.sweeps.sweeping": ("sweep",),
     "simulations.world": ("MS", "SECOND", "World"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

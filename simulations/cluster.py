@@ -20,9 +20,9 @@ from mesh.driver import NodeLike
 from mesh.membership import LAN, Profile, State
 from mesh.memory import Memory
 from mesh.values import encode_value
-from simulations.network import Conditions
+from simulations.machine.process import Process
+from simulations.network.network import Conditions
 from simulations.parcels import Parcels
-from simulations.process import Process
 from simulations.world import SECOND, World
 
 __all__ = ["DELETED", "SECRET", "Cluster", "SimPeer"]

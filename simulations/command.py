@@ -69,7 +69,7 @@ def list_(json_output: bool) -> None:
     Example:
       mesh simulate list
     """
-    from simulations.profiles import PROFILES
+    from simulations.plans.profiles import PROFILES
     from simulations.registry import SCENARIOS
 
     if json_output:
@@ -142,7 +142,7 @@ def sweep(
       mesh simulate sweep locking --seeds 1000 --profile swarm --save first.json
     """
     from simulations.registry import find
-    from simulations.sweeping import sweep as run_all
+    from simulations.sweeps.sweeping import sweep as run_all
 
     summary = told(
         lambda: run_all(
@@ -187,7 +187,7 @@ def replay(file: Path, json_output: bool) -> None:
     Example:
       mesh simulate replay case.json
     """
-    from simulations.cases import replay as run_again
+    from simulations.sweeps.cases import replay as run_again
 
     finish(told(lambda: run_again(file)), json_output, str(file))
 
@@ -236,8 +236,8 @@ def trace(
       mesh simulate trace case.json --save case.jsonl --last 40 --text lock/a
       mesh simulate trace case.jsonl --causes 5091 --last 20
     """
-    from simulations.tracing import HEAD, Choice, column, dump
-    from simulations.tracing import causes as led_to
+    from simulations.traces.tracing import HEAD, Choice, column, dump
+    from simulations.traces.tracing import causes as led_to
 
     def work() -> Any:
         happenings, result = read_trace(what, seed, plan, nodes, profile)
@@ -285,10 +285,10 @@ def shrink(
       mesh simulate shrink locking --seed 17 --save minimal.json
       mesh simulate shrink case.json --save minimal.json
     """
-    from simulations.cases import Case
     from simulations.registry import find
-    from simulations.shrinking import shrink as make_small
-    from simulations.workers import cores
+    from simulations.sweeps.cases import Case
+    from simulations.sweeps.shrinking import shrink as make_small
+    from simulations.sweeps.workers import cores
 
     def work() -> Any:
         if what.endswith(".json"):

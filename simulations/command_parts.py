@@ -16,8 +16,8 @@ from coordination.output import say
 
 if TYPE_CHECKING:
     from simulations.registry import Result, Scenario
-    from simulations.sweeping import Progress
-    from simulations.trials import Step
+    from simulations.sweeps.sweeping import Progress
+    from simulations.sweeps.trials import Step
 
 __all__ = [
     "BROKEN",
@@ -42,7 +42,7 @@ def told(work: Callable[[], Any]) -> Any:
     """What cannot be is told in one line."""
     from concurrent.futures import BrokenExecutor
 
-    from simulations.second_run import SecondRunError
+    from simulations.sweeps.second_run import SecondRunError
 
     try:
         return work()
@@ -59,17 +59,17 @@ def told(work: Callable[[], Any]) -> Any:
 
 
 def read_plan(scenario: Scenario, file: Path | None, nodes: int | None) -> Any:
-    from simulations.plan_json import load_plan
+    from simulations.plans.plan_json import load_plan
 
     return None if file is None else load_plan(file.read_text(), scenario.names(nodes))
 
 
 def read_trace(what: str, seed: int, plan: Path | None, nodes: int | None, profile: str | None) -> Any:
     """The happenings of WHAT, and the result of the run; None for a trace that was saved."""
-    from simulations.cases import Case
-    from simulations.causal import record
     from simulations.registry import find
-    from simulations.tracing import load
+    from simulations.sweeps.cases import Case
+    from simulations.traces.causal import record
+    from simulations.traces.tracing import load
 
     if what.endswith(".jsonl"):
         return list(load(Path(what).read_text().splitlines())), None
@@ -85,7 +85,7 @@ def read_trace(what: str, seed: int, plan: Path | None, nodes: int | None, profi
 
 
 def write_case(result: Result, file: Path) -> None:
-    from simulations.cases import Case
+    from simulations.sweeps.cases import Case
 
     write_text(file, Case.of(result).dump())
 
@@ -99,9 +99,9 @@ def write_text(file: Path, text: str) -> None:
 
 def show_trace(result: Result, again: str) -> None:
     """The last that befell the nodes that were concerned, of the same run once more, with its recording on."""
-    from simulations.causal import record
     from simulations.registry import find
-    from simulations.tracing import HEAD, around, column
+    from simulations.traces.causal import record
+    from simulations.traces.tracing import HEAD, around, column
 
     recorded = record(
         find(result.scenario), result.seed, result.plan, nodes=result.nodes, duration=result.duration
@@ -119,7 +119,7 @@ def show_trace(result: Result, again: str) -> None:
 def finish(result: Result, json_output: bool, again: str) -> None:
     """Show a run, and exit. `again` is what the command `trace` is given to show it in full."""
     if json_output:
-        from simulations.plan_json import plan_to
+        from simulations.plans.plan_json import plan_to
 
         row = {
             "scenario": result.scenario, "seed": result.seed, "nodes": result.nodes, "law": result.law,

@@ -12,8 +12,8 @@ from coordination.agreed import events
 from mesh.directives import Event
 from simulations.cluster import Cluster, SimPeer
 from simulations.dice import seed_of
+from simulations.machine.process import Process
 from simulations.observer import Observer
-from simulations.process import Process
 
 __all__ = ["Claim", "LockUser", "Locks"]
 

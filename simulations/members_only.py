@@ -14,8 +14,8 @@ from mesh.envelope import Sealed
 from mesh.keyring import Keyring
 from mesh.membership import LAN, Identity, Member, Membership, Profile, State
 from mesh.node import Node
+from simulations.machine.process import Process
 from simulations.parcels import Parcels
-from simulations.process import Process
 from simulations.world import MS, SECOND, World
 
 __all__ = ["Acquainted", "MembersOnly"]

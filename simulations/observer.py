@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesh.directives import Address, Event
-from simulations.process import Process
+from simulations.machine.process import Process
 
 __all__ = ["Observer"]
 

@@ -8,8 +8,8 @@ from typing import Any
 from mesh.channel import MAGIC
 from mesh.directives import Address
 from simulations.cluster import SimPeer
+from simulations.machine.process import Process
 from simulations.observer import Observer
-from simulations.process import Process
 from simulations.world import World
 
 __all__ = ["Recorder", "replay", "snapshot"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from simulations import atomic, primitives, scenarios, succession
 from simulations.faults import Fault
 from simulations.field import FIELD
 from simulations.running import Go, GoFor, Result, Scenario
+from simulations.scenarios import atomic, primitives, scenarios, succession
 from simulations.world import SECOND, World
 
 __all__ = ["SCENARIOS", "Go", "GoFor", "Result", "Scenario", "find"]

@@ -10,8 +10,8 @@ from typing import Protocol, cast
 
 from simulations.checkers import Violation
 from simulations.faults import Fault
-from simulations.plan_json import PlanError, check_plan
-from simulations.profiles import profile_of
+from simulations.plans.plan_json import PlanError, check_plan
+from simulations.plans.profiles import profile_of
 from simulations.world import World
 
 __all__ = ["Go", "GoFor", "Result", "Scenario"]

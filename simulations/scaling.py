@@ -19,10 +19,10 @@ from random import Random
 from mesh.directives import Address, Event
 from mesh.membership import LAN, PROFILES, MemberChanged, Profile, State
 from simulations.dice import seed_of
+from simulations.machine.process import Process
 from simulations.members_only import MembersOnly
 from simulations.observer import Observer
-from simulations.process import Process
-from simulations.workers import GARBAGE
+from simulations.sweeps.workers import GARBAGE
 from simulations.world import MS, SECOND, World
 
 __all__ = ["Bounds", "Figures", "measure"]

@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.directives import Address, Event
-from simulations.clocks import MachineClocks
-from simulations.datagrams import Datagrams
 from simulations.dice import seed_of
-from simulations.disk import Disk
-from simulations.machine import Machine, Program
-from simulations.network import Conditions, Network
+from simulations.machine.clocks import MachineClocks
+from simulations.machine.disk import Disk
+from simulations.machine.machine import Machine, Program
+from simulations.machine.process import Process
+from simulations.machine.slowness import Service
+from simulations.network.datagrams import Datagrams
+from simulations.network.network import Conditions, Network
+from simulations.network.streams import Streams
 from simulations.observer import Observer
-from simulations.process import Process
 from simulations.schedule import Schedule
-from simulations.slowness import Service
-from simulations.streams import Streams
 from simulations.trace import Trace
 
 __all__ = ["MS", "SECOND", "SOCKET_BYTES", "World"]
@@ -190,7 +190,7 @@ class World:
             if getattr(type(observer), name) is not getattr(Observer, name):
                 self._observers[name] = (*known, getattr(observer, name))
 
-    # --- what processes ask (simulations.process.Wire) -------------------------------------------------------------------
+    # --- what processes ask (simulations.machine.process.Wire) ----------------------------------------------------------------
 
     def transmit(self, process: Process, address: Address, data: bytes) -> None:
         for saw in self._observers["transmitted"]:

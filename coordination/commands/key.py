@@ -12,7 +12,7 @@ from coordination.commands.common import client_options, fail, read_secret, run
 from coordination.output import as_json, say
 
 if TYPE_CHECKING:
-    from coordination.rotating import SecretStanding
+    from coordination.arguments.rotating import SecretStanding
     from coordination.thin.client import Client
 
 __all__ = ["command"]

@@ -14,7 +14,7 @@ from coordination.commands.common import client_options, read_secret, run
 from coordination.output import as_json
 
 if TYPE_CHECKING:
-    from coordination.holding import Held
+    from coordination.locking.holding import Held
 
 __all__ = ["command"]
 

@@ -28,7 +28,7 @@ def command(tags: tuple[str, ...], nodes: tuple[str, ...], secret_file: Path | N
 
     async def work() -> None:
         from coordination import connect
-        from coordination.tags import matches
+        from coordination.arguments.tags import matches
 
         async with connect(*nodes, secret=secret) as client:
             members = await client.members()

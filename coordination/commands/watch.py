@@ -86,8 +86,8 @@ def line(event: WatchEvent) -> str:
 
 def shown(value: Any) -> Any:
     """Holders and leaders by name."""
-    from coordination.elections import Leader
-    from coordination.standing import Holding
+    from coordination.locking.elections import Leader
+    from coordination.locking.standing import Holding
 
     if isinstance(value, Leader):
         return {"leader": value.name, "token": value.token, "value": value.value}

@@ -1,1 +1,1 @@
-"""What a node does for thin clients (see `coordination.gateway`), and the words between the two."""
+"""What a node does for thin clients (see `coordination.sponsor.gateway`), and the words between the two."""

@@ -1,13 +1,13 @@
 """What one thin client follows, on the sponsor's side: a watch that sends as much as the client takes.
 
-A batch is sent only while the client has granted it. Meanwhile what changes stands in line (`coordination.feed`), one slot a
-key or change by change; a client that lags too far behind is told so, and given a fresh snapshot."""
+A batch is sent only while the client has granted it. Meanwhile what changes stands in line (`coordination.following.feed`), one
+slot a key or change by change; a client that lags too far behind is told so, and given a fresh snapshot."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from coordination.feed import Feed, Told
+from coordination.following.feed import Feed, Told
 from coordination.sponsor.messages import WINDOW, Happening
 from crdt.cbor import write_int
 from crdt.change import Change

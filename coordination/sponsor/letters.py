@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coordination.posting import check_broadcast_bytes, check_topic, undelivered
+from coordination.arguments.posting import check_broadcast_bytes, check_topic, undelivered
 from coordination.sponsor.failures import told
 from coordination.sponsor.messages import Answer
 from coordination.sponsor.operations import check_arguments, check_body

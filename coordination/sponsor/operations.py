@@ -11,10 +11,10 @@ from typing import Any
 
 from coordination.agreed.registers import LOCKS, split_register
 from coordination.agreed.values import parse_lease
-from coordination.batches import check_size
-from coordination.checks import check_amount, check_key, key_ttl_ms
+from coordination.arguments.batches import check_size
+from coordination.arguments.checks import check_amount, check_key, key_ttl_ms
+from coordination.arguments.rotating import add_secret, remove_secret, standing_of, use_secret
 from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, DiskFailed, Fenced, LeaseLost
-from coordination.rotating import add_secret, remove_secret, standing_of, use_secret
 from coordination.sponsor.messages import WRITES
 from crdt.cell import MAX_LOCK_BYTES, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant

@@ -1,4 +1,4 @@
-"""Atomic registers through a sponsor: what `coordination.atomic` is to a peer.
+"""Atomic registers through a sponsor: what `coordination.counting.atomic` is to a peer.
 
 The sponsor calls them, under the client's session and the sequence of the asking, and remembers what it answered; the client
 never sends a change twice."""
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordination.calling import add_op, cas_op, encode_atomic, register_key, set_op
+from coordination.arguments.calling import add_op, cas_op, encode_atomic, register_key, set_op
 from coordination.thin.core import ThinCore
 from mesh.values import decode_value
 

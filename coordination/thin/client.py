@@ -8,18 +8,19 @@ from random import Random
 from typing import Any
 
 from coordination.agreed.events import Explanation
-from coordination.barriers import Barrier
-from coordination.checks import check_names, encode_checked, explained_key
-from coordination.driver_seam import DRIVER
-from coordination.elections import Election
+from coordination.arguments.checks import check_names, encode_checked, explained_key
+from coordination.arguments.posting import check_broadcast, check_topic
+from coordination.arguments.watching import Wanted, check_wanted
 from coordination.errors import BadConfig
-from coordination.holding import let_go
-from coordination.journal import parse_token
+from coordination.following.journal import parse_token
 from coordination.keys import Entry
-from coordination.leases import Lease
-from coordination.locks import Lock, RWLock, Semaphore
-from coordination.posting import check_broadcast, check_topic
-from coordination.standing import Locked, listed
+from coordination.locking.barriers import Barrier
+from coordination.locking.elections import Election
+from coordination.locking.holding import let_go
+from coordination.locking.leases import Lease
+from coordination.locking.locks import Lock, RWLock, Semaphore
+from coordination.locking.standing import Locked, listed
+from coordination.opening.driver_seam import DRIVER
 from coordination.thin.atomic import ThinAtomicRegister
 from coordination.thin.core import ThinAssembly, ThinCore
 from coordination.thin.gauges import ThinGauge
@@ -28,7 +29,6 @@ from coordination.thin.line import Line
 from coordination.thin.secrets import ThinSecrets
 from coordination.thin.watch import ThinWatch
 from coordination.watches import Watch, watch
-from coordination.watching import Wanted, check_wanted
 from crdt.clock import Instant
 from mesh.directives import Boot
 from mesh.keyring import Keyring

@@ -1,9 +1,9 @@
-"""Gauges through a sponsor: what `coordination.gauges` is to a peer."""
+"""Gauges through a sponsor: what `coordination.counting.gauges` is to a peer."""
 
 from __future__ import annotations
 
-from coordination.checks import check_amount
-from coordination.gauges import Hold, contributions, gauge_prefix
+from coordination.arguments.checks import check_amount
+from coordination.counting.gauges import Hold, contributions, gauge_prefix
 from coordination.thin.core import ThinCore
 from coordination.thin.keys import ThinKV
 

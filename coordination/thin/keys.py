@@ -1,4 +1,4 @@
-"""Keys and counters through a sponsor: what `coordination.keys` and `coordination.counters` are to a peer, with awaited reads.
+"""Keys and counters through a sponsor: `coordination.keys` and `coordination.counting.counters`, with awaited reads.
 
 What is handed in is checked here first, so that a mistake costs no round trip."""
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import trio
 
-from coordination.batches import Batch, Wish
-from coordination.checks import check_acks, check_amount, check_handed, check_key, encode_checked, key_ttl_ms
+from coordination.arguments.batches import Batch, Wish
+from coordination.arguments.checks import check_acks, check_amount, check_handed, check_key, encode_checked, key_ttl_ms
 from coordination.errors import BadTTL
 from coordination.keys import Acks, Binding, Entry, Fencing
 from coordination.thin.core import ThinCore

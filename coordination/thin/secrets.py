@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from coordination.rotating import SecretStanding, key_of
+from coordination.arguments.rotating import SecretStanding, key_of
 from coordination.thin.core import ThinCore
 
 __all__ = ["ThinSecrets"]

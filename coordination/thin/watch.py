@@ -10,8 +10,8 @@ from typing import Any
 import trio
 
 from coordination.errors import MeshError
-from coordination.feed import Position
-from coordination.journal import token_of
+from coordination.following.feed import Position
+from coordination.following.journal import token_of
 from coordination.sponsor.messages import Happening, Taken, Unwatch
 from coordination.thin.core import ThinCore
 from coordination.watch import EventKind, WatchEvent

@@ -13,7 +13,7 @@ from mesh.directives import Event
 from simulations.checkers.base import Checker
 from simulations.checkers.tokens import Tokens
 from simulations.locking import Claim, Locks
-from simulations.process import Process
+from simulations.machine.process import Process
 
 __all__ = ["TICK", "Exclusion"]
 

@@ -6,7 +6,7 @@ from mesh.directives import Event
 from mesh.membership import Member, MemberChanged, MemberForgotten, State
 from simulations.checkers.base import Checker
 from simulations.cluster import Cluster
-from simulations.process import Process
+from simulations.machine.process import Process
 
 __all__ = ["Members"]
 

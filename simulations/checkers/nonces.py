@@ -10,7 +10,7 @@ from mesh.channel import GREETING_BYTES, MAGIC
 from mesh.directives import Address
 from mesh.seal import HEADER_BYTES
 from simulations.checkers.base import Checker
-from simulations.process import Process
+from simulations.machine.process import Process
 from simulations.world import World
 
 __all__ = ["Nonces"]

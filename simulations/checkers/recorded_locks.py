@@ -12,7 +12,7 @@ from simulations.checkers.history import Operation
 from simulations.checkers.linearizable import Linearizable, linearize
 from simulations.checkers.models import Mutex
 from simulations.locking import Claim, Locks
-from simulations.process import Process
+from simulations.machine.process import Process
 
 __all__ = ["RecordedLocks"]
 

@@ -17,9 +17,9 @@ from mesh.directives import Event
 from mesh.replication import Changed
 from mesh.values import decode_value
 from simulations.checkers.base import Checker, Violation
-from simulations.clocks import EPOCH_MS
 from simulations.cluster import Cluster, SimPeer
-from simulations.process import Process
+from simulations.machine.clocks import EPOCH_MS
+from simulations.machine.process import Process
 
 __all__ = ["WatchFold", "agree", "cells", "differences"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 from mesh.directives import Event
 from simulations.checkers.base import Checker
-from simulations.process import Process
+from simulations.machine.process import Process
 from simulations.world import SECOND, World
 
 __all__ = ["Always", "Eventually", "LeadsTo"]

@@ -19,8 +19,8 @@ from mesh.replication import CELLS, Acknowledged, Changed
 from mesh.replication.keeping import cell_from, row_of
 from simulations.checkers.base import Checker
 from simulations.cluster import Cluster, SimPeer
-from simulations.disk import Disk
-from simulations.process import Process
+from simulations.machine.disk import Disk
+from simulations.machine.process import Process
 
 __all__ = ["Acks", "Kept", "Wholeness"]
 

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from simulations.disk import Snapshot
 from simulations.faults.clocks import ClockFault, Rate, WallDrift, WallStep
 from simulations.faults.disks import Damage, DiskFault, FullDisk, OldDisk, SlowDisk, Torn
 from simulations.faults.links import LinkFault
 from simulations.faults.nodes import Blackout, Crash, NodeFault, Pause, Slow, Suspend
-from simulations.network import Pairs, Rule
-from simulations.process import Process
-from simulations.slowness import Service
+from simulations.machine.disk import Snapshot
+from simulations.machine.process import Process
+from simulations.machine.slowness import Service
+from simulations.network.network import Pairs, Rule
 from simulations.world import World
 
 __all__ = ["Fault", "Faults"]

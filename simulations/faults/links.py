@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from simulations.dice import seed_of
-from simulations.network import Conditions, Effect, Limit, Noise, Pairs, Rule
+from simulations.network.network import Conditions, Effect, Limit, Noise, Pairs, Rule
 
 __all__ = ["Corruption", "Cut", "Isolate", "LinkFault", "OneWay", "Partition", "RandomCuts", "Ring", "Throttle", "Weather"]
 

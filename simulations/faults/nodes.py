@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulations.slowness import Service
+from simulations.machine.slowness import Service
 
 __all__ = ["Blackout", "Crash", "NodeFault", "Pause", "Slow", "Suspend"]
 

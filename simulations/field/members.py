@@ -13,7 +13,7 @@ from simulations.checkers.base import Checker
 from simulations.cluster import Build, SimPeer
 from simulations.faults import Fault, OneWay
 from simulations.field.stage import Missed, Stage, build
-from simulations.process import Process
+from simulations.machine.process import Process
 from simulations.running import Scenario
 from simulations.world import MS, SECOND, World
 

@@ -9,7 +9,7 @@ from simulations.cluster import Build
 from simulations.faults import Fault, Weather
 from simulations.field.stage import Stage, build
 from simulations.locking import Claim, Locks
-from simulations.network import Conditions
+from simulations.network.network import Conditions
 from simulations.running import Scenario
 from simulations.world import MS, SECOND, World
 

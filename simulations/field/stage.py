@@ -21,9 +21,9 @@ from simulations.cluster import Build, Cluster, SimPeer
 from simulations.dice import seed_of
 from simulations.faults import Fault, Rate, WallDrift, WallStep
 from simulations.locking import Claim, Locks
+from simulations.machine.process import PausedError, Process
 from simulations.phases import Phases
-from simulations.process import PausedError, Process
-from simulations.scenarios import SHORT_TERMS, network_of
+from simulations.scenarios.scenarios import SHORT_TERMS, network_of
 from simulations.world import MS, SECOND, World
 
 __all__ = ["GONE", "Missed", "Stage", "build"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from crdt.clock import stamp_ms
-from simulations.clocks import EPOCH_MS
 from simulations.cluster import Build, SimPeer
 from simulations.faults import Fault, Partition
 from simulations.field.stage import GONE, Stage, build
+from simulations.machine.clocks import EPOCH_MS
 from simulations.running import Scenario
 from simulations.world import MS, SECOND, World
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import trio
 
-from coordination.driver_seam import Build, Built
+from coordination.opening.driver_seam import Build, Built
 from crdt.clock import Instant
 from mesh.directives import Directives, Event, Part
 from mesh.errors import BindFailedError, ClosedError
@@ -19,7 +19,7 @@ from mesh.shell.driver import NO_ADDRESS
 from mesh.shell.outcomes import outcome_of, raise_bare
 from simulations.hybrid.loop import Loop
 from simulations.hybrid.process import HostProcess
-from simulations.process import Sources
+from simulations.machine.process import Sources
 
 __all__ = ["HostDriver", "Tell", "WrongTaskError", "opening"]
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from coordination.driver_seam import DRIVER, STATE, Build, Built
 from coordination.errors import MeshError
+from coordination.opening.driver_seam import DRIVER, STATE, Build, Built
 from mesh.shell import Store
 from mesh.shell.outcomes import leaves
 from simulations.dice import seed_of
@@ -20,7 +20,7 @@ from simulations.hybrid.driver import HostDriver, check_bind, opening
 from simulations.hybrid.loop import Loop
 from simulations.hybrid.process import HostProcess
 from simulations.hybrid.state import open_on
-from simulations.process import Process
+from simulations.machine.process import Process
 from simulations.world import SECOND, World
 
 __all__ = ["Host", "OneNodeError", "Service"]

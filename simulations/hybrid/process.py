@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from mesh.driver import NodeLike
 from simulations.dice import seed_of
-from simulations.process import Process, Sources
+from simulations.machine.process import Process, Sources
 
 __all__ = ["HostProcess", "Tenant"]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import trio
 
 from coordination.errors import BadConfig
-from simulations.disk import Disk
+from simulations.machine.disk import Disk
 
 __all__ = ["HostState", "open_on"]
 
 
 class HostState:
-    """Implements `coordination.driver_seam.State`. A host has one memory: it opens one peer at a time."""
+    """Implements `coordination.opening.driver_seam.State`. A host has one memory: it opens one peer at a time."""
 
     def __init__(self, path: Path, disk: Disk, machine: str) -> None:
         self.path = path

@@ -10,7 +10,7 @@ from mesh.membership import PROFILES
 from simulations.lifeguard.anomalies import Kind
 from simulations.lifeguard.experiment import Setup, Tally, live
 from simulations.lifeguard.variants import VARIANTS
-from simulations.workers import cores, workers
+from simulations.sweeps.workers import cores, workers
 
 HEAD = (
     "| protocol | false positives at healthy | anywhere | first: median | 99th | max | all: median | 99th | max "

@@ -15,8 +15,8 @@ from random import Random
 from typing import Any, NamedTuple
 
 from mesh.directives import Address, Event
-from simulations.process import Process, Wire
-from simulations.slowness import Service
+from simulations.machine.process import Process, Wire
+from simulations.machine.slowness import Service
 from simulations.world import MS, World
 
 __all__ = ["Anomaly", "Blockable", "Kind", "draw", "inflict"]

@@ -17,9 +17,9 @@ from mesh.membership import LAN, MemberChanged, Profile, State
 from simulations.dice import seed_of
 from simulations.lifeguard.anomalies import Blockable, Kind, draw, inflict
 from simulations.lifeguard.variants import Variant
+from simulations.machine.process import Process
 from simulations.members_only import MembersOnly
 from simulations.observer import Observer
-from simulations.process import Process
 from simulations.world import MS, SECOND, World
 
 __all__ = ["Outcome", "Setup", "Tally", "live"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count, islice
 
-from simulations import SECOND, World, scenarios
+from simulations import SECOND, World
 from simulations.faults import Fault
 from simulations.running import Scenario
-from simulations.sweeping import sweep
-from simulations.workers import workers
+from simulations.scenarios import scenarios
+from simulations.sweeps.sweeping import sweep
+from simulations.sweeps.workers import workers
 from tests.benchmarks.figures import rate, title
 from tests.benchmarks.limits import heap_events
 

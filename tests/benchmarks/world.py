@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from simulations import MS, SECOND, Cluster, World
 from simulations.checkers import agree
-from simulations.workers import GARBAGE
+from simulations.sweeps.workers import GARBAGE
 from tests.benchmarks.figures import rate, title
 from tests.benchmarks.limits import heap_events
 

@@ -29,7 +29,7 @@ from coordination.agreed.roster import Parameters, RosterValue
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Persist, Send, Source
 from mesh.memory import Memory
-from simulations.disk import Disk
+from simulations.machine.disk import Disk
 from tests.coordination.agreed_checks import Closed, Tokens, clash
 from tests.coordination.disk_laws import DiskLaws
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
-from simulations.disk import Disk
+from simulations.machine.disk import Disk
 from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, KEYS, Campaign
 from tests.coordination.agreed_world import MS, Changes, Violation, World
 

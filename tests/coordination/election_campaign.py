@@ -1,8 +1,8 @@
 """Elections under faults, taken down as a history: who came to lead and when that ended, and what those that asked were told.
 
-A register `election/NAME` is led by whoever holds it; `Election.leader` reads it (`coordination.standing`), as the readers here
-do: what q voters say alike, at some moment between question and answer. The history is judged by the checker of linearizability
-against `Election`, one leader at a time with rising tokens (L10); nothing looks at what a process believes."""
+A register `election/NAME` is led by whoever holds it; `Election.leader` reads it (`coordination.locking.standing`), as the
+readers here do: what q voters say alike, at some moment between question and answer. The history is judged by the checker of
+linearizability against `Election`, one leader at a time with rising tokens (L10); nothing looks at what a process believes."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from coordination import (
     open_peer,
 )
 from coordination.agreed.events import CallFailed, Failure
-from coordination.calling import outcome_of
+from coordination.arguments.calling import outcome_of
 from coordination.commands.atomic import command
 from coordination.thin.atomic import ThinAtomicRegister
 from mesh.values import encode_value

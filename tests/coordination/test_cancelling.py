@@ -9,7 +9,7 @@ import trio
 
 from coordination import Peer
 from coordination.agreed.holder import Holder
-from coordination.locks import Acquirable
+from coordination.locking.locks import Acquirable
 from crdt.clock import Instant
 from mesh.directives import Directives
 from tests.coordination.meshes import mesh_of

@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from coordination.errors import BadValue
-from coordination.feed import RESYNC, SYNCED, Feed, Position, Told
-from coordination.interest import Interest, disjoint, wants
-from coordination.journal import JOURNAL_BYTES, JOURNAL_CHANGES, Journal, parse_token, resume, token_of
+from coordination.following.feed import RESYNC, SYNCED, Feed, Position, Told
+from coordination.following.interest import Interest, disjoint, wants
+from coordination.following.journal import JOURNAL_BYTES, JOURNAL_CHANGES, Journal, parse_token, resume, token_of
 from crdt.change import Change, ChangeKind
 from crdt.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cbor2
 import pytest
 
-import coordination.gateway
+import coordination.sponsor.gateway
 from coordination.agreed.events import Busy, Ended, Released
 from coordination.agreed.messages import Acquire, CancelDone, Mend, Prepare, Release
 from coordination.sponsor.messages import ASK_BYTES, OUTSTANDING, Ask, ClientHello, Forward, Voters
@@ -287,7 +287,7 @@ def test_relayed_for_nobody_and_by_strangers_is_dropped() -> None:
 
 
 def test_too_many_clients_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordination.gateway, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(coordination.sponsor.gateway, "MAX_CLIENTS", 2)
     pair = Pair()
     one, _ = pair.welcomed(), pair.welcomed()
     refused = pair.guest()

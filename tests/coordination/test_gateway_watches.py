@@ -7,8 +7,8 @@ import random
 import pytest
 
 import coordination.sponsor.following
-from coordination.gateway import MAX_WATCHES
 from coordination.sponsor.following import BATCH_EVENTS, Following
+from coordination.sponsor.gateway import MAX_WATCHES
 from coordination.sponsor.messages import WINDOW, Happening, Unwatch
 from crdt.store import Store
 from mesh.values import encode_value

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordination import BadKey, BadTTL, BadValue, MeshError, Peer, TooLarge, open_peer
-from coordination.checks import encode_checked
+from coordination.arguments.checks import encode_checked
 from mesh.values import decode_value
 from tests.coordination.meshes import mesh_of, until
 

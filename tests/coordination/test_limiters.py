@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from coordination import BadKey, BadTTL, BadValue, NoQuorum, Peer, open_peer
-from simulations.primitives import Bucket
+from simulations.scenarios.primitives import Bucket
 from tests.coordination.meshes import mesh_of, until
 
 

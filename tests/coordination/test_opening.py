@@ -77,7 +77,7 @@ async def test_host_names_are_resolved() -> None:
 
 
 async def test_join_failed_gives_one_reason_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordination.opening.JOIN_SECONDS", 1.5)
+    monkeypatch.setattr("coordination.opening.opening.JOIN_SECONDS", 1.5)
     nobody, mute = free_addresses(1)[0], socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with mute:
         mute.bind(("127.0.0.1", 0))

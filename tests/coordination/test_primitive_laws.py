@@ -7,10 +7,10 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordination.feed import Feed
-from coordination.gauges import contributions, gauge_prefix
-from coordination.interest import Interest, disjoint, wants
-from coordination.purse import Entry, Ledger, read_ledger
+from coordination.counting.gauges import contributions, gauge_prefix
+from coordination.counting.purse import Entry, Ledger, read_ledger
+from coordination.following.feed import Feed
+from coordination.following.interest import Interest, disjoint, wants
 from crdt.change import Change
 from tests.coordination.test_feed import Reader, Written
 from tests.coordination.test_purse import LIMIT, Paper

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coordination.purse import CompareAndSet, Entry, Ledger, Outcome, Purse, Read, Request, Want, read_ledger
+from coordination.counting.purse import CompareAndSet, Entry, Ledger, Outcome, Purse, Read, Request, Want, read_ledger
 
 LIMIT = 40
 

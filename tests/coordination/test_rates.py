@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordination.rates import MICRO, NS, Rate, SlidingWindow, TokenBucket
-from simulations.primitives import Bucket, Window
+from coordination.counting.rates import MICRO, NS, Rate, SlidingWindow, TokenBucket
+from simulations.scenarios.primitives import Bucket, Window
 
 moments = st.lists(st.tuples(st.integers(0, 2 * NS), st.integers(1, 4)), max_size=60)
 

@@ -18,7 +18,7 @@ import trio
 
 from coordination import DifferentMesh, MeshConfig, Peer, open_peer
 from coordination.errors import BadConfig
-from coordination.state_dir import StateDir
+from coordination.opening.state_dir import StateDir
 from mesh.memory import Tables
 from mesh.outputs import Commit
 from mesh.shell.sqlite_store import ONE_STATEMENT, SqliteStore
@@ -252,7 +252,7 @@ class Failing(SqliteStore):
 async def test_while_the_disk_is_full_it_does_not_vote_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("coordination.state_dir.SqliteStore", Failing)
+    monkeypatch.setattr("coordination.opening.state_dir.SqliteStore", Failing)
     async with peer_on(tmp_path, fresh=True) as peer:
         first = await token_of(peer)
         Failing.full = True

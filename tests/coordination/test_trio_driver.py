@@ -12,9 +12,9 @@ import trio
 
 from coordination import open_peer
 from coordination.assembly import Assembly, Settings, build
-from coordination.driver_seam import DRIVER
 from coordination.errors import BindFailed, Closed, Forked
-from coordination.trio_driver import open_trio_driver
+from coordination.opening.driver_seam import DRIVER
+from coordination.opening.trio_driver import open_trio_driver
 from crdt.clock import Instant
 from tests.mesh.shell_fakes import SECONDS, descriptors_left
 

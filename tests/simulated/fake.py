@@ -8,7 +8,7 @@ from typing import Any
 from crdt.clock import Instant
 from mesh.directives import Address, Directives, Event, Part
 from mesh.outputs import Connect, Output, Publish, StreamClose, StreamWrite, Transmit
-from simulations.process import Process
+from simulations.machine.process import Process
 from simulations.world import World
 
 __all__ = ["FakeNode", "Note", "build_fakes"]

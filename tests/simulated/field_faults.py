@@ -23,9 +23,9 @@ from mesh.membership.member import RANK
 from mesh.membership.probe import Prober
 from mesh.replication import Replication
 from mesh.replication.masks import Masks
-from simulations.clocks import MachineClocks
 from simulations.cluster import Build
 from simulations.field.holders import Resource
+from simulations.machine.clocks import MachineClocks
 from tests.coordination.agreed_faults import FAULTS, FromTheReply, KeepsGhosts, with_belief
 from tests.simulated.planted import ForgetsPromises, NeverWarns, RaisesEarly, with_parts, with_planted
 

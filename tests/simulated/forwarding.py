@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from simulations.cluster import Build, Cluster
 from simulations.faults import Fault, Isolate, Weather
-from simulations.network import Conditions
+from simulations.network.network import Conditions
 from simulations.phases import Phases
 from simulations.running import Scenario
 from simulations.world import MS, SECOND, World

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
+from coordination.arguments.rotating import add_secret, remove_secret, use_secret
 from coordination.errors import BadConfig, SecretLacking
-from coordination.rotating import add_secret, remove_secret, use_secret
 from mesh.directives import Event, OtherSecret
 from mesh.keyring import Keyring
 from mesh.membership import LOCAL, MemberChanged, State

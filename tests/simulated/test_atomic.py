@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from simulations.atomic import run_atomic
 from simulations.checkers import Violation
 from simulations.registry import SCENARIOS
+from simulations.scenarios.atomic import run_atomic
 from tests.coordination.atomic_faults import FAULTS
 from tests.simulated.planted import with_planted
 

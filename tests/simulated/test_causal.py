@@ -16,16 +16,16 @@ from mesh.keyring import Keyring
 from mesh.replication.messages import Announce, Dot
 from mesh.seal import Seal
 from mesh.wire import encode, pack
-from simulations.cases import Case
-from simulations.causal import INPUTS, Happening, Recorded, Recording, record
 from simulations.cluster import SECRET
 from simulations.command import command
-from simulations.decoding import Decoder
 from simulations.faults import Crash, Fault, Partition, Pause
-from simulations.network import Conditions
+from simulations.network.network import Conditions
 from simulations.registry import SCENARIOS, find
-from simulations.scenarios import run_locking
-from simulations.tracing import Choice, around, causes, column, dump, load, nodes_of
+from simulations.scenarios.scenarios import run_locking
+from simulations.sweeps.cases import Case
+from simulations.traces.causal import INPUTS, Happening, Recorded, Recording, record
+from simulations.traces.decoding import Decoder
+from simulations.traces.tracing import Choice, around, causes, column, dump, load, nodes_of
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import build_fakes
 from tests.simulated.test_sweep import SEVENS

@@ -21,8 +21,8 @@ from simulations.checkers import Exclusion, Members, Nonces, Sums, Violation, Wa
 from simulations.cluster import Build, Cluster
 from simulations.faults import Crash, Fault, Faults, Isolate, Partition, WallStep
 from simulations.locking import Locks
-from simulations.plans import KINDS, random_plan
-from simulations.scenarios import run_locking, run_spreading
+from simulations.plans.plans import KINDS, random_plan
+from simulations.scenarios.scenarios import run_locking, run_spreading
 from simulations.world import MS, SECOND, World
 from tests.coordination.agreed_faults import FAULTS
 from tests.simulated.planted import (

@@ -8,7 +8,7 @@ import pytest
 
 from simulations.dice import seed_of
 from simulations.faults import Crash, Fault, Partition
-from simulations.scenarios import run_spreading
+from simulations.scenarios.scenarios import run_spreading
 from simulations.world import SECOND
 
 NODES = 20

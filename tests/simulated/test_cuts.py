@@ -16,7 +16,7 @@ from simulations.checkers import WatchFold
 from simulations.checkers.base import Violation
 from simulations.cluster import Cluster
 from simulations.faults import Faults, Partition
-from simulations.forgetting import INTERVAL, often, run_forgetting, slots_of_the_dead, standing_of
+from simulations.scenarios.forgetting import INTERVAL, often, run_forgetting, slots_of_the_dead, standing_of
 from simulations.world import SECOND, World
 
 

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from coordination.assembly import build
-from simulations.cases import Case
-from simulations.causal import record
 from simulations.registry import find
-from simulations.tracing import causes, column
+from simulations.sweeps.cases import Case
+from simulations.traces.causal import record
+from simulations.traces.tracing import causes, column
 from tests.simulated.forwarding import PLAN, write_at_bad_moments
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

@@ -9,12 +9,12 @@ import pytest
 from mesh.outputs import Commit
 from simulations.checkers import Exclusion, Violation
 from simulations.cluster import Cluster
-from simulations.disk import Disk
 from simulations.faults import Blackout, Crash, Damage, Fault, Faults, FullDisk, Isolate, OldDisk, SlowDisk, Torn, WallStep
 from simulations.locking import Locks
-from simulations.plan_json import dump_plan, load_plan
+from simulations.machine.disk import Disk
+from simulations.plans.plan_json import dump_plan, load_plan
 from simulations.registry import find
-from simulations.scenarios import SHORT_TERMS
+from simulations.scenarios.scenarios import SHORT_TERMS
 from simulations.schedule import Schedule
 from simulations.world import MS, SECOND, World
 

@@ -15,9 +15,9 @@ from simulations.cluster import Cluster
 from simulations.faults import Faults
 from simulations.faults.links import OneWay, Partition
 from simulations.faults.nodes import Pause
+from simulations.machine.process import Process
+from simulations.network.streams import KEEPALIVE
 from simulations.observer import Observer
-from simulations.process import Process
-from simulations.streams import KEEPALIVE
 from simulations.world import MS, SECOND, World
 
 GOOD = SECOND // 2

@@ -14,8 +14,8 @@ from mesh.values import decode_value, encode_value
 from simulations.cluster import Cluster, SimPeer
 from simulations.faults import Faults, Isolate, Pause
 from simulations.locking import Claim, Locks
+from simulations.machine.process import Process
 from simulations.observer import Observer
-from simulations.process import Process
 from simulations.world import MS, SECOND, World
 
 KEY = "report"

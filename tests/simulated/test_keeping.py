@@ -16,9 +16,9 @@ from mesh.replication.keeping import cell_from
 from simulations.checkers import Violation, agree
 from simulations.cluster import Cluster
 from simulations.faults import Blackout, Crash, Fault, Faults, FullDisk, Isolate, Partition, Pause, WallStep, Weather
-from simulations.plans import DISK_KINDS, random_plan
+from simulations.plans.plans import DISK_KINDS, random_plan
+from simulations.scenarios.writing import run_writing
 from simulations.world import MS, SECOND, World
-from simulations.writing import run_writing
 from tests.simulated.planted import same_actor, with_parts
 
 NODES = 6

@@ -8,8 +8,8 @@ from math import exp
 import pytest
 
 from simulations.dice import mix
-from simulations.latency import LogNormal, Pareto, Shape
-from simulations.network import Conditions
+from simulations.network.latency import LogNormal, Pareto, Shape
+from simulations.network.network import Conditions
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import build_fakes
 

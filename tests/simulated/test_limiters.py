@@ -1,4 +1,4 @@
-"""What limiters of whole nodes admit in true time: the bounds that are stated in `coordination.limiters`."""
+"""What limiters of whole nodes admit in true time: the bounds that are stated in `coordination.counting.limiters`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 import trio
 
 from coordination import MeshConfig, NoQuorum, open_peer
-from coordination.holding import Held
-from coordination.limiters import Terms
+from coordination.counting.limiters import Terms
+from coordination.locking.holding import Held
 from simulations import SECOND, World
 from simulations.faults import Crash, Fault, Faults, Partition
 from simulations.hybrid import Host, Hosts
-from simulations.primitives import Bucket, Window
+from simulations.scenarios.primitives import Bucket, Window
 
 SECRET = "a secret of the simulated limiters, 32 bytes"
 HOSTS, RATE, BURST, WINDOW_LIMIT = 4, 40, 12, 20

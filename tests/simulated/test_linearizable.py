@@ -31,8 +31,8 @@ from simulations.checkers.history import until
 from simulations.cluster import Build, Cluster
 from simulations.faults import Fault, Faults, Pause, Suspend, WallStep
 from simulations.locking import Locks, LockUser
-from simulations.plans import random_plan
-from simulations.scenarios import SHORT_TERMS
+from simulations.plans.plans import random_plan
+from simulations.scenarios.scenarios import SHORT_TERMS
 from simulations.world import SECOND, World
 from tests.coordination.agreed_faults import FAULTS
 from tests.simulated.histories import OBJECTS, brute_force, explains, op, real_history, spoilt

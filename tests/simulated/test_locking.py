@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from simulations import scenarios
 from simulations.checkers import Violation
 from simulations.faults import Isolate, Partition
-from simulations.plans import KINDS, random_plan
-from simulations.scenarios import run_locking
+from simulations.plans.plans import KINDS, random_plan
+from simulations.scenarios import scenarios
+from simulations.scenarios.scenarios import run_locking
 from simulations.world import SECOND
 from tests.coordination.agreed_faults import FAULTS
 from tests.simulated.planted import with_planted

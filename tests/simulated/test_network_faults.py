@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from simulations.corruption import flipped, spoilt
 from simulations.dice import mix
 from simulations.faults import Corruption, Fault, Faults, OneWay, RandomCuts, Ring, Throttle, Weather
-from simulations.network import Conditions
-from simulations.streams import STREAM_BYTES
+from simulations.network.corruption import flipped, spoilt
+from simulations.network.network import Conditions
+from simulations.network.streams import STREAM_BYTES
 from simulations.trace import Line
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import FakeNode, build_fakes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simulations.faults import Fault, Faults
-from simulations.network import Conditions
-from simulations.plans import KINDS, random_plan
+from simulations.network.network import Conditions
+from simulations.plans.plans import KINDS, random_plan
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import build_fakes
 

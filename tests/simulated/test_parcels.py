@@ -17,12 +17,12 @@ from mesh.seal import Refusal, Seal
 from mesh.wire import decode, encode
 from simulations import SECOND, Cluster, World
 from simulations.cluster import SimPeer
+from simulations.machine.process import Process
 from simulations.observer import Observer
 from simulations.parcels import Parcels
-from simulations.process import Process
-from simulations.profiles import PROFILES
+from simulations.plans.profiles import PROFILES
 from simulations.recording import snapshot
-from simulations.scenarios import network_of, run_locking, run_spreading
+from simulations.scenarios.scenarios import network_of, run_locking, run_spreading
 from tests.mesh.wire_values import full, product_messages, values
 
 MESSAGES = product_messages()

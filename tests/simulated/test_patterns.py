@@ -14,7 +14,7 @@ from examples import config_push, fleet_cron, job_queue, leader_election, presen
 from simulations import SECOND, World
 from simulations.faults import Crash, Fault, Faults, Partition, Pause
 from simulations.hybrid import Host, Hosts
-from simulations.primitives import Bucket
+from simulations.scenarios.primitives import Bucket
 
 SECRET = "a secret of the simulated examples, 32 bytes"
 Body = Callable[[Host, Peer], Awaitable[None]]

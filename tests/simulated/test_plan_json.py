@@ -10,11 +10,11 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from simulations.faults import Corruption, Crash, Fault, Partition, Ring, Slow, Throttle, Weather
-from simulations.latency import Pareto
-from simulations.network import Conditions
-from simulations.plan_json import PlanError, check_plan, dump_plan, load_plan
-from simulations.plans import random_plan
-from simulations.strategies import faults, plans
+from simulations.network.latency import Pareto
+from simulations.network.network import Conditions
+from simulations.plans.plan_json import PlanError, check_plan, dump_plan, load_plan
+from simulations.plans.plans import random_plan
+from simulations.plans.strategies import faults, plans
 from simulations.world import SECOND
 
 NAMES = ["n0", "n1", "n2", "n3"]

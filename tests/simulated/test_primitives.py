@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from coordination.feed import Feed
-from coordination.gauges import Hold
-from coordination.purse import Ledger, Purse
-from coordination.rates import SlidingWindow, TokenBucket
+from coordination.counting.gauges import Hold
+from coordination.counting.purse import Ledger, Purse
+from coordination.counting.rates import SlidingWindow, TokenBucket
+from coordination.following.feed import Feed
 from crdt.store import Store
 from simulations.registry import SCENARIOS
 
@@ -98,7 +98,7 @@ def test_b2_a_window_that_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_b3_a_share_of_a_gauge_that_is_bound_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    import coordination.gauges
+    import coordination.counting.gauges
 
     honest: Callable[..., Any] = Hold.__init__
 
@@ -112,5 +112,5 @@ def test_b3_a_share_of_a_gauge_that_is_bound_to_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         Hold, "__init__", lambda self, keys, core, prefix, n, ttl: honest(self, Unbound(keys), core, prefix, n, ttl)
     )
-    monkeypatch.setattr(coordination.gauges, "shown", lambda cell: (cell.key, 1, True))
+    monkeypatch.setattr(coordination.counting.gauges, "shown", lambda cell: (cell.key, 1, True))
     broken("B3", range(3), faults=False)

@@ -8,7 +8,7 @@ from mesh.membership import State
 from mesh.replay import ReplayWindow
 from simulations.cluster import Cluster, SimPeer
 from simulations.locking import Locks
-from simulations.process import Process
+from simulations.machine.process import Process
 from simulations.recording import Recorder, replay, snapshot
 from simulations.world import SECOND, World
 from tests.simulated.fake import FakeNode

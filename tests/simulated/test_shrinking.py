@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulations import shrinking
-from simulations.cases import Case, replay
 from simulations.checkers import Violation
 from simulations.faults import (
     Crash,
@@ -29,12 +27,14 @@ from simulations.faults import (
     WallStep,
     Weather,
 )
-from simulations.network import Conditions
-from simulations.plan_json import PlanError
+from simulations.network.network import Conditions
+from simulations.plans.plan_json import PlanError
 from simulations.registry import SCENARIOS, Scenario, find
-from simulations.shrinking import NotFailing, ddmin, shrink
-from simulations.sweeping import sweep
-from simulations.trials import Candidate, Step
+from simulations.sweeps import shrinking
+from simulations.sweeps.cases import Case, replay
+from simulations.sweeps.shrinking import NotFailing, ddmin, shrink
+from simulations.sweeps.sweeping import sweep
+from simulations.sweeps.trials import Candidate, Step
 from simulations.world import MS, SECOND, World
 from tests.simulated.three_faults import MINIMAL, THREE_FAULTS
 

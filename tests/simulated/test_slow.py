@@ -9,7 +9,7 @@ import pytest
 
 from mesh.outputs import Commit
 from simulations.faults import Crash, Fault, Faults, Pause, Slow
-from simulations.network import Conditions
+from simulations.network.network import Conditions
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import FakeNode, build_fakes
 

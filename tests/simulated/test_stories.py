@@ -12,7 +12,7 @@ from simulations.checkers import Exclusion, Members, Nonces, Sums, WatchFold, ag
 from simulations.cluster import Cluster
 from simulations.faults import Crash, Faults, Isolate, OneWay, Partition, Pause
 from simulations.locking import Claim, Locks
-from simulations.network import Conditions
+from simulations.network.network import Conditions
 from simulations.world import MS, SECOND, World
 
 HOUR = 3_600 * SECOND

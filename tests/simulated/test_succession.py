@@ -9,10 +9,10 @@ import pytest
 from coordination.agreed.events import Granted, RosterDecided
 from mesh.directives import Event
 from simulations.checkers import Violation
+from simulations.machine.process import Process
 from simulations.observer import Observer
-from simulations.process import Process
 from simulations.registry import find
-from simulations.succession import ROSTER_DURATION, OneRoster, run_succession
+from simulations.scenarios.succession import ROSTER_DURATION, OneRoster, run_succession
 from simulations.world import SECOND, World
 
 SEEDS = range(3)

@@ -18,7 +18,7 @@ from crdt.counter import fold_key, folded
 from simulations.checkers import Sums, Violation, agree
 from simulations.checkers.sums import Add, Totals, allowed
 from simulations.cluster import Cluster
-from simulations.forgetting import often
+from simulations.scenarios.forgetting import often
 from simulations.world import MS, SECOND, World
 
 

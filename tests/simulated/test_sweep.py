@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import simulations.sweeping
-from simulations.cases import Case
+import simulations.sweeps.sweeping
 from simulations.checkers import Violation
 from simulations.command import command
 from simulations.faults import Crash, Fault, Pause, Suspend
-from simulations.plans import KINDS, random_plan
-from simulations.profiles import CLOCKS, PROFILES
+from simulations.plans.plans import KINDS, random_plan
+from simulations.plans.profiles import CLOCKS, PROFILES
 from simulations.registry import SCENARIOS, Scenario
-from simulations.scenarios import run_locking
-from simulations.second_run import SecondRun, SecondRunError
-from simulations.sweeping import Progress, run_seed, sweep
+from simulations.scenarios.scenarios import run_locking
+from simulations.sweeps.cases import Case
+from simulations.sweeps.second_run import SecondRun, SecondRunError
+from simulations.sweeps.sweeping import Progress, run_seed, sweep
 from simulations.world import SECOND, World
 
 HERE = "tests.simulated.test_sweep"
@@ -194,7 +194,7 @@ def test_without_another_process_there_is_one_clear_error(monkeypatch: pytest.Mo
     def broken() -> None:
         raise SecondRunError("it died")
 
-    monkeypatch.setattr(simulations.sweeping, "sweep", lambda *arguments, **named: broken())
+    monkeypatch.setattr(simulations.sweeps.sweeping, "sweep", lambda *arguments, **named: broken())
     shown = mesh_simulate("sweep", UNORDERED.name, "--verify")
     assert (shown.exit_code, shown.stderr) == (1, "mesh: it died\n")
 

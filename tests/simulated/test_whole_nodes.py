@@ -8,12 +8,12 @@ import pytest
 
 from mesh import seal
 from mesh.membership import State
-from simulations import streams
 from simulations.checkers import Violation, agree
 from simulations.cluster import Cluster, SimPeer
 from simulations.faults import Corruption, Fault, Faults, Slow, Throttle
+from simulations.network import streams
 from simulations.recording import snapshot
-from simulations.scenarios import run_locking, run_spreading
+from simulations.scenarios.scenarios import run_locking, run_spreading
 from simulations.world import MS, SECOND, World
 from tests.simulated.planted import NeverCompares, NeverWarns, with_parts
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from simulations.faults import Crash, Cut, Faults, Isolate, OneWay, Partition, Pause, Weather
-from simulations.network import Conditions
-from simulations.process import BATCH
-from simulations.streams import STREAM_BYTES
+from simulations.machine.process import BATCH
+from simulations.network.network import Conditions
+from simulations.network.streams import STREAM_BYTES
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import FakeNode, build_fakes
 

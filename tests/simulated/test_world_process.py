@@ -7,9 +7,9 @@ import pytest
 from mesh.errors import ClosedError
 from mesh.outputs import Halt
 from simulations.faults import Crash, Faults, Rate, Suspend, WallDrift, WallStep
-from simulations.network import Conditions
-from simulations.plans import random_plan
-from simulations.process import PausedError
+from simulations.machine.process import PausedError
+from simulations.network.network import Conditions
+from simulations.plans.plans import random_plan
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import FakeNode, Note, build_fakes
 

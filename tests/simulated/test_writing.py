@@ -16,9 +16,9 @@ from mesh.replication.entrusting import Entrust
 from simulations.checkers import Violation
 from simulations.cluster import Build
 from simulations.faults import Crash, Fault, Isolate, Partition, Pause, Weather
-from simulations.plans import random_plan
+from simulations.plans.plans import random_plan
+from simulations.scenarios.writing import run_writing
 from simulations.world import SECOND
-from simulations.writing import run_writing
 from tests.simulated.planted import with_parts, with_store
 
 NODES = 6

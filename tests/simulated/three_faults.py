@@ -11,7 +11,7 @@ from mesh.directives import Directive, Directives, Source
 from mesh.replication import Replication
 from simulations.faults import Fault, Partition, Pause, WallStep
 from simulations.registry import Scenario
-from simulations.scenarios import run_spreading
+from simulations.scenarios.scenarios import run_spreading
 from simulations.world import SECOND, World
 from tests.simulated.planted import with_parts
 

@@ -19,9 +19,9 @@ from simulations.faults import (
     Throttle,
     Weather,
 )
-from simulations.latency import LogNormal
 from simulations.locking import Locks, LockUser
-from simulations.network import Conditions
+from simulations.network.latency import LogNormal
+from simulations.network.network import Conditions
 from simulations.trace import Line
 from simulations.world import MS, SECOND, World
 

@@ -1,0 +1,1 @@
+"""What is counted and spent: counters, gauges, budgets, rate limits, atomic registers."""

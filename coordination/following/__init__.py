@@ -1,0 +1,1 @@
+"""Who has still to be told what: one follower's unread changes, who follows which keys, and what changed last."""

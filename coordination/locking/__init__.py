@@ -1,0 +1,1 @@
+"""What is held and given back: leases, locks, elections, barriers, and who holds what."""

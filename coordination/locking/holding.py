@@ -1,0 +1,314 @@
+"""Holding: what is asked for, held and given back, by whatever name it goes.
+
+The lease under a lock is kept by a majority of voters for its ttl and renewed in the background each third of it. This process
+believes in it for a little less than they keep it, by its own clock, and counts from before it asked; so its belief ends
+first, whatever the network does. At the deadline less a twentieth the body's cancel scope is cancelled, and `LeaseLost` is
+raised. A body without checkpoints cannot be cancelled: guard what it writes with the token (see `Held.token`).
+
+Gray and Cheriton, 1989 (leases); Burrows, 2006 (Chubby's sequencers, here the token)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import NamedTuple
+
+import trio
+
+from coordination.agreed.events import (
+    Busy,
+    Ended,
+    Ending,
+    Granted,
+    OtherLimit,
+    Released,
+    Renewed,
+    RenewFailed,
+    Unavailable,
+)
+from coordination.agreed.modes import EXCLUSIVE, Mode
+from coordination.arguments.calling import way_out
+from coordination.core import LeaseCore
+from coordination.dispatch import Mailbox
+from coordination.errors import LeaseLost, LimitDiffers, MeshError, NoQuorum
+from mesh.directives import NANOSECONDS, Event, Instant
+
+__all__ = ["Claim", "Held", "Wish", "acquire", "let_go"]
+
+RELEASE_SECONDS = 1.0
+"""How long leaving waits for a majority to confirm the release. Beyond it the release is repeated in the background."""
+
+
+RENEWAL = (Renewed, RenewFailed, Ended, Ending)
+"""What a renewal may come to."""
+
+
+class Wish(NamedTuple):
+    """What is asked for, checked already."""
+
+    key: str
+    """Of the register: kind/name."""
+    ttl: int
+    """ns."""
+    mode: Mode = EXCLUSIVE
+    delay: int = 0
+    """ns for which nobody else is granted it after it has run out unreleased."""
+    most: float | None = None
+    """Seconds for which it may be held at the most."""
+    kind: str = "lock"
+    """Or `lease`: it binds something from the start."""
+
+    def __str__(self) -> str:
+        return spoken(self.key)
+
+
+def spoken(key: str) -> str:
+    """How a register is called in sentences."""
+    return repr(key.replace("/", " ", 1))
+
+
+class Held:
+    """A lock, lease or permit that this process holds, or held."""
+
+    __slots__ = (
+        "_core",
+        "_ended",
+        "_most",
+        "_released",
+        "_request",
+        "_scope",
+        "_text",
+        "_token",
+        "_until",
+        "key",
+        "mailbox",
+    )
+
+    def __init__(self, core: LeaseCore, key: str, request: int, mailbox: Mailbox, most: float | None = None) -> None:
+        self._core = core
+        self.key = key
+        self.mailbox = mailbox
+        self._request = request
+        self._token = 0
+        self._text = ""
+        self._scope: trio.CancelScope | None = None
+        self._ended: str | None = None
+        self._released = False
+        self._most = most
+        self._until: int | None = None
+        """Boot ns beyond which it may not be held."""
+        mailbox.on_event = self._on_event
+
+    def granted(self) -> Held:
+        """Take what was granted. Raises `LeaseLost` if it is over already: this task may have had to wait for its turn."""
+        holder = self._core.holder
+        token = holder.token(self._request)
+        if token is None:
+            raise self.lost()
+        self._token = token
+        self._text = holder.lease_id(self._request)
+        if self._most is not None:
+            self._until = self._core.now().boot + round(self._most * NANOSECONDS)
+        return self
+
+    def guard(self, scope: trio.CancelScope) -> None:
+        """Cancel this scope when the end is near."""
+        self._scope = scope
+        self.mailbox.guarded = True
+        if self._most is not None:
+            scope.deadline = trio.current_time() + self._most
+        if not self.valid():
+            scope.cancel()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._ended = event.reason
+        if isinstance(event, Ended | Ending) and self._scope is not None:
+            self._scope.cancel()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def token(self) -> int:
+        """The fencing token: strictly above that of every earlier grant of this lock. Hand it to whatever you write to, and
+        have that refuse lower ones."""
+        return self._token
+
+    @property
+    def id(self) -> str:
+        """The identity of this very grant, for ever: no other one has it, whatever the token."""
+        return self._text
+
+    def remaining(self) -> float:
+        """Seconds for which this process may still act as the holder, by its own clock; 0.0 after the end. Local."""
+        deadline = self._core.holder.deadline(self._request)
+        if deadline is None or self._released:
+            return 0.0
+        if self._until is not None:
+            deadline = min(deadline, self._until)
+        return max(0.0, (deadline - self._core.now().boot) / NANOSECONDS)
+
+    def valid(self) -> bool:
+        """Whether this process may act as the holder at this moment, by its own clock. Local, no network."""
+        return self.covers(self._core.now())
+
+    def covers(self, now: Instant) -> bool:
+        """Whether it holds at the very moment at which something is written under it."""
+        if self._released or self._too_long(now):
+            return False
+        return self._core.holder.valid(self._request, now)
+
+    def _too_long(self, now: Instant) -> bool:
+        return self._until is not None and now.boot >= self._until
+
+    # --- acting ------------------------------------------------------------------------------------------------------
+
+    async def renew(self) -> None:
+        """Extend to a full ttl from now. A checkpoint.
+
+        Raises
+        ------
+        LeaseLost: it has ended, or no majority confirmed before its end.
+        """
+        if not self.valid():
+            await trio.lowlevel.checkpoint()
+            raise self.lost()
+        with self.mailbox.expecting(*RENEWAL) as waiting:
+            self._core.act(self._core.holder.renew(self._request, self._core.now()))
+            if not isinstance(await waiting.outcome(), Renewed):
+                raise self.lost()
+
+    async def release(self) -> None:
+        """Give it back; it counts as ended here at once. A checkpoint, also when it has ended already: then nothing happens.
+
+        Waits up to a second for a majority to confirm, shielded from cancellation; beyond that the release goes on in the
+        background. Never raises for a lease that has ended."""
+        if self._released:
+            await trio.lowlevel.checkpoint()
+            return
+        self._released = True
+        core, holder = self._core, self._core.holder
+        try:
+            with self.mailbox.expecting(Released) as waiting:
+                try:
+                    core.act(holder.release(self._request, core.now()))
+                except MeshError:  # the peer has ended, and its leases with it
+                    await trio.lowlevel.checkpoint()
+                    return
+                with trio.move_on_after(RELEASE_SECONDS, shield=True):
+                    await waiting.outcome()
+        finally:
+            core.dispatch.done(self._request)
+
+    async def bind(self) -> str:
+        """The id of this lease for what ends with it, once the voters know that something does."""
+        if not self.valid():
+            await trio.lowlevel.checkpoint()
+            raise self.lost()
+        directives = self._core.holder.bind(self._request, self._core.now())
+        if directives:
+            with self.mailbox.expecting(*RENEWAL) as waiting:
+                self._core.act(directives)
+                if not isinstance(await waiting.outcome(), Renewed):
+                    raise self.lost()
+        return self._text
+
+    def lost(self) -> LeaseLost:
+        if self._released:
+            why = "it was released"
+        elif self._ended is None and self._too_long(self._core.now()):
+            why = f"it may be held for {self._most:g} s at the most (max_hold), and is given back"
+        else:
+            why = self._ended or "it could not be renewed in time"
+        return LeaseLost(f"{spoken(self.key)} is not held any more: {why}")
+
+
+async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> Held | None:
+    """Ask for the lease of a register until it is granted; None if it is not to wait and would have to.
+
+    Cancelled at any moment it leaves nothing held and nobody in the queue."""
+    holder, dispatch = core.holder, core.dispatch
+    await trio.lowlevel.checkpoint_if_cancelled()
+    request = holder.next_request()
+    mailbox = Mailbox()
+    held = Held(core, wish.key, request, mailbox, wish.most)
+    dispatch.request(request, mailbox)
+    what = str(wish)
+    try:
+        with mailbox.expecting(Granted, Busy, OtherLimit, Unavailable, Ended) as waiting:
+            asked = holder.acquire(
+                request,
+                wish.key,
+                kind=wish.kind,
+                ttl=wish.ttl,
+                wait=wait,
+                renew=renew,
+                now=core.now(),
+                mode=wish.mode,
+                delay=wish.delay,
+            )
+            core.act(asked)
+            outcome = await waiting.outcome()
+        match outcome:
+            case OtherLimit(_, limit):
+                raise LimitDiffers(what, wish.mode.limit, limit)
+            case Unavailable(_, missing, reason):
+                if forgot := await core.forgotten():
+                    raise NoQuorum(f"{what} could not be acquired", (), *way_out(forgot))
+                raise NoQuorum(f"{what} could not be acquired", missing, reason)
+            case Ended(_, reason):
+                raise LeaseLost(f"{what} was lost before it could be used: {reason}")
+            case Busy():
+                dispatch.done(request)
+                return None
+        return held.granted()
+    except BaseException:
+        dispatch.done(request)
+        with suppress(MeshError):  # a peer that has ended holds nothing
+            core.act(holder.cancel(request, core.now()))
+        raise
+
+
+async def let_go(core: LeaseCore) -> None:
+    """Give back everything that is held or asked for, because the peer stops. Waits `RELEASE_SECONDS` at the most, shielded;
+    for rights of budgets as long before."""
+    for farewell in core.farewells:
+        await farewell()
+    requests = core.dispatch.requests()
+    with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True), ExitStack() as stack:
+        # (A peer that was halted says nothing more.)
+        waiting = [stack.enter_context(mailbox.expecting(Released)) for _, mailbox in requests]
+        for number, _ in requests:
+            core.act(core.holder.release(number, core.now()))
+        for (number, _), released in zip(requests, waiting, strict=True):
+            await released.outcome()
+            core.dispatch.done(number)
+
+
+class Claim:
+    """One entry of an `async with`: acquired, guarded, given back."""
+
+    __slots__ = ("_held", "_scope", "key", "permits")
+
+    def __init__(self, held: Held, mode: Mode = EXCLUSIVE) -> None:
+        self._held = held
+        self.key = held.key
+        self.permits = mode.permits
+        self._scope = trio.CancelScope()
+
+    def enter(self) -> Held:
+        self._scope.__enter__()
+        self._held.guard(self._scope)
+        return self._held
+
+    async def exit(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Give it back; raises `LeaseLost` if the body was cancelled for its loss, or ended after it."""
+        swallowed = False
+        try:
+            swallowed = bool(self._scope.__exit__(kind, error, tb))
+            lost = None if self._held.valid() and not self._scope.cancelled_caught else self._held.lost()
+        finally:
+            await self._held.release()
+        if lost is not None and (error is None or swallowed):
+            raise lost
+        return swallowed

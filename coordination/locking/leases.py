@@ -1,0 +1,79 @@
+"""Leases: a life that keys are bound to. Granted, kept alive in the background, and revoked on exit."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from coordination.arguments.checks import check_lease_ttl
+from coordination.core import LeaseCore
+from coordination.errors import LeaseLost, NotHolding
+from coordination.locking.holding import Claim, Held, Wish, acquire
+from crdt.clock import Instant
+
+__all__ = ["Lease"]
+
+
+class Lease:
+    """`async with peer.lease(ttl=10) as lease: await peer.kv.put(key, value, lease=lease)`
+
+    What is bound to it is gone on every replica once it has ended: at once when the context is left, within the ttl after
+    the process dies. The body is cancelled, and `LeaseLost` raised, when the lease can be proven no longer."""
+
+    __slots__ = ("_claim", "_core", "_held", "ttl")
+
+    def __init__(self, core: LeaseCore, ttl: float) -> None:
+        self._core = core
+        self.ttl = ttl
+        self._claim: Claim | None = None
+        self._held: Held | None = None
+        self._ttl()
+
+    def _ttl(self) -> int:
+        return check_lease_ttl(self.ttl, self._core.longest_ttl())
+
+    async def __aenter__(self) -> Lease:
+        """Wait until a majority of the voters granted it. A checkpoint. Raises `NoQuorum`."""
+        if self._claim is not None:
+            raise NotHolding("this lease is in use: make another with peer.lease()")
+        identity = self._core.identity
+        key = f"lease/{identity.name}.{identity.boot.session.hex()}.{self._core.holder.next_request()}"
+        held = await acquire(self._core, Wish(key, self._ttl(), kind="lease"), wait=True, renew=True)
+        assert held is not None
+        self._held = held
+        self._claim = Claim(held)
+        self._claim.enter()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        claim, self._claim = self._claim, None
+        assert claim is not None
+        try:
+            return await claim.exit(kind, error, tb)
+        except LeaseLost as lost:
+            raise LeaseLost(f"a lease of {self.ttl:g} s was lost: {lost}") from None
+
+    @property
+    def held(self) -> Held:
+        """The grant. Raises `NotHolding` outside of the context."""
+        if self._held is None or self._claim is None:
+            raise NotHolding("this lease is not held: enter it with `async with` first")
+        return self._held
+
+    def valid(self) -> bool:
+        """Whether it holds at this moment, by this process's clock. Local."""
+        return self._claim is not None and self.held.valid()
+
+    def remaining(self) -> float:
+        """Seconds for which it surely holds; 0.0 after its end. Local."""
+        return self.held.remaining() if self._claim is not None else 0.0
+
+    def covers(self, now: Instant) -> bool:
+        """Whether it holds at the very moment at which something is bound to it."""
+        return self._claim is not None and self.held.covers(now)
+
+    def lost(self) -> LeaseLost:
+        return self.held.lost()
+
+    async def bind(self) -> str:
+        """Its id, checked valid, for what ends with it. Raises `LeaseLost`, `NotHolding`."""
+        return await self.held.bind()

@@ -1,0 +1,170 @@
+"""Locks, read-write locks and semaphores: who may go on, in the whole mesh, in order of arrival.
+
+All of them are one register each, and differ in who may stand beside whom (`coordination.agreed.modes`). What holds of one
+holds of all: the body of an `async with` is cancelled before anyone is granted what it excludes
+(`coordination.locking.holding`)."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from coordination.agreed.modes import EXCLUSIVE, SHARED, Mode
+from coordination.arguments.checks import check_delay, check_hold, check_key, check_lease_ttl, check_permits
+from coordination.core import LeaseCore
+from coordination.errors import NotHolding
+from coordination.locking.holding import Claim, Held, Wish, acquire
+from coordination.locking.standing import Holding, standing
+
+__all__ = ["Acquirable", "Lock", "RWLock", "Semaphore"]
+
+
+class Acquirable:
+    """What can be acquired: stateless and reusable. Exclusion is per acquire, also between tasks of one peer.
+
+    Not re-entrant: a task that has entered it with `async with` and asks again raises `AlreadyHeld` instead of waiting for
+    itself (see `coordination.claims` for what is found out)."""
+
+    __slots__ = ("_core", "_delay", "_mode", "_most", "key", "name", "ttl")
+
+    def __init__(
+        self,
+        core: LeaseCore,
+        kind: str,
+        name: str,
+        ttl: float,
+        mode: Mode,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+    ) -> None:
+        self._core = core
+        self.name = check_key(name, f"{kind} name")
+        self.ttl = ttl
+        self.key = f"{kind}/{name}"
+        """Of its register, as `explain` takes it."""
+        self._mode = mode
+        self._delay = lock_delay
+        self._most = check_hold(max_hold)
+        self._wish()
+
+    def _wish(self) -> Wish:
+        longest = self._core.longest_ttl()
+        ttl = check_lease_ttl(self.ttl, longest)
+        return Wish(self.key, ttl, self._mode, check_delay(self._delay, ttl, longest), self._most)
+
+    async def enter(self, *, wait: bool = True) -> Held | None:
+        """What `async with` does at its beginning; without `wait`, None if it would have to. A checkpoint.
+
+        Every entry is to be left with `leave`, by the same task."""
+        wish = self._wish()
+        self._core.claims.check(self.key, self._mode, str(wish))
+        held = await acquire(self._core, wish, wait=wait, renew=True)
+        if held is None:
+            return None
+        claim = Claim(held, self._mode)
+        self._core.claims.enter(claim)
+        return claim.enter()
+
+    async def leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """What `async with` does at its end."""
+        claim = self._core.claims.leave(self.key, Claim)
+        if claim is None:
+            raise NotHolding(f"{self.name!r} is left by another task than the one that entered it")
+        return await claim.exit(kind, error, tb)
+
+    async def __aenter__(self) -> Held:
+        """Wait for one's turn; the lease is renewed in the background. A checkpoint.
+
+        Raises
+        ------
+        NoQuorum: no majority of the voters answers for 2 s, and none of them is only waiting out its restart.
+        AlreadyHeld: this task has entered it already. LimitDiffers: a semaphore of another limit.
+        """
+        held = await self.enter()
+        assert held is not None
+        return held
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        return await self.leave(kind, error, tb)
+
+    async def acquire(self) -> Held:
+        """Wait for one's turn. Not renewed by itself: call `renew`, and `release`. A checkpoint. Raises as the context."""
+        wish = self._wish()
+        self._core.claims.check(self.key, self._mode, str(wish))
+        held = await acquire(self._core, wish, wait=True, renew=False)
+        assert held is not None
+        return held
+
+    async def try_acquire(self) -> Held | None:
+        """Acquire without waiting for another holder; None if it is held by others, or they come first. A checkpoint. Raises as
+        the context."""
+        return await acquire(self._core, self._wish(), wait=False, renew=False)
+
+    async def holders(self) -> tuple[Holding, ...]:
+        """Who holds it, as a majority of its voters says. A checkpoint. Raises `NoQuorum`."""
+        return await standing(self._core, self.key)
+
+
+class Lock(Acquirable):
+    """`peer.lock(name, ttl=10.0)`: one holder at a time."""
+
+    __slots__ = ()
+
+    def __init__(self, core: LeaseCore, name: str, ttl: float, lock_delay: float = 0.0, max_hold: float | None = None) -> None:
+        super().__init__(core, "lock", name, ttl, EXCLUSIVE, lock_delay, max_hold)
+
+    async def holder(self) -> Holding | None:
+        """Who holds it, as a majority of its voters says; None if nobody does. A checkpoint. Raises `NoQuorum`.
+
+        True at some moment during the call: by its end it may be free, or another's."""
+        return next(iter(await self.holders()), None)
+
+
+class RWLock:
+    """`peer.rwlock(name, ttl=10.0)`: many readers at a time, or one writer.
+
+    In order of arrival: a writer that waits holds back the readers that come after it, so that it is not starved. At most 64
+    readers hold it at once; more wait."""
+
+    __slots__ = ("_read", "_write", "name")
+
+    def __init__(self, core: LeaseCore, name: str, ttl: float, lock_delay: float = 0.0, max_hold: float | None = None) -> None:
+        self._read = Acquirable(core, "rwlock", name, ttl, SHARED, lock_delay, max_hold)
+        self._write = Acquirable(core, "rwlock", name, ttl, EXCLUSIVE, lock_delay, max_hold)
+        self.name = name
+
+    def read(self) -> Acquirable:
+        """To be used as a lock: held beside other readers."""
+        return self._read
+
+    def write(self) -> Acquirable:
+        """To be used as a lock: held alone. Its token is above that of every reader before it."""
+        return self._write
+
+    async def holders(self) -> tuple[Holding, ...]:
+        """Who holds it, as a majority of its voters says: `exclusive` is set for a writer. A checkpoint. Raises `NoQuorum`."""
+        return await self._read.holders()
+
+
+class Semaphore(Acquirable):
+    """`peer.semaphore(name, limit, permits=1, ttl=10.0)`: at most `limit` permits are held at a time, in the whole mesh.
+
+    The first use sets the limit, and it stays until nobody has used the semaphore for two max_ttl (30 s); who names another one
+    meanwhile gets `LimitDiffers`. In order of arrival: a large request that waits holds back the small ones after it. At most
+    64 holders at once, whatever they take."""
+
+    __slots__ = ("limit", "permits")
+
+    def __init__(
+        self,
+        core: LeaseCore,
+        name: str,
+        limit: int,
+        permits: int,
+        ttl: float,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+    ) -> None:
+        check_permits(limit, permits, name)
+        self.limit = limit
+        self.permits = permits
+        super().__init__(core, "semaphore", name, ttl, Mode(permits, limit), lock_delay, max_hold)

@@ -1,0 +1,1 @@
+"""What lies between simulated machines: links, datagrams and streams, and what befalls them."""

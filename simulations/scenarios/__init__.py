@@ -1,0 +1,1 @@
+"""What meshes are put through: workloads, the faults around them, and what must hold at the end."""

@@ -1,0 +1,1 @@
+"""Many runs: sweeps, shrinking, second runs, and the cases that are worth keeping."""
