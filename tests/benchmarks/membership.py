@@ -10,8 +10,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from typing import NamedTuple
 
 import trio
 
@@ -19,12 +20,12 @@ from tests.benchmarks.figures import percentile, title
 from tests.benchmarks.limits import round_trip
 from tests.processes.flock import Flock, flock
 
-__all__ = ["IDLE_BYTES", "IDLE_CPU", "IDLE_MEMORY", "KNOWN", "accusations", "burning", "idle", "kills", "main"]
+__all__ = ["IDLE_BYTES", "IDLE_CPU", "IDLE_MEMORY", "KNOWN", "Watched", "burning", "kills", "main", "side_by_side", "watched"]
 
 SIZES = (3, 10, 30)
 KILLS = 20
-IDLE = 60.0
-LOADED = 60.0
+SECONDS = 60.0
+"""Of rest, and of load: ten minutes in `make soak` (tests/processes/test_members.py)."""
 
 KNOWN = 1.0
 """Seconds until all know."""
@@ -34,6 +35,23 @@ IDLE_MEMORY = 40 << 20
 
 SETTLING = 3.0
 """Seconds until streams are woven and gossip has ended."""
+
+
+class Watched(NamedTuple):
+    """Of a mesh to which nothing is done; means over its nodes."""
+
+    cpu: float
+    """Share of a core."""
+    sent: float
+    """Bytes a second."""
+    memory: float
+    """Bytes of memory (PSS)."""
+    dead: int
+    """How often somebody was called dead,"""
+    suspect: int
+    """and suspected."""
+    load: float
+    """The machine's load average in the end."""
 
 
 @contextmanager
@@ -72,28 +90,24 @@ async def kills(mesh: Flock, count: int) -> tuple[list[float], list[float]]:
     return first, all_
 
 
-async def accusations(mesh: Flock, seconds: float) -> tuple[int, int]:
-    """(deaths, suspicions) of anyone while nothing is done to anybody; the mesh is whole in the end."""
-    since = len(mesh.seen)
-    await trio.sleep(seconds)
-    await mesh.until(mesh.whole, 60)
-    states = [seen.state for seen in mesh.seen[since:]]
-    return states.count("dead"), states.count("suspect")
-
-
-async def idle(mesh: Flock, seconds: float) -> tuple[float, float, float]:
-    """Share of a core, bytes sent a second, and bytes of memory, a node."""
+async def watched(mesh: Flock, seconds: float) -> Watched:
+    """So long nothing is done to anybody; the mesh is whole before and after."""
     names = list(mesh.nodes)
     await trio.sleep(2 * SETTLING)
+    since = len(mesh.seen)
     before = [await mesh.report(name) for name in names]
     await trio.sleep(seconds)
     after = [await mesh.report(name) for name in names]
-    assert mesh.whole()
+    await mesh.until(mesh.whole, 60)
     lasted = [(late["at"] - early["at"]) / 1e9 for early, late in zip(before, after, strict=True)]
     cpu = [(late["cpu"] - early["cpu"]) / s for early, late, s in zip(before, after, lasted, strict=True)]
     sent = [(_sent(late["stats"]) - _sent(early["stats"])) / s for early, late, s in zip(before, after, lasted, strict=True)]
     assert min(sent) > 10, "a node was silent"
-    return statistics.mean(cpu), statistics.mean(sent), statistics.mean(mesh.proportional_bytes(name) for name in names)
+    states = [seen.state for seen in mesh.seen[since:]]
+    memory = statistics.mean(mesh.proportional_bytes(name) for name in names)
+    return Watched(
+        statistics.mean(cpu), statistics.mean(sent), memory, states.count("dead"), states.count("suspect"), os.getloadavg()[0]
+    )
 
 
 def _sent(stats: dict[str, int]) -> int:
@@ -104,29 +118,49 @@ def told(what: str, text: str, reached: bool) -> None:
     print(f"  {what:<46}{text}   ({'reached' if reached else 'missed'})", flush=True)
 
 
-async def measure(trip: float, sizes: tuple[int, ...] = SIZES, turns: int = KILLS, idle_for: float = IDLE) -> None:
-    cores = os.cpu_count() or 1
-    for size in sizes:
-        title(f"{size} processes (load average {os.getloadavg()[0]:.1f})")
-        began = time.monotonic()
-        async with flock(size) as mesh:
-            print(f"  whole after {time.monotonic() - began:.1f} s", flush=True)
-            cpu, sent, memory = await idle(mesh, idle_for)
-            told("idle, a node: share of a core", f"{cpu:.2%} (goal {IDLE_CPU:.1%})", cpu < IDLE_CPU)
-            told("idle, a node: bytes sent", f"{sent:.0f} B/s (goal {IDLE_BYTES})", sent < IDLE_BYTES)
-            told("idle, a node: memory (PSS)", f"{memory / (1 << 20):.1f} MB (goal 40)", memory < IDLE_MEMORY)
+async def measure(trip: float, sizes: tuple[int, ...] = SIZES, turns: int = KILLS, seconds: float = SECONDS) -> None:
+    """All sizes side by side, at rest and under load; but kills in one mesh after the other."""
+    async with AsyncExitStack() as stack:
+        meshes = []
+        for size in sizes:
+            began = time.monotonic()
+            meshes.append(await stack.enter_async_context(flock(size)))
+            title(f"{size} processes: whole after {time.monotonic() - began:.1f} s")
+        title(f"At rest for {seconds:.0f} s")
+        for size, rest in zip(sizes, await side_by_side(meshes, seconds), strict=True):
+            tell_of(size, rest)
+        title(f"{turns} kills each, one after the other (load average {os.getloadavg()[0]:.1f})")
+        for size, mesh in zip(sizes, meshes, strict=True):
             first, all_ = await kills(mesh, turns)
             for what, took in (("first", first), ("all", all_)):
                 text = (
                     f"median {statistics.median(took) * 1000:.0f} ms, 99th {percentile(took, 99) * 1000:.0f}, "
                     f"max {max(took) * 1000:.0f}; median {statistics.median(took) / trip:.0f} x a bare UDP round trip"
                 )
-                told(f"{turns} kills: known to {what}", text, percentile(took, 99) < KNOWN)
-            dead, suspect = await accusations(mesh, idle_for)
-            told(f"idle {idle_for:.0f} s: called dead, suspected", f"{dead}, {suspect}", dead == 0)
-            with burning(cores):
-                dead, suspect = await accusations(mesh, LOADED if idle_for == IDLE else idle_for)
-            told(f"every core busy {idle_for:.0f} s: called dead, suspected", f"{dead}, {suspect}", dead == 0)
+                told(f"{size} processes: known to {what}", text, percentile(took, 99) < KNOWN)
+        title(f"Every core busy for {seconds:.0f} s")
+        with burning(os.cpu_count() or 1):
+            for size, busy in zip(sizes, await side_by_side(meshes, seconds), strict=True):
+                tell_of(size, busy)
+
+
+async def side_by_side(meshes: Sequence[Flock], seconds: float) -> list[Watched]:
+    results: dict[int, Watched] = {}
+
+    async def watch(number: int, mesh: Flock) -> None:
+        results[number] = await watched(mesh, seconds)
+
+    async with trio.open_nursery() as nursery:
+        for number, mesh in enumerate(meshes):
+            nursery.start_soon(watch, number, mesh)
+    return [results[number] for number in range(len(meshes))]
+
+
+def tell_of(size: int, of: Watched) -> None:
+    told(f"{size} processes: called dead, suspected", f"{of.dead}, {of.suspect} (load average {of.load:.1f})", of.dead == 0)
+    told(f"{size} processes, a node: share of a core", f"{of.cpu:.2%} (goal {IDLE_CPU:.1%})", of.cpu < IDLE_CPU)
+    told(f"{size} processes, a node: bytes sent", f"{of.sent:.0f} B/s (goal {IDLE_BYTES})", of.sent < IDLE_BYTES)
+    told(f"{size} processes, a node: memory (PSS)", f"{of.memory / (1 << 20):.1f} MB (goal 40)", of.memory < IDLE_MEMORY)
 
 
 def main() -> None:
@@ -134,5 +168,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sizes, turns, idle_for = (tuple(map(int, sys.argv[1].split(","))), int(sys.argv[2]), float(sys.argv[3]))
-    trio.run(measure, round_trip(), sizes, turns, idle_for)
+    sizes, turns, seconds = (tuple(map(int, sys.argv[1].split(","))), int(sys.argv[2]), float(sys.argv[3]))
+    trio.run(measure, round_trip(), sizes, turns, seconds)
