@@ -19,16 +19,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Protocol
 
 from crdt.clock import Instant
-from mesh.channel import MAX_FRAME
+from mesh.carriage import Carriage
 from mesh.contacts import Contact, Contacts
-from mesh.courier import IDLE, Courier
 from mesh.directives import (
     Act,
     Address,
     Arm,
     Boot,
     Bye,
-    ChannelUp,
     Close,
     Dial,
     Directive,
@@ -38,12 +36,10 @@ from mesh.directives import (
     Event,
     Forget,
     Greet,
-    Greeted,
     Know,
     Mark,
     Marked,
     Message,
-    OtherSecret,
     Part,
     Persist,
     Refused,
@@ -54,17 +50,17 @@ from mesh.directives import (
     StoreRestored,
     Write,
 )
-from mesh.envelope import Encoded, Envelope, Sealed, packed
-from mesh.hello import COOKIE_BYTES, Greeter
+from mesh.envelope import Encoded, Envelope, Sealed
+from mesh.introductions import Introductions
 from mesh.keyring import Keyring
 from mesh.memory import Memory
-from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
+from mesh.outputs import Halt, Output, Publish, StreamWrite, Transmit
 from mesh.packing import Packer, gossiping
 from mesh.relay import Relayed
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
-from mesh.streams import HANDSHAKE, Streams
+from mesh.streams import Streams
 from mesh.timers import Timers
-from mesh.wire import FRAME_OVERHEAD, WireError, encode, pack
+from mesh.wire import FRAME_OVERHEAD, WireError, encode
 
 __all__ = ["LAN_DATAGRAM_BYTES", "LOOPBACK_DATAGRAM_BYTES", "Identity", "Node"]
 
@@ -72,15 +68,6 @@ LAN_DATAGRAM_BYTES = 1_200
 """A sealed datagram anywhere: below the smallest path MTU of IPv6 (1,280) less headers."""
 
 LOOPBACK_DATAGRAM_BYTES = 1_400
-
-GREETS = 4_096
-"""Addresses that were greeted and have not answered yet; the oldest is forgotten first."""
-
-UNKNOWN_KEYS = 16
-"""Datagrams that are sealed with another secret, before anybody is told of them."""
-
-OTHER_SECRET = 60_000_000_000
-"""ns between two events about what is sealed with another secret."""
 
 NOTHING: tuple[Message | None, Encoded] = (None, b"")
 
@@ -128,15 +115,14 @@ class Node:
         self._session = identity.boot.session
         self._seal = Seal(keyring, self._session, entropy)
         self._envelope = envelope(self._seal)
-        self._greeter = Greeter(self._seal, entropy(32))
+        cookies = entropy(32)
         self._streams = Streams(keyring, self._session, entropy)
-        self._courier = Courier()
         self._memory = memory
         self._timers = Timers()
         room = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
         self._packer = Packer(room, gossiping(parts), self._envelope.most)
         self._contacts = Contacts(self._seal)
-        self._greets: dict[Address, None] = {}
+        self._introductions = Introductions(self._seal, self._contacts, cookies)
         self._index = {id(part): index for index, part in enumerate(self.parts)}
         self._handlers: dict[type[Message], tuple[int, Part]] = {}
         for index, part in enumerate(self.parts):
@@ -152,9 +138,16 @@ class Node:
         self._outputs: list[Output] = []
         self._halted = False
         self._counts: Counter[str] = Counter()
-        self._unknown_keys = 0
-        self._other_secret = 0
-        """When another secret is told of again."""
+        self._carriage = Carriage(
+            self._streams,
+            self._seal,
+            self._contacts,
+            self._counts,
+            output=self._output,
+            event=lambda event: self._queue.append((NODE, event)),
+            arm=lambda timer, at: self._timers.arm(NODE, timer, at),
+            disarm=lambda timer: self._timers.disarm(NODE, timer),
+        )
 
     # --- inputs ----------------------------------------------------------------------------------------------------
 
@@ -186,9 +179,7 @@ class Node:
         except Refusal as refusal:
             self._counts[f"refused_{refusal.reason}"] += 1
             if refusal.reason == "unknown_key":
-                self._unknown_keys += 1  # one alone may be a bit that was flipped on its way
-                if self._unknown_keys % UNKNOWN_KEYS == 0:
-                    self._tell_of_other_secret(address)
+                self._publish(self._introductions.unknown_key(address, self._now.mono))
             return
         if opened.known and opened.kind == Kind.PAIR:
             contact = self._contacts.by_session.get(opened.sender)
@@ -198,17 +189,29 @@ class Node:
         else:
             self._introduction(opened, address, len(data))
 
-    def _tell_of_other_secret(self, address: Address) -> None:
-        if self._now.mono >= self._other_secret:
-            self._other_secret = self._now.mono + OTHER_SECRET
-            self._outputs.append(Publish(OtherSecret(address)))
+    def _introduction(self, opened: Opened, address: Address, size: int) -> None:
+        met = self._introductions.receive(opened, address, size, self.mark, self._now.mono)
+        if met.counted:
+            self._counts[met.counted] += 1
+        if met.answer is not None:
+            self._outputs.append(met.answer)
+        if met.frame is not None:
+            self._frame(met.frame, self._contacts.source(opened.sender, address, None))
+        if met.greeted is not None:
+            self._queue.append((NODE, met.greeted))
+
+    def _output(self, output: Output) -> None:
+        self._outputs.append(output)  # another list after each `take`
+
+    def _publish(self, event: Event | None) -> None:
+        """To users alone."""
+        if event is not None:
+            self._outputs.append(Publish(event))
 
     def on_accept(self, address: Address, now: Instant) -> int:
         """A stream was accepted by the driver; the answer is its number from now on."""
         self._now = now
-        stream = self._streams.accept(address)
-        self._timers.arm(NODE, ("handshake", stream), now.mono + HANDSHAKE)
-        return stream
+        return self._carriage.accept(address, now.mono)
 
     def on_connected(self, stream: int, now: Instant) -> None:
         self._now = now
@@ -224,7 +227,7 @@ class Node:
         if received.reply:
             self._outputs.append(StreamWrite(stream, received.reply))
         if received.up is not None:
-            self._channel_up(received.up)
+            self._carriage.up(received.up, self.mark, now.mono)
             self._settle()
         for plaintext in received.plaintexts:
             if not self._streams.is_up(stream):  # a part, or what came before, has closed it: nothing more is wanted
@@ -234,13 +237,13 @@ class Node:
         if received.error is not None:
             self._counts[f"stream_{received.error}"] += 1
             if received.error == "unknown_key":
-                self._tell_of_other_secret(self._streams.address(stream))
-            self._close(stream, received.error)
+                self._publish(self._introductions.other_secret(self._streams.address(stream), now.mono))
+            self._carriage.close(stream, received.error)
         self._finish()
 
     def on_stream_end(self, stream: int, reason: str, now: Instant) -> None:
         self._now = now
-        self._channel_down(stream, reason)
+        self._carriage.down(stream, reason)
         self._finish()
 
     def on_refused(self, address: Address, now: Instant) -> None:
@@ -284,6 +287,15 @@ class Node:
             self._settle()
         self._finish()
 
+    def _own_timer(self, timer: Hashable) -> None:
+        match timer:
+            case ("handshake", int(stream)):
+                self._carriage.close(stream, "unanswered")
+            case ("idle",):
+                self._carriage.on_idle(self._now.mono)
+            case ("commit",):
+                pass  # the step that it wakes begins the batch
+
     def command(self, part: Part, directives: Directives, now: Instant) -> None:
         """Perform what a local command of a part answered."""
         self._now = now
@@ -296,7 +308,7 @@ class Node:
         self._queue.append((NODE, Bye()))
         self._finish()
         for stream in self._streams.open():
-            self._close(stream, "bye")
+            self._carriage.close(stream, "bye")
         self._queue.clear()
         self._timers = Timers()
 
@@ -317,7 +329,7 @@ class Node:
         counts["node.streams"] = len(self._streams)
         counts["node.contacts"] = len(self._contacts)
         counts["node.timers"] = len(self._timers)
-        counts["node.undelivered"] = self._courier.dropped
+        counts["node.undelivered"] = self._carriage.courier.dropped
         if self._memory is not None:
             counts.update({f"memory.{name}": count for name, count in self._memory.stats().items()})
         for part in self.parts:
@@ -429,7 +441,7 @@ class Node:
             case Act(part, directives):
                 self._perform(self._index[id(part)], directives)
             case Write(channel, message):
-                self._write(channel, encode(message))
+                self._carriage.write(channel, encode(message), self.mark)
             case Know(name, boot, address):
                 self._contacts.know(name, boot, address)
             case Mark(mark):
@@ -437,14 +449,11 @@ class Node:
             case Forget(session):
                 self._contacts.forget(session)
             case Dial(address, tag):
-                self._dial(address, tag)
+                self._carriage.dial(address, tag, self._now.mono)
             case Close(channel):
-                self._close(channel, "closed")
+                self._carriage.close(channel, "closed")
             case Greet(address):
-                self._greets[address] = None
-                if len(self._greets) > GREETS:
-                    del self._greets[next(iter(self._greets))]
-                self._outputs.append(Transmit(address, self._greeter.hello()))
+                self._outputs.append(self._introductions.greet(address))
             case Stop(error):
                 self._halted = True
                 self._outputs.append(Halt(error))
@@ -473,7 +482,7 @@ class Node:
             encoded = self._envelope.encode(message)
             self._encoded = (message, encoded)
         if directive.stream or not self._packer.fits(encoded):
-            self._carry(contact, bytes(encoded))
+            self._carriage.carry(contact, bytes(encoded), self.mark, self._now.mono)
         else:
             self._packer.add(contact, encoded)
 
@@ -492,128 +501,6 @@ class Node:
         self._outputs.append(Transmit(contact.address, self._envelope.seal(batch, self.mark, contact.session)))
         self._counts["datagrams_sent"] += 1
         self._counts["messages_sent"] += len(batch)
-
-    def _carry(self, contact: Contact, encoded: bytes) -> None:
-        """Send over the stream to that process, dialled at need."""
-        route = self._courier.route(contact.session)
-        if route is None:
-            key = self._seal.keyring.key_to(contact.session)
-            route = self._courier.begin(contact.session, self._dial(contact.address, ("courier", contact.session), key))
-        if route.up:
-            route.used = self._now.mono
-            self._write(route.channel, encoded)
-        else:
-            self._courier.hold(route, encoded)
-
-    def _write(self, channel: int, encoded: bytes) -> None:
-        if len(encoded) > MAX_FRAME - FRAME_OVERHEAD:
-            self._counts["too_large"] += 1
-            return
-        data = self._streams.seal(channel, pack((encoded,), self.mark))
-        if data is None:
-            self._counts["unwritable"] += 1
-        else:
-            self._outputs.append(StreamWrite(channel, data))
-
-    # --- streams ---------------------------------------------------------------------------------------------------
-
-    def _dial(self, address: Address, tag: Hashable, key: bytes = b"") -> int:
-        stream = self._streams.dial(address, tag, key)
-        self._timers.arm(NODE, ("handshake", stream), self._now.mono + HANDSHAKE)
-        self._outputs.append(Connect(stream, address))
-        return stream
-
-    def _channel_up(self, up: ChannelUp) -> None:
-        self._timers.disarm(NODE, ("handshake", up.channel))
-        self._seal.know(up.session)
-        self._contacts.greeted(up.session)
-        waited = self._courier.established(up.channel, up.session)
-        if waited is None:
-            self._close(up.channel, "another")
-            return
-        for encoded in waited:
-            self._write(up.channel, encoded)
-        route = self._courier.route(up.session)
-        if route is not None and route.channel == up.channel:
-            route.used = self._now.mono
-            if not self._timers.armed(NODE, ("idle",)):
-                self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
-        self._queue.append((NODE, up))
-
-    def _close(self, stream: int, reason: str) -> None:
-        if self._channel_down(stream, reason):
-            self._outputs.append(StreamClose(stream))
-
-    def _channel_down(self, stream: int, reason: str) -> bool:
-        """Whether the stream had not ended before."""
-        down = self._streams.ended(stream, reason)
-        if down is None:
-            return False
-        self._timers.disarm(NODE, ("handshake", stream))
-        self._courier.ended(stream)
-        self._queue.append((NODE, down))
-        return True
-
-    def _own_timer(self, timer: Hashable) -> None:
-        match timer:
-            case ("handshake", int(stream)):
-                self._close(stream, "unanswered")
-            case ("idle",):
-                for stream in self._courier.idle(self._now.mono):
-                    self._close(stream, "idle")
-                if len(self._courier):
-                    self._timers.arm(NODE, ("idle",), self._now.mono + IDLE)
-            case ("commit",):
-                pass  # the step that it wakes begins the batch
-
-    # --- first contact ---------------------------------------------------------------------------------------------
-
-    def _introduction(self, opened: Opened, address: Address, size: int) -> None:
-        """A datagram beside the ordinary: of a sender that is not known yet, or to one that does not know us."""
-        match opened.kind:
-            case Kind.COOKIE:
-                self._prove(opened, address)
-            case Kind.PROOF:
-                frame = self._greeter.accept(opened, address, self._now.mono)
-                if frame is None:
-                    self._counts["refused_cookie"] += 1
-                    return
-                self._seal.know(opened.sender, opened.counter, fresh=True)
-                self._contacts.greeted(opened.sender)
-                self._frame(frame, self._contacts.source(opened.sender, address, None))
-            case Kind.HELLO | Kind.PAIR:
-                self._counts["strangers"] += 1
-                cookie = self._greeter.answer(opened, address, size, self._now.mono)
-                if cookie is not None:
-                    self._outputs.append(Transmit(address, cookie))
-            case _:
-                self._counts["refused_kind"] += 1
-
-    def _prove(self, opened: Opened, address: Address) -> None:
-        """Return a cookie, with the frame that was not delivered; one that answers a `Greet` is told to the parts.
-
-        The proof goes where the frame or the greeting went, not where the cookie says that it comes from."""
-        if len(opened.plaintext) != COOKIE_BYTES:
-            self._counts["refused_cookie"] += 1
-            return
-        contact = self._contacts.by_session.get(opened.sender)
-        if contact is None:
-            if address not in self._greets:  # nobody asked: a recording, and its address may be a third party's
-                self._counts["refused_cookie"] += 1
-                return
-            del self._greets[address]
-        frame, to = pack((), self.mark), address
-        if contact is not None:
-            to = contact.address
-            if contact.unproven:
-                frame = packed(contact.unproven, self.mark)
-                contact.unproven = ()  # once: a second cookie must not deliver it twice
-        self._outputs.append(Transmit(to, self._greeter.prove(opened.plaintext, opened.sender, frame)))
-        if not opened.known:
-            self._seal.know(opened.sender, opened.counter)
-            self._contacts.greeted(opened.sender)
-        if contact is None:
-            self._queue.append((NODE, Greeted(opened.sender, address)))
 
     def _own_source(self) -> Source:
         return Source(self._session, self.identity.address, self.identity.name, self.identity.boot, None)

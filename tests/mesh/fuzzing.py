@@ -247,7 +247,7 @@ class Victim:
         self.outputs: list[Output] = []
 
     def state(self) -> tuple[int, int]:
-        return state_of((self.node.parts, self.node._contacts, self.node._courier, self.node._timers))
+        return state_of((self.node.parts, self.node._contacts, self.node._carriage.courier, self.node._timers))
 
     def datagram(self, frame: bytes) -> list[Output]:
         """A frame from the fellow, in a datagram of any size."""

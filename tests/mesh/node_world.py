@@ -172,9 +172,9 @@ class Process:
         strangers = list(node._contacts._strangers)
         windows = {key: (peer.window.highest, peer.window._seen) for key, peer in node._seal._peers.items()}
         forgotten = dict(node._seal._forgotten)
-        streams = node._streams.open(), list(node._courier._routes)
+        streams = node._streams.open(), list(node._carriage.courier._routes)
         heard, events = len(self.toy.heard), len(self.toy.events)
-        return contacts, names, strangers, windows, forgotten, streams, heard, events, dict(node._greets)
+        return contacts, names, strangers, windows, forgotten, streams, heard, events, dict(node._introductions._greets)
 
     def feed(self, data: bytes, source: Address) -> list[Output]:
         """Hand it a datagram; its outputs go nowhere but to the caller."""

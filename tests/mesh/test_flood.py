@@ -39,7 +39,7 @@ def test_hellos_from_everywhere_leave_nothing_behind() -> None:
     taken, given = flood(a, FLOOD, addresses=FLOOD)
     assert sum(given.values()) < taken
     assert a.state() == before, "no session is known, no window kept"
-    assert len(a.node._greeter._sent) <= ADDRESSES
+    assert len(a.node._introductions._greeter._sent) <= ADDRESSES
     assert not a.node._contacts._strangers
     b.send("a", Note(7, b"through"))
     assert a.toy.numbers()[-1] == 7

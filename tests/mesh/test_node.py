@@ -452,7 +452,7 @@ def test_a_greeting_is_answered_and_told() -> None:
     assert [event for event in a.toy.events if isinstance(event, Greeted)] == [Greeted(b.boot.session, b.address)]
     assert [datagram.data[1] for datagram in net.datagrams] == [Kind.HELLO, Kind.COOKIE, Kind.PROOF]
     assert len(net.datagrams[1].data) < len(net.datagrams[0].data)
-    assert a.node._greets == {} and b.node._seal.knows(a.boot.session) and a.node._seal.knows(b.boot.session)
+    assert a.node._introductions._greets == {} and b.node._seal.knows(a.boot.session) and a.node._seal.knows(b.boot.session)
 
 
 def test_a_greeting_of_nobody_or_of_another_mesh_is_not_answered() -> None:
