@@ -63,15 +63,6 @@ class Position(NamedTuple):
     """With the rest of the round it will know exactly this one."""
 
 
-class Slot:
-    __slots__ = ("change", "old")
-
-    def __init__(self, old: Cell | None, change: Change) -> None:
-        self.old = old
-        """What was seen before."""
-        self.change = change
-
-
 class Feed:
     """Parameters
     ----------
@@ -120,9 +111,10 @@ class Feed:
         """The revision up to which everything is told by the snapshot, or is not wanted."""
         self._limit = limit
         self._every = every
-        self._fresh: dict[str, Slot] = {}
-        self._round: Iterator[Slot] = iter(())
-        self._line: deque[Slot] = deque()
+        self._fresh: dict[str, Change] = {}
+        """Its last change, of each key that has changed since the last look; `old` is what was seen then."""
+        self._round: Iterator[Change] = iter(())
+        self._line: deque[Change] = deque()
         self._read = 0
         """How many of the round have not been read."""
         self._floor = self._ceiling = 0
@@ -216,17 +208,15 @@ class Feed:
             self._held.setdefault(key, change.old)
         if self._every:
             if self.kinds is None or change.kind in self.kinds:
-                self._line.append(Slot(change.old, change))
+                self._line.append(change)
         else:
-            name, self._latest = _place(change), change.revision
-            slot = self._fresh.pop(name, None)
-            if slot is None:
-                slot = Slot(change.old, change)
-            else:
-                slot.change = change
-            if slot.old is not None or change.kind is ChangeKind.PUT:  # else it was put and is gone again since the last look
-                self._fresh[name] = slot
-        if len(self) > self._limit:
+            name, self._latest = key + FENCED_MARK if fenced else key, change.revision
+            waits = self._fresh.pop(name, None)
+            if waits is not None:
+                change = change._replace(old=waits.old)
+            if change.old is not None or change.kind is ChangeKind.PUT:  # else it was put and is gone again since the last look
+                self._fresh[name] = change
+        if len(self._fresh) + self._read + len(self._line) + len(self._held) > self._limit:  # a call costs more than all that
             self.lag()
 
     # --- reading -----------------------------------------------------------------------------------------------------
@@ -241,8 +231,8 @@ class Feed:
             return Told(RESYNC, self.name, None, None, 0, b"", self.base)
         if self._source is not None:
             return self._shown()
-        while (slot := self._slot()) is not None:
-            change, old = slot.change, slot.old
+        while (change := self._first()) is not None:
+            old = change.old
             self._told = change.revision
             put = change.kind is ChangeKind.PUT
             if self.kinds is not None and change.kind not in self.kinds:
@@ -266,7 +256,8 @@ class Feed:
         names = (*self.keys, *self.prefixes)
         return names[0] if len(names) == 1 else ""
 
-    def _slot(self) -> Slot | None:
+    def _first(self) -> Change | None:
+        """In line."""
         if self._line:
             return self._line.popleft()
         if not self._read:

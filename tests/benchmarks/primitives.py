@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import trio
@@ -15,7 +16,7 @@ __all__ = ["main"]
 
 ADDS = 200_000
 PUTS, ROUNDS = 5_000, 7
-WATCHERS = 1_000
+WATCHERS, TELLINGS = 1_000, 300
 TURN = 32
 """Adds between two checkpoints: their windows open and end meanwhile."""
 
@@ -77,8 +78,31 @@ async def many_prefixes(peer: Peer) -> tuple[float, float]:
     return 1 / bare, 1 / watched
 
 
+class Collections:
+    """Processor seconds that Python's cyclic collector took for each of its full passes, in a `with` block."""
+
+    def __init__(self) -> None:
+        self.full: list[float] = []
+        self._began = 0.0
+
+    def _told(self, phase: str, about: dict[str, int]) -> None:
+        if about["generation"] < 2:
+            return
+        if phase == "start":
+            self._began = time.process_time()
+        else:
+            self.full.append(time.process_time() - self._began)
+
+    def __enter__(self) -> Collections:
+        gc.callbacks.append(self._told)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.callbacks.remove(self._told)
+
+
 async def one_for_all(peer: Peer) -> list[float]:
-    """Processor seconds from a put until each of 1,000 watchers of the key has been told."""
+    """Processor seconds from a put until each of 1,000 watchers of the key has been told, of each round."""
     told: list[int] = []
 
     async def follow(*, task_status: trio.TaskStatus[None]) -> None:
@@ -91,7 +115,7 @@ async def one_for_all(peer: Peer) -> list[float]:
     async with trio.open_nursery() as nursery:
         for _ in range(WATCHERS):
             await nursery.start(follow)
-        for n in range(ROUNDS):
+        for n in range(TELLINGS):
             told.clear()
             began = time.process_time()
             await peer.kv.put("one", n)
@@ -101,6 +125,24 @@ async def one_for_all(peer: Peer) -> list[float]:
             assert told == [n] * WATCHERS
         nursery.cancel_scope.cancel()
     return took
+
+
+async def all_told(peer: Peer, wakes: float) -> None:
+    """As the interpreter comes, and as a service should run: with what was there at its start frozen (`gc.freeze`). The tail of
+    the first is the cyclic collector, which goes through every object of the process, whoever made it."""
+    limit = (wakes, "1,000 bare wakes")
+    with Collections() as passes:
+        times(f"1,000 watchers of one key told, {TELLINGS} times", await one_for_all(peer), 0.020, None, *limit, most=0.020)
+    full = passes.full
+    print(
+        f"    of that {len(full)} full passes of the collector, the longest {1e3 * max(full, default=0.0):.1f} ms", flush=True
+    )
+    gc.collect()
+    gc.freeze()
+    try:
+        times("the same after gc.freeze()", await one_for_all(peer), 0.020, None, *limit, most=0.020)
+    finally:
+        gc.unfreeze()
 
 
 def bare_wakes() -> float:
@@ -135,7 +177,7 @@ async def measure(wakes: float) -> None:
             rate(f"limiter.try_acquire, {mode}", await decisions(peer, mode), 100_000, limit, "a dictionary behind a method")
         bare, watched = await many_prefixes(peer)
         rate("kv.put beside 10,000 watched prefixes", watched, bare / 2, bare, "the same without watchers")
-        times("1,000 watchers of one key told", await one_for_all(peer), 0.020, None, wakes, "1,000 bare wakes")
+        await all_told(peer, wakes)
 
 
 def main() -> None:

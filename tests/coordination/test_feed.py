@@ -314,19 +314,19 @@ def test_a_snapshot_that_shows_what_came_later_is_found(monkeypatch: pytest.Monk
 
 
 def test_a_line_that_is_read_while_it_grows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first(self: Feed) -> object:
+    def first(self: Feed) -> Change | None:
         return self._fresh.pop(next(iter(self._fresh))) if self._fresh else None
 
     honest = Feed.offer
 
     def in_place(self: Feed, change: Change) -> None:
-        slot = self._fresh.get(change.key)
-        if slot is not None and (slot.old is not None or change.kind is ChangeKind.PUT):
-            slot.change = change
+        waits = self._fresh.get(change.key)
+        if waits is not None and (waits.old is not None or change.kind is ChangeKind.PUT):
+            self._fresh[change.key] = change._replace(old=waits.old)
         else:
             honest(self, change)
 
-    monkeypatch.setattr(Feed, "_slot", first)
+    monkeypatch.setattr(Feed, "_first", first)
     monkeypatch.setattr(Feed, "offer", in_place)
     with pytest.raises(AssertionError):
         test_events_folded_over_the_snapshot_are_the_store(False)
