@@ -23,9 +23,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def options(function: F) -> F:
     """What most subcommands have."""
     function = click.option("--json", "json_output", is_flag=True, help="Print JSON.")(function)
-    function = click.option("--profile", metavar="NAME", help="calm, flaky, hostile, disks or swarm; else the scenario's own.")(
-        function
-    )
+    function = click.option(
+        "--profile", metavar="NAME", help="calm, flaky, hostile, disks, mixed or swarm; else the scenario's own."
+    )(function)
     return click.option("--nodes", type=click.IntRange(1, 1_000), help="How many; else the scenario's own number.")(function)
 
 

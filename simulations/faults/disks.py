@@ -49,7 +49,8 @@ class Damage:
 class OldDisk:
     """At the end the process is killed, and started again from the disk as it was at the beginning: restored from a backup.
 
-    In no profile: it breaks what durable means, so a mesh must not survive it. See docs/simulation.md."""
+    It breaks what durable means: a mesh with such a voter need not survive it. So it is only in the profile `mixed`, for what
+    voters have no part in. See docs/simulation.md."""
 
     at: int
     lasts: int

@@ -35,10 +35,13 @@ from simulations.faults import (
 from simulations.network.latency import Latency, LogNormal, Pareto
 from simulations.network.network import Conditions
 
-__all__ = ["DISK_KINDS", "KINDS", "random_plan"]
+__all__ = ["DISK_KINDS", "KINDS", "LOSSES", "random_plan"]
 
 MS = 1_000_000
 SECOND = 1_000 * MS
+
+LOSSES = (0.0, 0.1, 0.3)
+"""Of a weather, one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class _Draw:
     some: tuple[str, ...]
     rate_ppm: int
     wall_ms: int
+    losses: tuple[float, ...]
 
     def rate(self) -> int:
         return self.dice.randint(-self.rate_ppm, self.rate_ppm)
@@ -74,7 +78,7 @@ def _weather(draw: _Draw) -> Fault:
     latency: Latency = dice.choice(
         ((low, 2 * low), (low, 5 * low), LogNormal(low, 1_000, 2 * SECOND), Pareto(low, 1_000, 2 * SECOND))
     )
-    conditions = Conditions(latency, dice.choice((0.0, 0.1, 0.3)), dice.choice((0.0, 0.1)), dice.choice((0.0, 0.2)))
+    conditions = Conditions(latency, dice.choice(draw.losses), dice.choice((0.0, 0.1)), dice.choice((0.0, 0.2)))
     return Weather(draw.at, draw.lasts, conditions, draw.sources(), draw.sources() if dice.random() < 0.3 else None)
 
 
@@ -165,10 +169,12 @@ def random_plan(
     longest: int = 8 * SECOND,
     rate_ppm: int = 10_000,
     wall_ms: int = 100,
+    losses: tuple[float, ...] = LOSSES,
 ) -> list[Fault]:
     """So many faults that begin within `duration` ns, each of them over at the end of it at the latest.
 
-    `rate_ppm` and `wall_ms` bound the clocks' errors: what the mesh promises, it promises within its drift bounds."""
+    `rate_ppm` and `wall_ms` bound the clocks' errors: what the mesh promises, it promises within its drift bounds.
+    `losses`: of a weather, one of them."""
     plan: list[Fault] = []
     for number in range(count):
         dice = Random(seed_of(seed, "plan", number))
@@ -177,5 +183,5 @@ def random_plan(
         kind = dice.choice(list(kinds))
         whom, other = dice.sample(list(names), 2)
         some = tuple(sorted(dice.sample(list(names), dice.randint(1, max(1, len(names) // 2)))))
-        plan.append(_DRAWN[kind](_Draw(dice, at, lasts, tuple(names), whom, other, some, rate_ppm, wall_ms)))
+        plan.append(_DRAWN[kind](_Draw(dice, at, lasts, tuple(names), whom, other, some, rate_ppm, wall_ms, losses)))
     return plan

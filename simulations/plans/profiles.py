@@ -6,6 +6,8 @@ alone.
     hostile   everything: partitions of every shape, crashes with and without memory, pauses, suspended and slow machines,
               clocks at their bounds
     disks     hostile, and what befalls disks: for a mesh whose voters keep their promises there
+    mixed     hostile, losses up to a half, and disks that are found as they were some time before: for replicated state, and
+              meshes in which no voter has such a disk
     swarm     of each seed its own kinds, each in or out by chance, and its own number of them (swarm testing; Groce and others,
               2012): what one kind hides from another shows where it is left out"""
 
@@ -16,8 +18,21 @@ from dataclasses import dataclass
 from random import Random
 
 from simulations.dice import seed_of
-from simulations.faults import Corruption, Cut, Fault, Isolate, OneWay, Rate, Throttle, WallDrift, WallStep, Weather
-from simulations.plans.plans import DISK_KINDS, KINDS, random_plan
+from simulations.faults import (
+    Corruption,
+    Crash,
+    Cut,
+    Fault,
+    Isolate,
+    OldDisk,
+    OneWay,
+    Rate,
+    Throttle,
+    WallDrift,
+    WallStep,
+    Weather,
+)
+from simulations.plans.plans import DISK_KINDS, KINDS, LOSSES, random_plan
 
 __all__ = ["PROFILES", "Profile", "profile_of"]
 
@@ -35,6 +50,7 @@ class Profile:
     longest: int = 8 * SECOND
     rate_ppm: int = 10_000
     wall_ms: int = 100
+    losses: tuple[float, ...] = LOSSES
     chosen: bool = False
     """Each seed chooses its kinds, and how many."""
 
@@ -48,7 +64,7 @@ class Profile:
             count = dice.randint(1, 2 * count)
         return random_plan(
             seed, names, count, duration,
-            kinds=kinds, longest=self.longest, rate_ppm=self.rate_ppm, wall_ms=self.wall_ms,
+            kinds=kinds, longest=self.longest, rate_ppm=self.rate_ppm, wall_ms=self.wall_ms, losses=self.losses,
         )  # fmt: skip
 
 
@@ -61,6 +77,9 @@ PROFILES = {
         ),
         Profile("hostile", "every kind of fault", 50),
         Profile("disks", "every kind of fault, and of disks; everyone at once", 60, (*KINDS, *DISK_KINDS, *DISK_KINDS)),
+        Profile(
+            "mixed", "hostile, losses to a half, and disks from before", 50, (*KINDS, Crash, OldDisk), losses=(0.1, 0.3, 0.5)
+        ),
         Profile("swarm", "a random subset of kinds per seed", 50, chosen=True),
     )
 }

@@ -317,7 +317,7 @@ def test_wrong_usage_is_one_clear_line(tmp_path: Path) -> None:
         (("run", "locking", "--nodes", "2"), "mesh: locking needs 3 nodes at least, not 2"),
         (
             ("sweep", "locking", "--profile", "stormy"),
-            "mesh: no profile 'stormy'; there are calm, flaky, hostile, disks, swarm",
+            "mesh: no profile 'stormy'; there are calm, flaky, hostile, disks, mixed, swarm",
         ),
         (("run", "locking", "--plan", str(plan)), 'mesh: plan[0].whom: unknown node "n9"; there are n0, n1, n2, n3'),
         (("run", "locking", "--plan", str(tmp_path / "none")), "No such file"),
