@@ -262,7 +262,7 @@ def test_list_names_scenarios_and_profiles() -> None:
     assert shown.exit_code == 0
     row = json.loads(shown.stdout)
     assert [each["name"] for each in row["scenarios"]] == list(SCENARIOS)
-    assert list(row["profiles"]) == ["calm", "flaky", "hostile", "disks", "swarm"]
+    assert list(row["profiles"]) == ["calm", "flaky", "hostile", "disks", "mixed", "swarm"]
     assert "locking" in mesh_simulate("list").stdout
 
 
