@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 
-from coordination.agreed.acceptor import NS_PER_MS, STAMP_SHIFT, Acceptor, Expired
+from coordination.agreed.acceptor import STAMP_SHIFT, Acceptor
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO
@@ -40,6 +40,7 @@ from coordination.agreed.desk import ASKED_CAP, Change, Desk, GrantMade, Reading
 from coordination.agreed.desks import Desks
 from coordination.agreed.events import RosterDecided, SealMet
 from coordination.agreed.grants import Grants
+from coordination.agreed.keeping import NS_PER_MS, Expired
 from coordination.agreed.learner import learned_by
 from coordination.agreed.messages import (
     Accept,

@@ -65,7 +65,7 @@ class AtomicWorld(World):
         self.ended_at: int | None = None
         self.blank: set[tuple[str, str]] = set()
         """(name, key) of what was not remembered when a process with a disk died."""
-        super().__init__(seed, **more)  # type: ignore[arg-type]
+        super().__init__(seed, **more)
 
     def start(self, name: str, *, fresh: bool = False) -> None:
         node = self.nodes[name]

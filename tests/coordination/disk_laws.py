@@ -19,7 +19,8 @@ from coordination.agreed.voter_memory import REGISTER
 from mesh.directives import Message
 
 if TYPE_CHECKING:
-    from tests.coordination.agreed_world import Node, World
+    from tests.coordination.agreed_ground import Ground
+    from tests.coordination.agreed_nodes import Node
 
 __all__ = ["DiskLaws"]
 
@@ -44,7 +45,7 @@ class Told:
 class DiskLaws:
     """One for a world with disks; raises what `fail` makes of a broken law."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Ground) -> None:
         self.world = world
         self.told: dict[str, dict[str, Told]] = {}
         self.emptied: dict[str, int] = {}
@@ -54,7 +55,7 @@ class DiskLaws:
         self.quorums = 0
 
     def fail(self, law: str, what: str) -> None:
-        from tests.coordination.agreed_world import Violation
+        from tests.coordination.agreed_nodes import Violation
 
         raise Violation(f"{law}: {what}, at {self.world.now}, seed {self.world.seed}")
 

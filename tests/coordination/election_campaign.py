@@ -66,7 +66,7 @@ class ElectionWorld(World):
         self.asked: dict[tuple[str, int], int] = {}
         self.reads: list[Operation] = []
         self.queries = 0
-        super().__init__(seed, **options)  # type: ignore[arg-type]
+        super().__init__(seed, **options)
 
     def ask(self, name: str) -> None:
         node = self.nodes[name]

@@ -17,7 +17,8 @@ from coordination.agreed.placement import Placement
 from coordination.agreed.roster import RosterValue
 from mesh.directives import Event
 from tests.coordination.agreed_campaign import FAULT_KINDS, FOCUS, HISTORY, Campaign
-from tests.coordination.agreed_world import MS, PARAMETERS, Changes, Node, S, Told, Violation, Worker, World
+from tests.coordination.agreed_nodes import Told
+from tests.coordination.agreed_world import MS, PARAMETERS, Changes, Node, S, Violation, Worker, World
 from tests.coordination.disk_laws import DiskLaws
 
 ELASTIC = PARAMETERS._replace(elastic=True)
@@ -59,7 +60,7 @@ class RosterWorld(World):
 
     def __init__(self, seed: int, **options: object) -> None:
         self.decided: dict[int, RosterValue] = {}
-        super().__init__(seed, **options)  # type: ignore[arg-type]
+        super().__init__(seed, **options)
         if self.laws is not None:
             self.laws.__class__ = RosterLaws
 

@@ -32,7 +32,7 @@ ONE = Mode(1, 3)
 
 
 def ready(seed: int = 1, **options: object) -> World:
-    world = World(seed, **{"latency": (MS, MS), **options})  # type: ignore[arg-type]
+    world = World(seed, **{"latency": (MS, MS), **options})
     assert world.run_until(world.founded, 20 * S)
     world.run(S)
     return world

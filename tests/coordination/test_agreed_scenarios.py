@@ -11,7 +11,7 @@ from tests.coordination.agreed_world import MS, Changes, S, World
 
 
 def ready(seed: int = 1, **options: object) -> World:
-    world = World(seed, **options)  # type: ignore[arg-type]
+    world = World(seed, **options)
     assert world.run_until(world.founded, 20 * S)
     world.run(S)
     return world

@@ -21,7 +21,7 @@ def test_messages_of_whole_runs_decode_to_themselves(monkeypatch: object) -> Non
             assert decode(encode(message)) == message
         transmit(self, node, to, message)
 
-    World.transmit = check  # type: ignore[method-assign]
+    World.transmit = check  # type: ignore[method-assign, assignment]
     try:
         for seed in range(12):
             world = stress(seed)

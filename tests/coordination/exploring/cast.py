@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from mesh.directives import Boot, Message
-from tests.coordination.agreed_world import EPOCH_MS, MS, Changes
+from tests.coordination.agreed_nodes import EPOCH_MS, MS, Changes
 from tests.coordination.exploring.cores import Core, Effect, Identity, Seen, Steady, User, View
 from tests.coordination.exploring.freezing import Pool, Shelf, publish
 from tests.coordination.exploring.laws import Broken, check_step

@@ -27,7 +27,7 @@ from coordination.agreed.values import LeaseId, Value
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Persist, Send, Source
 from mesh.memory import Memory
-from tests.coordination.agreed_world import EPOCH_MS, MS, Changes, plant
+from tests.coordination.agreed_nodes import EPOCH_MS, MS, Changes, plant
 from tests.coordination.exploring.freezing import Pool, freeze, settle
 from tests.coordination.exploring.freezing import Seen as Sightings
 
