@@ -25,7 +25,7 @@ from mesh.membership import LAN, Identity, Membership, Profile, Tags
 from mesh.memory import Memory
 from mesh.messaging import Messaging
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
-from mesh.replication import Entrusting, Keeper, Replication
+from mesh.replication import Entrusting, Keeper, Mending, Replication
 from mesh.replication.standing import Standing
 from mesh.rotation import Rotation
 from mesh.seal import Seal
@@ -170,6 +170,7 @@ def build(
         messaging,
         rotation,
         entrusting,
+        Mending(replication),
         *agreed,
         LeaseEnds(replication, agreed.owner, membership),
         gateway,

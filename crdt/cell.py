@@ -39,6 +39,7 @@ __all__ = [
     "CellError",
     "Mark",
     "Order",
+    "Place",
     "above",
     "cell_of",
     "drop",
@@ -73,6 +74,8 @@ MAX_BASE_BYTES = MAX_NUMBER_BITS // 8 + 4
 MAX_STAMP = (1 << 64) - 1
 
 Order: TypeAlias = tuple[int | bytes, ...]
+Place: TypeAlias = tuple[int, str]
+"""Kind and key."""
 
 
 class CellError(ValueError):

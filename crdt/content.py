@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from crdt.cell import COUNTER, FOLD, KEY, LEASE_END, Cell, drop, expiry_of
+from crdt.cell import COUNTER, FOLD, KEY, LEASE_END, Cell, Place, drop, expiry_of
 from crdt.change import Change, ChangeKind
 from crdt.clock import Stamp
 from crdt.counter import counter_of, value
 from crdt.dots import NOBODY, DotSet
 from crdt.expiry import Expiries
+from crdt.fingerprint import Fingerprint
 from crdt.keys import SortedKeys
 
-__all__ = ["Content", "Place"]
-
-Place = tuple[int, str]
-"""Kind and key."""
+__all__ = ["Content"]
 
 SCAN_STEP = 128
 MAX_KEYS = 1 << 62
@@ -52,6 +50,7 @@ class Content:
         "_slots",
         "actor",
         "dots",
+        "fingerprint",
         "revision",
     )
 
@@ -75,6 +74,8 @@ class Content:
         self._counters: dict[str, None] = {}
         self._dirty: dict[Place, None] | None = None
         """What has changed since `take_dirty`, if somebody keeps it."""
+        self.fingerprint: Fingerprint | None = None
+        """Of the cells with a dot, if it has been asked for."""
 
     # --- what readers see ------------------------------------------------------------------------------------------
 
@@ -146,10 +147,16 @@ class Content:
                     cell = drop(cell)
                 else:
                     self._expiries.schedule(key, expiry)
+        prints = self.fingerprint
+        if prints is not None:
+            if old is not None and old.n:
+                prints.remove(old)
+            if cell.n:
+                prints.add(cell)
         if old is None:
             self._order[kind].add(key)
         elif old.n and old.actor != NOBODY:
-            del self._by_actor[old.actor][old.n]
+            self._by_actor[old.actor].pop(old.n, None)  # a clone of this process may have written under the same dot
         self._cells[kind][key] = cell
         if kind == KEY:
             if cell.body is None:
@@ -262,6 +269,15 @@ class Content:
         """The places of the cells that have changed since the last call; of one that is gone too."""
         dirty, self._dirty = self._dirty, {}
         return list(dirty or ())
+
+    # --- whether others hold the same (see `crdt.fingerprint`) -----------------------------------------------------
+
+    def recount(self, limit: int) -> list[int]:
+        """Go on counting, over so many cells; the buckets of which a walk has shown that they hold something else than was
+        written."""
+        if self.fingerprint is None:
+            self.fingerprint = Fingerprint()
+        return self.fingerprint.count(self.walk(self.fingerprint.cursor), limit)
 
     # --- what others lack (see `crdt.transfer`) --------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from crdt.batches import Batches, whole
-from crdt.cell import COUNTER, KEY, Cell, above, fence_of, fill, is_dropped, put_of
+from crdt.cell import COUNTER, KEY, Cell, Place, above, drop, encode_cell, fence_of, fill, is_dropped, put_of
 from crdt.change import Change, ChangeKind
 from crdt.clock import Stamp
-from crdt.content import Content, Place
+from crdt.content import Content
 from crdt.counter import counter_of
 from crdt.dots import NOBODY, DotSet, Summary
+from crdt.fingerprint import row_of
 from crdt.keys import SortedKeys
 from crdt.writing import Flushed, Put, StoreFencedError, Writing
 
@@ -114,6 +115,46 @@ class Store(Writing):
             return None
         return self.apply(whole, stamp)
 
+    def mend(self, cell: Cell, stamp: Stamp, *, trusted: bool = False) -> bool:
+        """Join a cell whatever is claimed: this replica and another claim the same and hold something else. Whether the own one
+        changed. Of two that differ under one order and dot, which no join can tell apart, the one with the higher bytes stays.
+
+        Parameters
+        ----------
+        trusted: the own cell is known to have changed without a write, and is replaced even if it is the higher one.
+        """
+        old = self.cell(cell.kind, cell.key)
+        if old is None or above(cell, old):
+            self._join(cell, stamp)
+            self.dots.claim(cell.actor, cell.n)
+            return True
+        if row_of(cell) == row_of(old):
+            return False
+        same = cell.order == old.order and cell[5:7] == old[5:7]
+        if not trusted and not (same and encode_cell(drop(cell)) > encode_cell(drop(old))):
+            return False
+        shown = self.peek(cell.key) if cell.kind == KEY else None
+        self._pending.pop((cell.kind, cell.key), None)
+        self._place(old, cell, stamp)
+        now_shown = self.peek(cell.key) if cell.kind == KEY else None
+        if shown is not None and now_shown is not None and put_of(shown) == put_of(now_shown):
+            self.revision += 1  # which otherwise is a touch, of which nobody is told
+            self._changes.append(Change(ChangeKind.PUT, cell.key, now_shown, shown, cell.actor, self.revision))
+        self.dots.claim(cell.actor, cell.n)
+        return True
+
+    def drop(self, places: Iterable[Place]) -> None:
+        """Forget cells, with dots, that were never written anywhere: what readers saw of them is gone."""
+        for place in places:
+            cell = self.cell(*place)
+            if cell is None or not cell.n:
+                continue
+            shown = self.peek(cell.key) if cell.kind == KEY else None
+            self.remove((cell,))
+            if shown is not None:
+                self.revision += 1
+                self._changes.append(Change(ChangeKind.DELETE, cell.key, shown, shown, cell.actor, self.revision))
+
     def claim_previous(self, cell: Cell, previous: int) -> None:
         """Claim the writer's earlier dot under the key of a cell that was applied: what is held is at least that.
 
@@ -161,6 +202,9 @@ class Store(Writing):
         """The actor is forgotten: its cells are as good as nobody's."""
         for cell in self._by_actor.pop(actor, {}).values():
             settled = cell._replace(actor=NOBODY, n=1)
+            if self.fingerprint is not None:
+                self.fingerprint.remove(cell)
+                self.fingerprint.add(settled)
             self._cells[cell.kind][cell.key] = settled
             if self._dirty is not None:
                 self._dirty[cell.kind, cell.key] = None
@@ -175,8 +219,10 @@ class Store(Writing):
             kind, key = cell.kind, cell.key
             del self._cells[kind][key]
             gone.setdefault(kind, set()).add(key)
+            if self.fingerprint is not None and cell.n:
+                self.fingerprint.remove(cell)
             if cell.n and cell.actor != NOBODY:
-                del self._by_actor[cell.actor][cell.n]
+                self._by_actor[cell.actor].pop(cell.n, None)
             if kind == KEY:
                 self._faded.pop(key, None)
                 if cell.bound is not None:

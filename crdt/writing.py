@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crdt.cell import COUNTER, KEY, LEASE_END, Cell, Mark, expiry_of, fence_of, put_of
+from crdt.cell import COUNTER, KEY, LEASE_END, Cell, Mark, Place, expiry_of, fence_of, put_of
 from crdt.clock import Stamp
-from crdt.content import Content, Place
+from crdt.content import Content
 from crdt.counter import added_slot, counter_of, set_slot, slot_key
 from crdt.keys import SortedKeys
 
@@ -199,6 +199,8 @@ class Writing(Content):
             dots.claim(actor, n)
             if self._dirty is not None:
                 self._dirty[kind, key] = None
+            if self.fingerprint is not None:
+                self.fingerprint.add(cell)
             flushed.append(Flushed(cell, previous))
         self._pending.clear()
         self._adding.clear()

@@ -28,6 +28,7 @@ from mesh.directives import OtherSecret, StoreFailing, StoreRestored
 from mesh.membership import Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
 from mesh.memory import Memory
+from mesh.replication import Alarm
 from mesh.rotation import RingChanged
 
 __all__ = ["JOIN_SECONDS", "open_peer"]
@@ -107,6 +108,7 @@ async def open_peer(
             core.dispatch.handle(StoreFailing, _log_failing)
             core.dispatch.handle(StoreRestored, _log_restored)
             core.dispatch.handle(OtherSecret, _log_other_secret)
+            core.dispatch.handle(Alarm, _log_alarm)
             core.dispatch.handle(RingChanged, partial(_log_ring, assembly))
             driver.subscribe(core.dispatch)
             if settings.networked and expect == 1 and settings.seeds:
@@ -162,6 +164,19 @@ def _log_other_secret(event: OtherSecret) -> None:
         "node was away, start it with the new one",
         event.address,
     )
+
+
+def _log_alarm(event: Alarm) -> None:
+    if event.name:
+        logger.error(
+            "this node claims what %s claims and holds something else: a bug, or corruption on one side; it is repaired now, "
+            "and counted in stats() as mending.cells_mended",
+            event.name,
+        )
+    else:
+        logger.error(
+            "the memory of this node has changed without a write: what others hold is taken for right; check its memory"
+        )
 
 
 def _log_ring(assembly: Assembly, event: RingChanged) -> None:

@@ -3,6 +3,7 @@
 from mesh.replication.entrusting import MAJORITY, MAX_ACKS, Acknowledged, Entrusting
 from mesh.replication.events import Changed, Synced
 from mesh.replication.keeping import CELLS, REPLICA, REPLICAS, Keeper, RepeatedActorError
+from mesh.replication.mending import Alarm, Mending
 from mesh.replication.replication import Replication
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "MAJORITY",
     "MAX_ACKS",
     "Acknowledged",
+    "Alarm",
     "Changed",
     "Entrusting",
+    "Mending",
     "Replication",
     "Synced",
 ]

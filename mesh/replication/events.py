@@ -6,7 +6,7 @@ from crdt.change import Change
 from mesh.directives import Event
 from mesh.frozen import frozen
 
-__all__ = ["Changed", "Synced"]
+__all__ = ["Changed", "Corrupted", "Diverged", "Synced"]
 
 
 @frozen
@@ -23,3 +23,19 @@ class Synced(Event):
     """A `begin_sync` is fulfilled."""
 
     query: int
+
+
+@frozen
+class Diverged(Event):
+    """A member claims what this replica claims, under the same cut, and holds something else."""
+
+    name: str
+    session: bytes
+
+
+@frozen
+class Corrupted(Event):
+    """Something in this replica's memory has changed without a write."""
+
+    buckets: tuple[int, ...]
+    """Of its fingerprint."""

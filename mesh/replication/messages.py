@@ -66,6 +66,8 @@ class Digest(Message):
 
     digest: bytes
     answer: bool
+    fingerprint: bytes = b""
+    """Of what it holds, in 8 (see `crdt.fingerprint`): compared with the own one if the claims and the cuts are equal."""
 
 
 @message(42)

@@ -1,5 +1,6 @@
 """Checkers: properties of docs/invariants.md, asserted while a world runs and at its end."""
 
+from simulations.checkers.alarms import Alarms
 from simulations.checkers.base import Checker, Violation
 from simulations.checkers.convergence import Convergence
 from simulations.checkers.exclusion import Exclusion
@@ -23,6 +24,7 @@ from simulations.checkers.tokens import Tokens
 from simulations.checkers.writes import Acks, Kept, Wholeness
 
 __all__ = [
+    "Alarms",
     "REFUSED",
     "UNKNOWN",
     "Acks",

@@ -16,7 +16,7 @@ from coordination.agreed.roster import Parameters
 from coordination.assembly import build
 from mesh.errors import ClosedError
 from mesh.values import decode_value
-from simulations.checkers import Members, Violation, WatchFold
+from simulations.checkers import Alarms, Members, Violation, WatchFold
 from simulations.cluster import Build, Cluster, SimPeer
 from simulations.dice import seed_of
 from simulations.faults import Fault, Rate, WallDrift, WallStep
@@ -62,6 +62,7 @@ class Stage(Phases):
         cluster = Cluster(world, nodes, expect=expect, parameters=parameters, make=make)
         self.members = Members(cluster)
         self.fold = WatchFold(cluster)
+        Alarms(cluster.world)
         cluster.form()
         self.dice = Random(seed_of(seed, "stage"))
         self.quiet = all(isinstance(fault, Rate | WallStep | WallDrift) for fault in plan)

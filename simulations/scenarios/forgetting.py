@@ -18,6 +18,7 @@ from crdt.cell import COUNTER, KEY, Cell, Order, expiry_of
 from crdt.counter import slot_actor
 from crdt.store import Place
 from mesh.replication.standing import Standing
+from simulations.checkers.alarms import Alarms
 from simulations.checkers.base import Violation
 from simulations.checkers.stores import cells
 from simulations.cluster import Build, Cluster, SimPeer
@@ -158,6 +159,7 @@ def run_forgetting(
     cluster = Cluster(
         world, nodes, expect=min(3, nodes), parameters=SHORT, make=partial(often, make), encoded=encoded, durable=True
     )
+    Alarms(world)
     cluster.form()
     cluster.set_loss(loss, duplicate=0.05, reorder=0.05)
     phases = Phases(cluster, plan_of(seed, cluster.names, duration) if plan is None else plan, duration)

@@ -11,7 +11,7 @@ from random import Random
 
 from coordination.agreed.roster import Parameters
 from coordination.assembly import build
-from simulations.checkers import Exclusion, Members, Nonces, RecordedLocks, Sums, WatchFold
+from simulations.checkers import Alarms, Exclusion, Members, Nonces, RecordedLocks, Sums, WatchFold
 from simulations.cluster import Build, Cluster
 from simulations.dice import seed_of
 from simulations.faults import Fault
@@ -132,6 +132,7 @@ def run_spreading(
         seen(world)
     cluster = Cluster(world, nodes, make=make, encoded=encoded)
     members, sums, fold = Members(cluster), Sums(cluster), WatchFold(cluster)
+    Alarms(world)
     if encoded:
         Nonces(world)
     cluster.form()

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from coordination.assembly import Assembly, Settings, build
-from simulations.checkers import Acks, Kept, WatchFold, Wholeness
+from simulations.checkers import Acks, Alarms, Kept, WatchFold, Wholeness
 from simulations.cluster import DELETED, Build, Cluster, SimPeer
 from simulations.dice import seed_of
 from simulations.faults import Fault
@@ -74,6 +74,7 @@ def run_writing(
         seen(world)
     cluster = Cluster(world, nodes, make=small_slices(make), encoded=encoded, durable=durable)
     wholeness, acks, fold = Wholeness(cluster), Acks(cluster), WatchFold(cluster)
+    Alarms(world)
     kept = Kept(cluster) if durable else None
     cluster.form()
     cluster.set_loss(loss, duplicate=0.05, reorder=0.05)
