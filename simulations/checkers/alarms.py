@@ -6,7 +6,7 @@ from __future__ import annotations
 from mesh.directives import Event
 from mesh.replication import Alarm
 from simulations.checkers.base import Checker
-from simulations.process import Process
+from simulations.machine.process import Process
 
 __all__ = ["Alarms"]
 

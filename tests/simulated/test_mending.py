@@ -14,9 +14,9 @@ from mesh.replication import Alarm, Mending, Replication
 from mesh.replication.replication import COUNTED
 from simulations.checkers import Violation, agree, cells
 from simulations.cluster import Build, Cluster, SimPeer
-from simulations.forgetting import run_forgetting
+from simulations.machine.process import Process
 from simulations.observer import Observer
-from simulations.process import Process
+from simulations.scenarios.forgetting import run_forgetting
 from simulations.world import SECOND, World
 from tests.simulated.planted import with_parts
 
