@@ -18,7 +18,8 @@ class MeshConfig:
     Parameters
     ----------
     R: voters that keep each lock and lease, 1 to 9; a majority of them must answer.
-    max_ttl: the longest lease, seconds, 1 to 3600. A voter that restarts without memory abstains for as long.
+    max_ttl: the longest lease, seconds, 1 to 3600. A voter that restarts without memory abstains for as long, or until the
+        others have told it what it may have promised.
     rho: bound of the rate error of any node's monotonic clock, a fraction below 0.1.
     max_drift: seconds by which wall clocks may differ; each must be within half of it.
     elastic: whether peers with a name of their own are made voters, and voters that are gone are evicted; else the founders

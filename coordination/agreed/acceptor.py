@@ -287,7 +287,7 @@ class Acceptor(Renewing):
             if not closed and not self.atomic.remembers(key):
                 out.append(Emit(Blank(key)))
                 closed = Reason.MEMORY
-        elif left := self.abstaining(now):
+        elif left := self.abstaining(key, now):
             return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left)
         return self._reject(key, ballot, boots, closed, now) if closed else None
 

@@ -13,9 +13,11 @@ from coordination.agreed.census import Census
 from coordination.agreed.electorate import Electorate
 from coordination.agreed.holder import Holder
 from coordination.agreed.inspector import Inspector
+from coordination.agreed.known_boots import KnownBoots
 from coordination.agreed.mover import Mover
 from coordination.agreed.owner import Owner
 from coordination.agreed.ports import Identity, View
+from coordination.agreed.reader import Reader
 from coordination.agreed.recall import Recall
 from coordination.agreed.recollector import Recollector
 from coordination.agreed.reset import Reset
@@ -39,6 +41,7 @@ class Agreed(NamedTuple):
     recall: Recall
     acceptor: Acceptor
     recollector: Recollector
+    reader: Reader
     owner: Owner
     holder: Holder
     caller: Caller
@@ -86,7 +89,9 @@ def build_agreed(
     acceptor = Acceptor(identity, birth, clock, boots, voter_memory, standing)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor, standing)
     holder = Holder(identity, view, birth, random, boots)
-    recollector = Recollector(identity, birth, boots, acceptor, voter_memory, standing)
+    known = KnownBoots(boots, voter_memory)
+    recollector = Recollector(identity, birth, known, acceptor, voter_memory, standing)
+    reader = Reader(identity, birth, known, acceptor, voter_memory)
     caller = Caller(identity, view, birth)
     mover = Mover(identity, view, standing, acceptor, caller)
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory, standing)
@@ -95,6 +100,6 @@ def build_agreed(
     reset = Reset(identity, standing, succession, boots)
     yielding = Yielding(identity, view, birth, succession, acceptor, standing, networked=networked)
     return Agreed(
-        birth, succession, electorate, recall, acceptor, recollector, owner, holder, caller, mover, inspector, census, reset,
-        yielding,
+        birth, succession, electorate, recall, acceptor, recollector, reader, owner, holder, caller, mover, inspector, census,
+        reset, yielding,
     )  # fmt: skip

@@ -170,8 +170,7 @@ class Inspector:
         if register is not None:
             promised, accepted, value = register.promised, register.accepted, register.value
             live = register.live(now.mono)
-        until = self._birth.abstaining_until(now)
-        left = max(0, until - now.mono) if until is not None else 0
+        left = self._acceptor.abstaining(ask.key, now)
         if is_atomic(ask.key):
             left = 0  # no matter of time: it votes once it has read the register back
             if not self._acceptor.atomic.remembers(ask.key):

@@ -16,6 +16,7 @@ from coordination.agreed.agenda import Agenda
 from coordination.agreed.atomic import is_atomic
 from coordination.agreed.atomic_memory import AtomicMemory
 from coordination.agreed.boots import BootRecord
+from coordination.agreed.lease_memory import LeaseMemory
 from coordination.agreed.messages import Freed
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, RosterSource
@@ -68,6 +69,8 @@ class Keeping:
         self._abstains = True
         self.atomic = AtomicMemory(self._standing)
         """Of atomic registers."""
+        self.lease_memory = LeaseMemory(self._standing, boots)
+        """Of all others."""
         self._registers: dict[str, Register] = {}
         self._idle: deque[tuple[int, str]] = deque()
         self._agenda: Agenda[str] = Agenda("until")
@@ -92,6 +95,7 @@ class Keeping:
                 self._memory.forget(key, out)
         self._registers.clear()
         self._idle.clear()
+        self.lease_memory.clear()
         self._roster = self._placement = None
 
     def keys(self) -> list[str]:

@@ -32,15 +32,16 @@ new."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.atomic import is_atomic
 from coordination.agreed.atomic_memory import Blank
 from coordination.agreed.ballot import ZERO, Ballot
-from coordination.agreed.boots import NO_BOOT, BootRecord
+from coordination.agreed.boots import NO_BOOT
 from coordination.agreed.calls import KEYS_A_PAGE, AskKeys, KeysAre, Recollect, Recollection
 from coordination.agreed.events import RosterDecided
+from coordination.agreed.known_boots import KnownBoots
 from coordination.agreed.messages import Reason
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.ports import Identity, RosterSource
@@ -84,7 +85,7 @@ class Recollector:
         self,
         identity: Identity,
         roster: RosterSource,
-        boots: BootRecord,
+        known: KnownBoots,
         acceptor: Acceptor,
         memory: VoterMemory | None = None,
         standing: Standing | None = None,
@@ -92,12 +93,11 @@ class Recollector:
         self._identity = identity
         self._source = roster
         self._standing = standing or Standing(identity)
-        self._boots = boots
+        self._known = known
+        self._boots = known.record
         self._acceptor = acceptor
         self._atomic = acceptor.atomic
         self._memory = memory
-        self._kept: dict[str, Boot] = {}
-        """The boots that are on the disk."""
         self._placement: Placement | None = None
         self._readings: dict[str, Reading] = {}
         self._to_ask: list[str] = []
@@ -112,9 +112,6 @@ class Recollector:
     # --- part ---------------------------------------------------------------------------------------------------------
 
     def start(self, now: Instant) -> Directives:
-        if self._memory is not None:
-            self._kept = self._memory.known()
-            self._boots.learn(tuple(self._kept), tuple(self._kept.values()))
         return self._load(now)
 
     def on_event(self, event: Event, now: Instant) -> Directives:
@@ -191,8 +188,8 @@ class Recollector:
         if self._memory is not None and not self._memory.ready(now.mono):
             return
         # Before the answer, and whatever it is: from now on the earlier process counts for nothing here.
-        self._learn((ask.name,), (ask.boot,), out)
-        self._learn(group, ask.boots, out)
+        self._known.learn((ask.name,), (ask.boot,), out)
+        self._known.learn(group, ask.boots, out)
         boots = self._boots.group(group)
         own = self._identity
         register = self._acceptor.register(ask.key)
@@ -200,15 +197,9 @@ class Recollector:
         kept = (ZERO, ZERO, FREE)
         if remembers and register is not None:
             kept = (register.promised, register.accepted, register.value)
-        out.append(Send(ask.name, Recollection(ask.key, own.name, own.boot, boots, remembers, *kept, ask.epoch)))
-
-    def _learn(self, names: Sequence[str], boots: Sequence[Boot], out: list[Directive]) -> None:
-        self._boots.learn(names, boots)
         if self._memory is not None:
-            for name, boot in zip(names, boots, strict=False):
-                if boot > self._kept.get(name, NO_BOOT):
-                    self._kept[name] = boot
-                    self._memory.keep_known(name, boot, out)
+            self._memory.rest(out)  # a repeated question must not be answered before what the first one taught is on disk
+        out.append(Send(ask.name, Recollection(ask.key, own.name, own.boot, boots, remembers, *kept, ask.epoch)))
 
     def _take(self, answer: Recollection, now: Instant, out: list[Directive]) -> None:
         reading, placement = self._readings.get(answer.key), self._placement
@@ -225,7 +216,7 @@ class Recollector:
         if self._memory is not None and not self._memory.ready(now.mono):
             return
         for each in reading.answers.values():
-            self._learn(reading.group, each.boots, out)
+            self._known.learn(reading.group, each.boots, out)
         highest = max(counted, key=_accepted)
         promised = max(each.promised for each in counted)
         self._acceptor.recollect(answer.key, promised, highest.accepted, highest.value, now, out)

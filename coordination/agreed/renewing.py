@@ -9,8 +9,8 @@
 - A renewal extends the same identity if it is live here, whatever has been promised; it is not a proposal. An identity that has
   expired or ended here is refused. (A proposer has been told that it is not live.) An acceptor that does not know the identity
   treats the renewal as the accept that it quotes, under all checks.
-- An acceptor without memory of an earlier process gives no answer that counts, for M from its start. (It has forgotten what it
-  promised to whom.)
+- An acceptor without memory of an earlier process gives no answer that counts, for M from its start, or until others have told
+  it what it may have promised (`reader`). (It has forgotten what it promised to whom.)
 - Nothing counts as live for longer than max_ttl, whatever a message says. (M, for which a voter without memory abstains, would
   be too short.)
 
@@ -30,6 +30,7 @@ from coordination.agreed.ballot import Ballot
 from coordination.agreed.keeping import Keeping
 from coordination.agreed.messages import Reason, Renew, RenewAnswer, RenewItem, RenewResult
 from coordination.agreed.modes import HOLDINGS_CAP
+from coordination.agreed.reader_messages import TableRow
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.succession_messages import EpochAsk
 from coordination.agreed.values import LeaseId, Value
@@ -76,8 +77,8 @@ class Renewing(Keeping):
             leases[lease] = kept
         register.leases = leases
 
-    def abstaining(self, now: Instant) -> int:
-        """ns until this voter may answer, 0 if it votes."""
+    def abstaining(self, key: str, now: Instant) -> int:
+        """ns until this voter may answer for leases of a register, 0 if it does."""
         if not self._abstains:
             return 0
         until = self._source.abstaining_until(now)
@@ -86,7 +87,34 @@ class Renewing(Keeping):
                 return 1
             self._abstains = False
             return 0
+        if self._placement is not None and self.lease_memory.covers(self._placement.group(key)):
+            return 0
         return max(1, until - now.mono)
+
+    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
+        """Take over what another voter keeps of a register: this one has forgotten what it kept itself."""
+        key, longest = row.key, self._longest
+        group = self._group(key)
+        if group is None or is_atomic(key) or len(row.value.holdings) > HOLDINGS_CAP or len(row.leases) > HOLDINGS_CAP:
+            self._counts["malformed"] += 1
+            return
+        register = self._touch(key, now, out)
+        if register is None:
+            return
+        register.promised = max(register.promised, row.promised)
+        if row.accepted > register.accepted:
+            register.accepted, register.value = row.accepted, row.value
+        register.highest = max(register.highest, row.highest)
+        for lease in row.ended:
+            register.end(lease)
+        for live in row.leases:
+            kept = register.leases.get(live.lease) or Kept(live.serial, now.mono, live.binds)
+            until = max(kept.until, now.mono + min(live.remaining, longest))
+            register.leases[live.lease] = Kept(max(kept.serial, live.serial), until, kept.binds or live.binds)
+        if any(kept.binds for kept in register.leases.values()):
+            self._agenda.sooner(key, self._late(group, register.until()), out)
+        if self._memory is not None:
+            self._memory.keep(key, register, out)
 
     def _renew(self, ask: Renew, now: Instant, out: list[Directive]) -> None:
         if self._boots.superseded():
@@ -94,7 +122,6 @@ class Renewing(Keeping):
             return
         if not self._ready(now):
             return
-        abstains = self.abstaining(now) > 0
         closed = self._standing.closed(now)
         epoch = self._roster.epoch if self._roster is not None else 0
         if ask.epoch != epoch:
@@ -108,7 +135,7 @@ class Renewing(Keeping):
             boots = self._boots.exchange(group, item.boots) if ask.epoch == epoch else ()
             if closed:
                 reason = closed
-            elif abstains:
+            elif self.abstaining(item.key, now):
                 reason = Reason.ABSTAIN
             elif (
                 is_atomic(item.key)

@@ -6,7 +6,7 @@
     standing    of an elastic roster: all those that followed, and what was promised and accepted about the next one
     boot        the newest process of this name on this disk
     complete    that nothing is missing here: see below
-    known       the newest process of other voters that have forgotten, as they said (`recollector`)
+    known       the newest process of other voters that have forgotten, as they said (`known_boots`)
 
 Each with what breaks without it:
 

@@ -30,7 +30,7 @@ from tests.coordination.agreed_world import Changes
 
 
 class VotesAtOnce(Acceptor):
-    def abstaining(self, now: Instant) -> int:
+    def abstaining(self, key: str, now: Instant) -> int:
         return 0
 
 

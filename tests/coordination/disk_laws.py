@@ -3,7 +3,8 @@
 D1  what a voter with a whole disk has told (promise, accepted ballot, highest token, ends, that a lease is live) it still
     knows after any restart
 D2  a grant rests on the disks of a quorum at the moment at which it is told
-D3  a voter whose disk was emptied or damaged gives no vote until it has abstained for M in one process
+D3  a voter whose disk was emptied or damaged gives no vote until it has abstained for M in one process, or so many others of
+    the register's group have told it what they keep as share one with every quorum
 D4  a voter whose disk is whole does not abstain"""
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.messages import Accepted, Dropped, Grant, Promise, Reason, Rejected, RenewAnswer
+from coordination.agreed.placement import Placement
 from coordination.agreed.values import LeaseId
 from coordination.agreed.voter_memory import REGISTER
 from mesh.directives import Message
@@ -122,7 +124,7 @@ class DiskLaws:
         emptied = self.emptied.get(node.name) if vote else None
         if emptied is not None:
             whole = node.parts is not None and node.parts.recall.stats().get("complete")
-            if self.world.now - node.up_at < 2 * S and not whole:
+            if self.world.now - node.up_at < 2 * S and not whole and not self._told(node, key):
                 self.fail("D3", f"{node.name} votes without memory")
             if whole and self.world.now - emptied < 2 * S:
                 self.fail("D3", f"{node.name} calls a memory complete that was emptied a moment ago")
@@ -132,6 +134,14 @@ class DiskLaws:
             told = tales[key] = Told()  # it may have been forgotten since, and begun anew
         told.at = self.world.now
         return told
+
+    @staticmethod
+    def _told(node: Node, key: str) -> bool:
+        if node.parts is None or (roster := node.parts.birth.roster) is None:
+            return False
+        group = Placement(roster).group(key)
+        told = node.parts.acceptor.lease_memory._told
+        return not is_atomic(key) and sum(1 for name in group if name in told) >= group.witnesses
 
     def _accepted(self, node: Node, message: Accepted, told: Told) -> None:
         assert node.parts is not None

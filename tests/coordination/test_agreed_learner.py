@@ -9,6 +9,7 @@ from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.messages import Accept, Accepted, Acquire, Grant, Live, Release, ReleaseDone
 from coordination.agreed.placement import Group
 from coordination.agreed.proposer import Proposer
+from coordination.agreed.reader_messages import TableIs
 from coordination.agreed.sparing import Sparing
 from coordination.agreed.values import LeaseId
 from mesh.directives import Message
@@ -93,15 +94,16 @@ def test_two_are_not_enough_where_three_make_a_quorum() -> None:
 
 
 def refused_by_its_owner(faults: Changes) -> tuple[World, Worker]:
-    """The owner's own acceptor has forgotten what it promised, and abstains; the asker's accepts."""
+    """The owner's own acceptor has forgotten what it promised, is not told, and abstains; the asker's accepts."""
     world = ready(faults=faults)
     owner, asker, other = group(world)
+    world.lose = lambda at, a, b, message: isinstance(message, TableIs)
     world.crash(owner)
     world.start(owner)
     world.run(S)
 
     def lose(at: int, a: str, b: str, message: Message) -> bool:
-        return isinstance(message, Accept | Accepted) and other in (a, b)
+        return isinstance(message, TableIs) or (isinstance(message, Accept | Accepted) and other in (a, b))
 
     world.lose = lose
     worker = world.acquire(asker, KEY, ttl=3 * S)

@@ -12,6 +12,7 @@ from coordination.agreed.atomic_memory import AtomicMemory, Blank
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.boots import NO_BOOT, BootRecord
 from coordination.agreed.calls import AskKeys, KeysAre, Recollect, Recollection
+from coordination.agreed.known_boots import KnownBoots
 from coordination.agreed.messages import Accept, Accepted, Prepare, Promise, Reason, Rejected
 from coordination.agreed.placement import Placement
 from coordination.agreed.recollector import Recollector
@@ -70,7 +71,7 @@ class Voter:
         standing.found(ROSTER, BORN, NOW, memory=founding)
         self.record = BootRecord(me, Blind())
         self.acceptor = Acceptor(me, known, HybridClock(500), self.record, memory, standing)
-        self.recollector = Recollector(me, known, self.record, self.acceptor, memory, standing)
+        self.recollector = Recollector(me, known, KnownBoots(self.record, memory), self.acceptor, memory, standing)
         for thing in (self.acceptor, self.acceptor.atomic, self.recollector):
             for old, new in self.changes:
                 if type(thing) is old:

@@ -1,8 +1,8 @@
 """A rolling restart of five voters under load: each is stopped by SIGTERM and started again, one after the other.
 
-With a state directory a voter votes again as soon as it is up, and the next one follows at once. Without one it abstains for as
-long as it may have promised anything before; the next one follows when `explain` shows no register any more in which the last
-one abstains or is missing.
+With a state directory a voter votes again as soon as it is up, and the next one follows at once. Without one it abstains until
+the others have told it what it may have promised; the next one follows when `explain` shows no register any more in which the
+last one abstains or is missing.
 
 The load is two members that do not vote, in this very process, so that what they do is seen in true time: under each of some
 locks there is never more than one, tokens rise, and no acquire fails or takes longer than the ttl and two seconds."""

@@ -58,7 +58,7 @@ def with_planted(changes: Changes) -> Build:
 class ForgetsPromises(Acceptor):
     """Votes at once after a restart, though it has forgotten what it promised."""
 
-    def abstaining(self, now: Instant) -> int:
+    def abstaining(self, key: str, now: Instant) -> int:
         return 0
 
 

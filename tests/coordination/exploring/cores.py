@@ -395,7 +395,7 @@ class Core:
                 Accepting(key, register.promised, register.accepted, register.value, register.highest, tuple(leases))
             )
         roster: RosterValue | None = parts.birth.roster
-        left = parts.acceptor.abstaining(at) if roster is not None else 1 << 62
+        left = parts.acceptor.abstaining("", at) if roster is not None else 1 << 62
         votes_from = self.true(at.mono + left) if left else 0
         standing = parts.succession._standing
         return Seen(

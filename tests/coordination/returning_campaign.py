@@ -1,0 +1,127 @@
+"""Random histories in which voters forget one after the other, and come back early by what the others tell them (`reader`).
+
+As `Campaign`, and in half of them gossip tells of no restart: what must not be counted has to be known from messages. A
+holder is cut off with its lock while those that know of it restart in turn, each a moment after the last, so that what is
+known of the lock hangs on what was read back."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, PLAIN, Campaign
+from tests.coordination.agreed_world import MS, Changes, Violation, World
+
+__all__ = ["ReturningCampaign", "returned", "returning_hunt", "returning_stress"]
+
+RETURN_KINDS = ("relay", "relay", "pair", "pair", "in_turn")
+
+
+class ReturningCampaign(Campaign):
+    all_kinds = (*FAULT_KINDS, *RETURN_KINDS * 6)
+
+    def make(self, faults: Changes) -> World:
+        dice = self.dice
+        world = World(
+            self.seed,
+            voters=dice.choice([2, 3, 3, 5, 5, 7]),
+            loss=dice.choice([0, 0, 0.02, 0.15]),
+            latency=dice.choice([(MS // 5, 2 * MS), (MS, 20 * MS), (MS // 5, 60 * MS)]),
+            clients=dice.choice([1, 2]),
+            thin=dice.choice([0, 1]),
+            durable=self.durable,
+            faults=faults,
+        )
+        world.blind = self.seed % 2 == 1
+        return world
+
+    def others(self, name: str) -> list[str]:
+        """Voters, without one node, in any order."""
+        node = self.world.nodes[name]
+        voters = [each for each in self.members[: self.world.voters] if each not in (node.name, node.sponsor)]
+        self.dice.shuffle(voters)
+        return voters
+
+    def do_relay(self, name: str, other: str) -> None:
+        """While someone holds a lock, perhaps cut off, those that know of it restart one after the other."""
+        world, dice = self.world, self.dice
+        held = [worker for worker in world.all_workers() if worker.state == "held" and world.valid(worker)]
+        if not held:
+            return
+        holder = dice.choice(held).node
+        if dice.random() < 0.5:
+            world.isolate(holder)
+        gap = dice.choice((5, 20, 60, 200))
+        at = 1
+        for each in self.others(holder)[: world.voters // 2 + dice.choice((0, 1))]:
+            self.reboot_at(each, at)
+            at += dice.randrange(1, gap + 1)
+
+    def do_pair(self, name: str, other: str) -> None:
+        """Two, in the same moment or while the first one reads."""
+        first, *rest = self.others(name)
+        self.reboot_at(first, 1)
+        for each in rest[:1]:
+            self.reboot_at(each, self.dice.randrange(1, 80))
+
+    def do_in_turn(self, name: str, other: str) -> None:
+        """All of them, each when the last one has most likely returned."""
+        for turn, each in enumerate(self.others(name)):
+            self.reboot_at(each, 1 + turn * 400)
+
+    def reboot_at(self, name: str, after: int) -> None:
+        """It is down for a moment only. The first process of the mesh stays, as long as it is the last that has the roster."""
+        world = self.world
+
+        def restart() -> None:
+            known = sum(1 for each in world.nodes.values() if each.parts is not None and each.parts.birth.roster is not None)
+            if world.now < self.stop and world.nodes[name].up and known > 1:
+                self.reboot(name, self.dice.randrange(1, 20))
+
+        world.after(after * MS, restart)
+
+
+class DurableReturning(ReturningCampaign):
+    """With disks, which are wiped."""
+
+    durable = True
+
+    def reboot(self, name: str, after_ms: int = 0) -> None:
+        world, node = self.world, self.world.nodes[name]
+        if node.disk is not None and node.up and self.dice.random() < 0.6:
+            assert world.laws is not None
+            world.laws.lost(name)
+            super().reboot(name, after_ms)
+            node.disk.wipe()
+        else:
+            super().reboot(name, after_ms)
+
+
+def returned(world: World) -> Counter[str]:
+    """What the voters that are up at the end have read back, and told."""
+    sums: Counter[str] = Counter()
+    for node in world.nodes.values():
+        if node.parts is not None:
+            sums.update(node.parts.reader.stats())
+    return sums
+
+
+def returning_stress(
+    seed: int,
+    *,
+    faults: Changes = (),
+    focus: tuple[str, ...] = (),
+    keys: tuple[tuple[str, ...], ...] = PLAIN,
+    durable: bool = False,
+) -> World:
+    """One random history. Raises Violation."""
+    return (DurableReturning if durable else ReturningCampaign)(seed, faults, focus, HISTORY, keys).run()
+
+
+def returning_hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tuple[int, str] | None:
+    """The first seed with a violation, and what it was."""
+    for seed in seeds:
+        try:
+            returning_stress(seed, faults=faults, focus=focus)
+        except Violation as violation:
+            return seed, str(violation)
+    return None

@@ -1,0 +1,95 @@
+"""Planted faults of the reading back of leases, each found by a history (`returning_campaign`) or a story (`test_reader`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.lease_memory import LeaseMemory
+from coordination.agreed.placement import Group
+from coordination.agreed.reader import Reader
+from coordination.agreed.reader_messages import TableAsk, TableIs, TableRow
+from crdt.clock import Instant
+from mesh.directives import Directive
+from tests.coordination.agreed_faults import Planted
+
+__all__ = ["RETURN_FAULTS", "CountsTheReplaced", "TakesNoBoots", "TakesNoTokens", "TeachesNothing"]
+
+
+class FewTell(LeaseMemory):
+    """One fewer than share one with every quorum."""
+
+    __slots__ = ()
+
+    def covers(self, group: Group) -> bool:
+        return sum(1 for name in group if self._counts(name)) >= max(1, group.witnesses - 1)
+
+
+class AlwaysFirm(LeaseMemory):
+    """Who has forgotten is believed, too."""
+
+    __slots__ = ()
+
+    def firm(self, now: Instant) -> bool:
+        return True
+
+
+class CountsTheReplaced(LeaseMemory):
+    """Whoever has told once counts, though its process is known to have been replaced."""
+
+    __slots__ = ()
+
+    def _counts(self, name: str) -> bool:
+        return name in self._told
+
+
+class TeachesNothing(Reader):
+    """Nobody who is asked takes note of the restart."""
+
+    def _tell(self, ask: TableAsk, now: Instant, out: list[Directive]) -> None:
+        known = dict(self._known.record._known)
+        super()._tell(ask, now, out)
+        self._known.record._known = known
+
+
+class TakesNoBoots(Reader):
+    """The record that comes with an answer is not looked at."""
+
+    def _take(self, answer: TableIs, now: Instant, out: list[Directive]) -> None:
+        known = dict(self._known.record._known)
+        super()._take(answer, now, out)
+        self._known.record._known = known
+
+
+class TakesNoLeases(Acceptor):
+    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
+        super().read_back(row._replace(leases=()), now, out)
+
+
+class WaitsHalf(Acceptor):
+    """Lets a lease that it was told of go before its time."""
+
+    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
+        leases = tuple([live._replace(remaining=live.remaining // 4) for live in row.leases])
+        super().read_back(row._replace(leases=leases), now, out)
+
+
+class TakesNoTokens(Acceptor):
+    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
+        super().read_back(row._replace(highest=0), now, out)
+
+
+class FirstPageOnly(Reader):
+    """Takes the first page for the whole table."""
+
+    def _take(self, answer: TableIs, now: Instant, out: list[Directive]) -> None:
+        super()._take(replace(answer, following=0), now, out)
+
+
+RETURN_FAULTS: dict[str, tuple[Planted, int]] = {
+    "one too few have told": (Planted(((LeaseMemory, FewTell),), ("relay",)), 40),
+    "one that has forgotten is believed": (Planted(((LeaseMemory, AlwaysFirm),), ("relay",)), 40),
+    "takes over no leases": (Planted(((Acceptor, TakesNoLeases),), ("relay",)), 40),
+    "waits a quarter of what it was told": (Planted(((Acceptor, WaitsHalf),), ("relay",)), 40),
+}
+"""Each with the seeds within which a history finds it."""

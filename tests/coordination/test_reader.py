@@ -1,0 +1,446 @@
+"""Voters that have forgotten, and what others tell them of leases: early, complete, and never too much is believed.
+
+`Hall` holds acceptors and readers of one roster, and passes by hand what is said between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.ballot import Ballot
+from coordination.agreed.boots import BootRecord
+from coordination.agreed.known_boots import KnownBoots
+from coordination.agreed.lease_memory import LeaseMemory
+from coordination.agreed.messages import (
+    Accept,
+    Accepted,
+    Live,
+    Prepare,
+    Promise,
+    Reason,
+    Rejected,
+    Renew,
+    RenewAnswer,
+    RenewItem,
+)
+from coordination.agreed.placement import Group, Placement
+from coordination.agreed.reader import Reader
+from coordination.agreed.reader_messages import ROWS_A_PAGE, TableAsk, TableIs, TableRow
+from coordination.agreed.roster import Parameters, RosterValue, found
+from coordination.agreed.round import Round
+from coordination.agreed.standing import Standing
+from coordination.agreed.values import FREE, Holding, LeaseId, Value
+from crdt.clock import HybridClock, Instant
+from mesh.directives import Boot, Send, Source
+from tests.coordination.agreed_world import Changes, S, Self_, plant
+from tests.coordination.returning_campaign import returned, returning_hunt, returning_stress
+from tests.coordination.returning_faults import (
+    RETURN_FAULTS,
+    CountsTheReplaced,
+    FirstPageOnly,
+    TakesNoBoots,
+    TakesNoTokens,
+    TeachesNothing,
+)
+
+KEY = "lock/a"
+TTL = 10 * S
+PARAMETERS = Parameters(R=5, max_ttl=TTL)
+WALL = 1_700_000_000_000
+TOKEN = WALL << 16
+SOURCE = Source(b"", "", "", None, None)
+SEEDS = 40
+
+
+def at(seconds: float) -> Instant:
+    ns = int(seconds * S) + 100 * S
+    return Instant(ns, ns, WALL + int(seconds * 1000))
+
+
+class Blind:
+    def is_alive(self, name: str) -> bool:
+        return True
+
+    def boot(self, name: str) -> Boot | None:
+        return None
+
+    def names_alive(self) -> list[str]:
+        return []
+
+
+class Voter:
+    """One process after the other of one name; the first remembers everything."""
+
+    def __init__(self, name: str, roster: RosterValue, changes: Changes) -> None:
+        self.name, self.roster, self.changes = name, roster, changes
+        self.number = 0
+        self.start(at(0), whole=0)
+
+    def start(self, now: Instant, whole: int | None = None) -> None:
+        self.number += 1
+        self.boot = Boot(self.number, self.name.encode() * 16)
+        me = Self_(self.name, self.boot)
+        self.standing = Standing(me)
+        self.standing.begin(now)
+        self.standing.found(self.roster, Ballot(1, 1, "a", Boot(1, b"")), now, memory=True)
+        self.standing.whole = whole
+        self.record = BootRecord(me, Blind())
+        self.acceptor = Acceptor(me, self, HybridClock(500), self.record, None, self.standing)
+        self.reader = Reader(me, self, KnownBoots(self.record), self.acceptor)
+        plant((self.acceptor, self.reader), self.changes)
+        self.acceptor.start(now)
+        self.reader.start(now)
+
+    def abstaining_until(self, now: Instant) -> int | None:
+        until = self.standing.started + self.roster.abstention
+        return until if self.standing.whole is None and now.mono < until else None
+
+
+class Hall:
+    def __init__(self, count: int = 3, changes: Changes = (), parameters: Parameters = PARAMETERS) -> None:
+        names = tuple("abcdefgh"[:count])
+        self.roster = found(names, parameters)
+        self.voters = {name: Voter(name, self.roster, changes) for name in names}
+        self.group: Group = Placement(self.roster).group(KEY)
+
+    def boots(self) -> tuple[Boot, ...]:
+        return tuple([self.voters[name].boot for name in self.group])
+
+    def fill(self, name: str, count: int) -> None:
+        """Let one voter keep so many registers."""
+        placement, boot = Placement(self.roster), Boot(1, b"a" * 16)
+        for number in range(count):
+            key = f"lock/{number:03}"
+            boots = tuple([self.voters[each].boot for each in placement.group(key)])
+            self.voters[name].acceptor.prepare(Prepare(key, Ballot(1, 1, "a", boot), boots), at(1), [])
+
+    def round(self, token: int, owner: str = "a", boots: tuple[Boot, ...] | None = None) -> Round:
+        """Of an accept that grants a lease."""
+        lease = LeaseId(TOKEN + token, owner, Boot(1, b"holder"), token)
+        value = Value((Holding(lease, 1, TTL, TTL, False),), b"")
+        ballot = Ballot(1, token, owner, Boot(1, owner.encode() * 16))
+        return Round(Accept(KEY, ballot, boots or self.boots(), 0, value, (TTL,), 0, ()), self.group, 0)
+
+    def accept(self, round_: Round, *names: str, now: Instant | None = None) -> dict[str, int]:
+        """Let these answer; their reasons."""
+        reasons: dict[str, int] = {}
+        for name in names:
+            assert isinstance(round_.message, Accept)
+            answer = self.voters[name].acceptor.accept(round_.message, now or at(1), [])
+            assert isinstance(answer, Accepted | Rejected)
+            round_.add(answer)
+            reasons[name] = Reason.OK if isinstance(answer, Accepted) else answer.reason
+        return reasons
+
+    def read(self, asker: str, *others: str, now: Instant | None = None) -> int:
+        """Let one read the tables of these; how many pages were told."""
+        pages = 0
+        moment = now or at(1)
+        todo = [each for each in self.asks(asker, moment) if each.to in others]
+        while todo:
+            send = todo.pop(0)
+            pages += isinstance(send.message, TableIs)
+            answers = self.voters[str(send.to)].reader.on_message(send.message, SOURCE, moment)
+            todo += [each for each in answers if isinstance(each, Send)]
+        return pages
+
+    def asks(self, asker: str, now: Instant) -> list[Send]:
+        reader = self.voters[asker].reader
+        for reading in reader._readings.values():
+            reading.due = 0
+        return [each for each in reader.on_timer("ask", now) if isinstance(each, Send)]
+
+    def votes(self, name: str, key: str = KEY, now: Instant | None = None) -> bool:
+        return self.voters[name].acceptor.abstaining(key, now or at(1)) == 0
+
+
+def test_a_voter_that_forgot_votes_once_both_others_have_told() -> None:
+    hall = Hall()
+    held = hall.round(5)
+    assert hall.accept(held, "a", "b") == {"a": 0, "b": 0}
+    hall.voters["b"].start(at(1))
+    hall.read("b", "a")
+    assert not hall.votes("b")
+    assert hall.accept(hall.round(6), "b") == {"b": Reason.ABSTAIN}
+    hall.read("b", "c")
+    assert hall.votes("b")
+    assert hall.accept(hall.round(6, boots=hall.boots()), "b", "c") == {"b": Reason.LIVE, "c": 0}, "it was told of the lease"
+    register = hall.voters["b"].acceptor.register(KEY)
+    assert register is not None
+    assert register.accepted == held.message.ballot
+    assert register.highest == TOKEN + 5
+    assert hall.accept(held, "b") == {"b": 0}, "it holds what it accepted before, and says so again"
+
+
+@pytest.mark.parametrize(("count", "needed"), [(2, 1), (3, 2), (4, 2), (5, 3)])
+def test_as_many_have_to_tell_as_share_one_with_every_quorum(count: int, needed: int) -> None:
+    hall = Hall(count)
+    hall.voters["b"].start(at(1))
+    others = [name for name in hall.group if name != "b"]
+    for told, name in enumerate(others):
+        assert hall.votes("b") == (told >= needed)
+        hall.read("b", name)
+    assert hall.votes("b")
+    assert hall.voters["b"].acceptor.lease_memory.firm(at(1))
+
+
+def test_each_group_is_covered_by_itself() -> None:
+    """Of five voters two are down: a register of three that have told is voted on, one whose group they are of is not."""
+    hall = Hall(5, parameters=Parameters(R=3, max_ttl=TTL))
+    hall.voters["b"].start(at(1))
+    hall.read("b", "a", "c")
+    placement = Placement(hall.roster)
+    groups = {frozenset(placement.group(f"lock/{number}")): f"lock/{number}" for number in range(200)}
+    assert hall.votes("b", groups[frozenset("abc")])
+    assert not hall.votes("b", groups[frozenset("abd")])
+    assert not hall.voters["b"].acceptor.lease_memory.firm(at(1)), "nobody may rely on what it says of those"
+
+
+def test_who_has_forgotten_tells_nothing_before_it_votes_for_twice_m() -> None:
+    hall = Hall()
+    hall.voters["b"].start(at(1))
+    hall.voters["c"].start(at(1))
+    hall.read("b", "a", "c")
+    hall.read("c", "a", "b")
+    assert not hall.votes("b")
+    assert not hall.votes("c")
+    assert hall.votes("c", now=at(11.5)), "M has passed"
+    hall.voters["b"].start(at(11.5))
+    hall.read("b", "a", "c", now=at(11.5))
+    assert not hall.votes("b", now=at(11.6))
+    hall.read("b", "c", now=at(21.5))
+    assert not hall.voters["b"].reader._readings or hall.votes("b", now=at(21.6))
+
+
+def told_afterwards(changes: Changes = ()) -> None:
+    """What the earlier process accepted counts for nothing beside those that know of the later one."""
+    hall = Hall(changes=changes)
+    old = hall.boots()
+    first = hall.round(5, boots=old)
+    hall.accept(first, "b")
+    hall.voters["b"].start(at(1))
+    hall.read("b", "a", "c")
+    assert hall.votes("b")
+    second = hall.round(6, "c")
+    assert hall.accept(second, "b", "c") == {"b": 0, "c": 0}
+    assert second.reached()
+    hall.accept(first, "a")
+    assert not first.reached(), "two leases are granted"
+
+
+def test_whoever_tells_has_learned_of_the_restart() -> None:
+    told_afterwards()
+    with pytest.raises(AssertionError, match="two leases"):
+        told_afterwards(((Reader, TeachesNothing),))
+
+
+def told_by_the_replaced(changes: Changes = ()) -> None:
+    """a tells b, dies, and reads from the others, before those have heard of b."""
+    hall = Hall(5, changes)
+    a, b, c, d, e = hall.group
+    old = hall.boots()
+    first = hall.round(5, a, boots=old)
+    hall.accept(first, b)
+    hall.voters[b].start(at(1))
+    hall.read(b, a)
+    hall.voters[a].start(at(1))
+    hall.read(a, c, d, e)
+    assert hall.votes(a)
+    hall.accept(first, a, e)
+    assert first.reached(), "nobody of those knows that b has forgotten it"
+    hall.read(b, c, d)
+    if hall.votes(b):
+        second = hall.round(6, c)
+        hall.accept(second, b, c, d)
+        assert not second.reached(), "two leases are granted"
+    hall.read(b, e)
+    assert hall.votes(b)
+    assert hall.accept(hall.round(7, c), b) == {b: Reason.LIVE}
+
+
+def test_the_word_of_a_process_that_was_replaced_does_not_count() -> None:
+    told_by_the_replaced()
+    for changes in (((LeaseMemory, CountsTheReplaced),), ((Reader, TakesNoBoots),)):
+        with pytest.raises(AssertionError, match="two leases"):
+            told_by_the_replaced(changes)
+
+
+def tokens(changes: Changes = ()) -> None:
+    hall = Hall(changes=changes)
+    held = hall.round(9)
+    hall.accept(held, "a", "b")
+    assert isinstance(held.message, Accept)
+    lease = held.message.value.holdings[0].lease
+    for name in "ab":
+        hall.voters[name].acceptor.drop(KEY, lease, at(1), [])
+    hall.voters["b"].start(at(1))
+    hall.read("b", "a", "c")
+    lower = hall.round(8, "c")
+    message = lower.message
+    assert isinstance(message, Accept)
+    higher = Round(Accept(KEY, message.ballot._replace(counter=20), *_behind(message)), hall.group, 0)
+    assert hall.accept(higher, "b", "c") == {"b": Reason.TOKEN, "c": 0}, "a token goes back"
+
+
+def _behind(message: Accept) -> tuple[tuple[Boot, ...], int, Value, tuple[int, ...], int, tuple[LeaseId, ...]]:
+    return message.boots, message.rests, message.value, message.waits, message.granting, message.ends
+
+
+def test_no_token_goes_back_and_what_was_given_back_is_free() -> None:
+    tokens()
+    with pytest.raises(AssertionError, match="a token goes back"):
+        tokens(((Acceptor, TakesNoTokens),))
+
+
+def test_a_lease_is_waited_for_as_long_as_by_whoever_waits_longest() -> None:
+    hall = Hall(parameters=PARAMETERS)
+    held = hall.round(5)
+    hall.accept(held, "a", now=at(1))
+    assert isinstance(held.message, Accept)
+    hall.accept(held, "b", "c", now=at(2))
+    hall.voters["b"].start(at(5))
+    hall.read("b", "a", "c", now=at(5))
+    register = hall.voters["b"].acceptor.register(KEY)
+    assert register is not None
+    assert register.until() == at(12).mono
+    holding = held.message.value.holdings[0]
+    item = RenewItem(KEY, holding.lease, 2, TTL, False, held.message.ballot, held.message.value, hall.boots())
+    (sent,) = [
+        each
+        for each in hall.voters["b"].acceptor.on_message(Renew("a", holding.lease.boot, (item,)), SOURCE, at(6))
+        if isinstance(each, Send)
+    ]
+    assert isinstance(sent.message, RenewAnswer)
+    assert [result.reason for result in sent.message.results] == [Reason.OK]
+    assert register.until() == at(16).mono
+
+
+def test_a_promise_is_taken_over() -> None:
+    hall = Hall()
+    ballot = Ballot(1, 30, "c", Boot(1, b"c" * 16))
+    for name in "abc":
+        assert isinstance(hall.voters[name].acceptor.prepare(Prepare(KEY, ballot, hall.boots()), at(1), []), Promise)
+    hall.voters["b"].start(at(1))
+    hall.read("b", "a", "c")
+    assert hall.accept(hall.round(5), "b") == {"b": Reason.BALLOT}
+
+
+def many(changes: Changes = ()) -> tuple[Hall, int]:
+    hall = Hall(changes=changes)
+    hall.fill("a", 3 * ROWS_A_PAGE)
+    hall.voters["b"].start(at(1))
+    pages = hall.read("b", "a", "c")
+    return hall, pages
+
+
+def test_a_table_of_many_registers_is_read_page_by_page() -> None:
+    hall, pages = many()
+    assert pages == 3 + 1
+    assert len(hall.voters["b"].acceptor.keys()) == 3 * ROWS_A_PAGE
+    assert len(many(((Reader, FirstPageOnly),))[0].voters["b"].acceptor.keys()) == ROWS_A_PAGE
+
+
+def test_a_table_whose_process_was_replaced_meanwhile_is_read_anew() -> None:
+    hall = Hall()
+    hall.fill("a", 2 * ROWS_A_PAGE)
+    b = hall.voters["b"]
+    b.start(at(1))
+    (ask,) = [each for each in hall.asks("b", at(1)) if each.to == "a"]
+    (page,) = [each for each in hall.voters["a"].reader.on_message(ask.message, SOURCE, at(1)) if isinstance(each, Send)]
+    (following,) = [each for each in b.reader.on_message(page.message, SOURCE, at(1)) if isinstance(each, Send)]
+    assert isinstance(following.message, TableAsk)
+    assert following.message.start == ROWS_A_PAGE
+    hall.voters["a"].start(at(1), whole=0)
+    (answer,) = [
+        each for each in hall.voters["a"].reader.on_message(following.message, SOURCE, at(1)) if isinstance(each, Send)
+    ]
+    assert isinstance(answer.message, TableIs)
+    assert (answer.message.start, answer.message.boot.stamp) == (0, 2)
+    list(b.reader.on_message(answer.message, SOURCE, at(1)))
+    hall.read("b", "c")
+    assert hall.votes("b")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"boots": ()},
+        {"epoch": 2},
+        {"name": "stranger"},
+        {"start": 64},
+    ],
+)
+def test_an_answer_that_does_not_fit_counts_for_nothing(wrong: dict[str, object]) -> None:
+    hall = Hall()
+    b = hall.voters["b"]
+    b.start(at(1))
+    hall.asks("b", at(1))
+    fields = {
+        "name": "a",
+        "boot": Boot(1, b"a"),
+        "epoch": 1,
+        "start": 0,
+        "firm": True,
+        "boots": hall.boots(),
+        "rows": (),
+        "following": 0,
+    }
+    list(b.reader.on_message(TableIs(**{**fields, **wrong}), SOURCE, at(1)))  # type: ignore[arg-type]
+    hall.read("b", "c")
+    assert not hall.votes("b")
+
+
+def test_rows_that_no_voter_may_hold_are_counted_and_left() -> None:
+    hall = Hall()
+    b = hall.voters["b"]
+    b.start(at(1))
+    lease = LeaseId(1, "x", Boot(1, b""), 1)
+    rows: Sequence[TableRow] = (
+        TableRow("atomic/a", Ballot(1, 1, "a", Boot(1, b"")), Ballot(1, 1, "a", Boot(1, b"")), FREE, (), (), 0),
+        TableRow(
+            KEY,
+            Ballot(1, 1, "a", Boot(1, b"")),
+            Ballot(1, 1, "a", Boot(1, b"")),
+            FREE,
+            (Live(lease, 1, 1 << 62, False),),
+            (),
+            0,
+        ),
+    )
+    for row in rows:
+        b.acceptor.read_back(row, at(1), [])
+    assert b.acceptor.stats()["malformed"] == 1
+    register = b.acceptor.register(KEY)
+    assert register is not None
+    assert register.until() == at(1).mono + TTL, "no longer than anything may last"
+
+
+def test_histories_of_voters_that_come_back_early() -> None:
+    """Of fixed rosters, half of them without gossip of restarts."""
+    read = grants = 0
+    for seed in range(SEEDS):
+        world = returning_stress(seed)
+        read += returned(world)["tables_read"]
+        grants += world.grants
+    assert read > SEEDS
+    assert grants > 20 * SEEDS
+
+
+@pytest.mark.parametrize("fault", RETURN_FAULTS)
+def test_planted_fault_is_found(fault: str) -> None:
+    planted, within = RETURN_FAULTS[fault]
+    assert returning_hunt(range(within), planted.changes, planted.focus) is not None, (
+        f"{fault}: not found within {within} seeds"
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(10_000, 14_000, 1_000))
+def test_thousands_of_histories(first: int) -> None:
+    for seed in range(first, first + 1_000):
+        returning_stress(seed)
+    for seed in range(first, first + 200):
+        returning_stress(seed, durable=True)
