@@ -1,8 +1,10 @@
 """What a piece of news may do.
 
 About others. The subject's own frame is believed. A third party's rumour with a boot or an incarnation out of range is
-checked with the subject first. A death read in a table is taken for a suspicion, for tables meet when partitions heal,
-and the other half is anything but dead.
+checked with the subject first. When partitions heal, each half is told of the deaths of the other's making, its own members':
+  - a death read in a table is taken for a suspicion;
+  - a death by rumour is believed at once only of a member that has been suspect here for half of the shortest window, as one
+    is that died in silence. Of any other the process itself is asked, told what is said of it, and believed if it answers.
 
 About this process. Its incarnation rises only above what others could take for later than its own word, and once a round; who
 still tells what has been refuted is told better, directly. An incarnation that it never had is a lie, but must be outbid where
@@ -113,6 +115,8 @@ class Hearing:
             said_by = "" if accuser is None or accuser == self._identity.name or table else accuser
             if not self._registry.suspect(replace(news, state=State.SUSPECT), said_by, now) and not table:
                 self._tell_better(news, source)
+        elif news.state is State.DEAD and self._surprising(news, source, now):
+            self._ask(news, now)
         elif not self._registry.apply(news, now) and not table:
             self._tell_better(news, source)
 
@@ -129,6 +133,24 @@ class Hearing:
         ):
             self._actions.count("told_better")
             self._actions.send(source.session, News(entry_of(known), None))
+
+    def _surprising(self, news: Member, source: Source, now: Instant) -> bool:
+        """Whether a third party says that somebody died of whom nothing was feared here."""
+        known = self._table.get(news.name)
+        return (
+            known is not None
+            and self._stands(news)
+            and news.incarnation >= known.incarnation
+            and source.session != news.boot.session
+            and not self._registry.feared(known, now)
+        )
+
+    def _ask(self, news: Member, now: Instant) -> None:
+        """The one who can refute it, who gets to know what is said, too."""
+        known = self._table.get(news.name)
+        if known is not None and self._prober.inquire(known, now.mono):
+            self._actions.count("deaths_asked_about")
+            self._actions.send(news.boot.session, News(entry_of(news), None))
 
     def _stands(self, news: Member) -> bool:
         """Whether the very process that is said to be dead is alive or suspect here."""

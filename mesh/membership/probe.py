@@ -1,14 +1,17 @@
 """The life of a probe: ping; if no ack comes in time, ask helpers and try a stream; if nothing comes of that, a
 verdict.
 
-Two kinds run side by side:
+Three kinds run side by side:
   - the *round* asks one member after the other, in random order; its failure is grounds for suspicion;
   - an *evidence* probe follows a refused datagram or a reset stream. It asks directly and through helpers at once. If
     two distinct members (one, if there are only two) were refused by the target's operating system, and nothing of the
     target was heard by anyone, the process is dead: no suspicion is needed. Short of that it is an ordinary failure.
     Evidence starts a probe and counts within it; alone it convicts nobody. It asks again, after waits that double, until
     its verdict: a process that dies closes one socket after another, and whoever asked between the first and the last was
-    not refused. On a busy machine that takes some tenths of a second.
+    not refused. On a busy machine that takes some tenths of a second;
+  - a *told* probe follows a rumour of a death of which nothing was known here (`hearing`). It pings first, and asks
+    otherwise if there is no answer at once. Whoever answers was never dead. A refusal is the second witness, and so is
+    silence: then the rumour is believed.
 
 An ack counts only for its own probe: sequence, target's session and source must agree. Do not judge by a probe of
 before a pause: `void` drops them all."""
@@ -62,6 +65,8 @@ class Probe:
     member: Member
     sent: int
     evidence: bool
+    told: bool = False
+    """Others say that the member is dead: if this fails, it is."""
     helpers: dict[bytes, bool] = field(default_factory=dict)
     """Session of each helper, and whether it has answered with a nack."""
     refused: dict[bytes, None] = field(default_factory=dict)
@@ -121,6 +126,17 @@ class Prober:
             probe.refused_here = int(refused)
             self._ask_otherwise(probe)
 
+    def inquire(self, member: Member, now: int) -> bool:
+        """Others say that the member is dead: ask it. False if it cannot be asked now, or is being asked."""
+        session = member.boot.session
+        if any(probe.told and probe.member.boot.session == session for probe in self._probes.values()):
+            return False
+        probe = self._begin(member, now, evidence=True)
+        if probe is None:
+            return False
+        probe.told = True
+        return True
+
     def _begin(self, member: Member, now: int, evidence: bool) -> Probe | None:
         if len(self._probes) >= MAX_PROBES:
             self._actions.count("probes_dropped")
@@ -166,13 +182,15 @@ class Prober:
     def on_timeout(self, sequence: int, now: int) -> None:
         """No ack in time; it may be that only datagrams are blocked, or only those between these two."""
         probe = self._probes[sequence]
-        if probe.evidence:
+        if probe.evidence and (probe.helpers or not probe.told):
             self._ask_again(probe)
             again = now + (self._profile.probe_timeout_floor << probe.asked_again)
             if again < self._actions.due[("verdict", sequence)]:
                 self._actions.arm(("probe", sequence), again)
         else:
             self._ask_otherwise(probe)
+            if probe.told:
+                self._actions.arm(("probe", sequence), now + self._profile.probe_timeout_floor)
 
     def on_verdict(self, sequence: int) -> Verdict | None:
         """The time for answers is over."""
@@ -257,6 +275,11 @@ class Prober:
 
     def _early(self, probe: Probe) -> Verdict | None:
         """Nothing more is to be awaited: everyone asked has answered, and the ping of this probe itself was refused."""
+        if probe.told:
+            if not probe.refused_here and not probe.refused:
+                return None
+            self._end(probe.sequence)
+            return self._judge(probe)
         if not probe.evidence or probe.refused_here < REFUSALS or not all(probe.helpers.values()):
             return None
         verdict = self._judge(probe)
@@ -271,4 +294,4 @@ class Prober:
             return None
         refused = len(probe.refused) + (probe.refused_here > 0)
         needed = 1 if self._table.standing <= PAIR else REFUSALS
-        return Verdict(member, probe.evidence and refused >= needed)
+        return Verdict(member, probe.told or (probe.evidence and refused >= needed))

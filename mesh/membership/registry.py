@@ -161,6 +161,11 @@ class Registry:
         self._actions.arm(("suspicion", accused.name), max(now.mono, running.deadline()))
         return True
 
+    def feared(self, member: Member, now: Instant) -> bool:
+        """Whether the member has been suspect for so long that its death is no surprise."""
+        running = self._suspicions.get(member.name)
+        return running is not None and 2 * (now.mono - running.started) >= running.shortest
+
     def convict(self, name: str, now: Instant) -> None:
         """A suspicion has run out."""
         member = self._table.get(name)

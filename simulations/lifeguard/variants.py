@@ -12,8 +12,9 @@ from functools import partial
 from random import Random
 
 from crdt.clock import HybridClock, Instant
-from mesh.directives import Address, Dial, Directive, Directives
+from mesh.directives import Address, Dial, Directive, Directives, Source
 from mesh.membership import Identity, Member, Profile
+from mesh.membership.hearing import Hearing
 from mesh.membership.probe import DIAL
 from simulations.members_only import Acquainted
 
@@ -36,6 +37,8 @@ class Parts:
     """Timeouts follow the measured round trips."""
     streams: bool = False
     """A probe by stream beside the asking of others; idle streams and refusals as evidence."""
+    asking: bool = False
+    """Who is called dead of a sudden is asked first."""
 
     def profile(self, base: Profile) -> Profile:
         return replace(
@@ -44,6 +47,15 @@ class Parts:
             suspicion_stretch=base.suspicion_stretch if self.shrinking else 1,
             probe_timeout_floor=base.probe_timeout_floor if self.trips else base.probe_timeout - 1,
         )
+
+
+class Believing(Hearing):
+    """Any rumour of a death is a death."""
+
+    __slots__ = ()
+
+    def _surprising(self, news: Member, source: Source, now: Instant) -> bool:
+        return False
 
 
 class Membership(Acquainted):
@@ -61,6 +73,8 @@ class Membership(Acquainted):
     ) -> None:
         self._parts = parts
         super().__init__(identity, seeds, random, clock, parts.profile(profile))
+        if not parts.asking:
+            self._hearing.__class__ = Believing
 
     def _accused(self, name: str) -> Member | None:
         return super()._accused(name) if self._parts.buddy else None
@@ -112,7 +126,7 @@ VARIANTS = {
         Variant("buddy", "SWIM and the accused told first", Parts(buddy=True)),
         Variant("lifeguard", "all three: the paper's Lifeguard", LIFEGUARD),
         Variant("lateness", "SWIM and the own lateness noticed first", Parts(lateness=True)),
-        Variant("default", "this project: Lifeguard, lateness, measured timeouts, streams", replace(
-            LIFEGUARD, lateness=True, trips=True, streams=True)),
+        Variant("default", "this project: Lifeguard, lateness, measured timeouts, streams, asking", replace(
+            LIFEGUARD, lateness=True, trips=True, streams=True, asking=True)),
     )
 }  # fmt: skip

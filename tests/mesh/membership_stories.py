@@ -292,6 +292,20 @@ def m18_floods(seed: int) -> None:
     assert all(p.part.get(name) is not None for p in made[:2] for name in (made[0].name, made[1].name))
 
 
+def m20_whole_again(seed: int) -> None:
+    """Two sides part just for so long that each begins to call the other dead; then nobody is called dead by its own side."""
+    random, world, made = begun(seed, 4, 12, (0.0,))
+    side = {p.name: i % 2 for i, p in enumerate(random.sample(made, len(made)))}
+    world.blocked = lambda one, other: side[one.name] != side[other.name]
+    world.run(random.randint(5_000, 13_000) * MS)
+    world.blocked = lambda one, other: False
+    world.run_until(world.converged, 4 * world.profile.redial_last)
+    world.run(20 * SECOND)
+    assert world.converged()
+    assert [death for death in world.false_deaths if side[death[1]] == side[death[2]]] == []
+    lawful(world)
+
+
 STORIES = {
     "M3": m3_restarts,
     "M4": m4_poison,
@@ -306,4 +320,5 @@ STORIES = {
     "M16": m16_turns,
     "M17": m17_addresses,
     "M18": m18_floods,
+    "M20": m20_whole_again,
 }
