@@ -11,6 +11,7 @@ from simulations.lifeguard.anomalies import Kind
 from simulations.lifeguard.experiment import Setup, Tally, live
 from simulations.lifeguard.variants import VARIANTS
 from simulations.sweeps.workers import cores, workers
+from simulations.world import SECOND
 
 HEAD = (
     "| protocol | false positives at healthy | anywhere | first: median | 99th | max | all: median | 99th | max "
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--join", type=int, default=10, help="nodes through which everyone joins (10)")
     parser.add_argument("--seeds", type=int, default=20, help="runs of each protocol (20)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
+    parser.add_argument("--seconds", type=int, default=120, help="of trouble (120)")
     parser.add_argument("--kind", choices=[*Kind, "mixed"], default="mixed", help="of trouble")
     parser.add_argument("--profile", choices=list(PROFILES), default="lan")
     parser.add_argument("--jobs", type=int, default=cores(), help="processes (one a core)")
@@ -57,6 +59,7 @@ def main() -> None:
     setup = Setup(
         nodes=given.nodes,
         seeds=given.join,
+        lasts=given.seconds * SECOND,
         kinds=tuple(Kind) if given.kind == "mixed" else (Kind(given.kind),),
         profile=PROFILES[given.profile],
     )
