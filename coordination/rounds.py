@@ -6,7 +6,11 @@
 
 The owner of the register leads, about once a minute; two leaders at once disturb each other and harm nothing, as only one
 compare-and-set succeeds. Ended are: older processes and older lives of a name that is alive, who has left, who has been dead
-for `end_after`, and what returning members name. Without a quorum there is no cut, and nothing is forgotten."""
+for `end_after`, and what returning members name. Without a quorum there is no cut, and nothing is forgotten.
+
+Who was cut off for longer than that, and is back, asks the leader for the cuts that its old store waits for, and these follow
+each other closely. (What it wrote and acknowledged there is seen by nobody meanwhile, itself included: at the usual pace for
+two minutes.) Rounds are safe at any pace; so that nobody can have them all the time, only so many in a row."""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from crdt.cuts import NO_CUT, Cut, End, Opening, Report, make_cut
 from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
 from mesh.membership import Member, State
 from mesh.replication import Replication
-from mesh.replication.cut_messages import CutNews, Open, Reported, RoundState
+from mesh.replication.cut_messages import CutNews, Open, Reported, Returning, RoundState
 from mesh.replication.standing import LIFE_BITS, Standing, actor_of
 from mesh.values import decode_value, encode_value
 from mesh.wire import WireError, decode, encode
@@ -34,6 +38,10 @@ REGISTER = "atomic/\0cut"
 TICK = NANOSECONDS
 INTERVAL = 60 * NANOSECONDS
 RETRY = 5 * NANOSECONDS
+HURRIED = 2 * NANOSECONDS
+"""From one cut to the next that somebody waits for."""
+IN_A_ROW = 12
+"""Hurried rounds, until one has come at the usual pace."""
 END_AFTER = 600 * NANOSECONDS
 NAMES_KEPT = 4_096
 FORGET_AFTER_MS = 7 * 86_400_000
@@ -56,7 +64,7 @@ class Rounds:
     """
 
     name = "rounds"
-    messages: tuple[type[Message], ...] = (Reported,)
+    messages: tuple[type[Message], ...] = (Reported, Returning)
     hears = (RosterDecided, Called, CallFailed)
 
     def __init__(self, own: str, replication: Replication, caller: Caller, view: View, members: Members) -> None:
@@ -72,6 +80,8 @@ class Rounds:
         self._members = members
         self._placement: Placement | None = None
         self._next = 0
+        self._decided_at = 0
+        self._hurried = 0
         self._phase = ""
         """What is waited for: `read`, `open`, `reports`, `decide`, or nothing."""
         self._call = 0
@@ -98,12 +108,20 @@ class Rounds:
         out: list[Directive] = []
         if isinstance(message, Reported):
             self._reported(message, source, now, out)
+        elif isinstance(message, Returning) and source.name is not None and message.round <= self._state.cut.round:
+            self._hurry()
         return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
         out: list[Directive] = [Arm("tick", now.mono + TICK)]
         self._note_alive(now)
-        if not self._leads():
+        leader = self._leader()
+        if self._standing.held and self._standing.open:
+            if leader == self._own:
+                self._hurry()
+            elif leader is not None:
+                out.append(Send(leader, Returning(self._standing.cut.round)))
+        if leader != self._own:
             self._rest(now.mono + self.interval)
         elif not self._phase:
             if now.mono >= self._next:
@@ -131,12 +149,19 @@ class Rounds:
 
     # --- who ---------------------------------------------------------------------------------------------------------
 
-    def _leads(self) -> bool:
+    def _leader(self) -> str | None:
         if self._placement is None:
-            return False
+            return None
         alive = self._view.names_alive()
-        owner = next((name for name in self._placement.group(REGISTER) if name == self._own or name in alive), None)
-        return owner == self._own
+        return next((name for name in self._placement.group(REGISTER) if name == self._own or name in alive), None)
+
+    def _hurry(self) -> None:
+        """Somebody waits for the next cut."""
+        soon = self._decided_at + min(HURRIED, self.interval)
+        if not self._phase and soon < self._next and self._hurried < IN_A_ROW:
+            self._next = soon
+            self._hurried += 1
+            self._counts["rounds_hurried"] += 1
 
     def _alive(self) -> dict[bytes, tuple[str, bytes]]:
         """The actors of those alive, this node among them."""
@@ -292,6 +317,9 @@ class Rounds:
 
     def _decided(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
         self._counts["cuts_decided"] += 1
+        if now.mono - self._decided_at >= self.interval:
+            self._hurried = 0
+        self._decided_at = now.mono
         self._rest(now.mono + self.interval)
         out.append(Act(self._replication, self._replication.meet(cut, now)))
         message = CutNews(cut)

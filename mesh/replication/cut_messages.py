@@ -1,4 +1,4 @@
-"""The messages of cuts and of joining (160 to 169)."""
+"""The messages of cuts and of joining (160 to 169, 216)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from crdt.cuts import Cut, End, Opening, Report
 from mesh.directives import Message
 from mesh.wire import U64, Length, SessionId, message
 
-__all__ = ["CutAsk", "CutNews", "JoinAsk", "Open", "Reported", "RoundState", "Welcome"]
+__all__ = ["CutAsk", "CutNews", "JoinAsk", "Open", "Reported", "RoundState", "Returning", "Welcome"]
 
 MAX_NAMED = 4_096
 
@@ -67,3 +67,12 @@ class RoundState(Message):
 
     cut: Cut
     opening: Opening | None
+
+
+@message(216)
+class Returning(Message):
+    """The sender holds what it wrote while it was cut off, which nobody sees before the next cuts: it asks their leader to
+    hurry."""
+
+    round: U64
+    """Of the cut that it has applied."""
