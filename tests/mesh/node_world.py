@@ -13,6 +13,8 @@ from crdt.clock import Instant
 from mesh.directives import (
     Address,
     Boot,
+    ChannelDown,
+    ChannelUp,
     Directive,
     Directives,
     Event,
@@ -26,13 +28,17 @@ from mesh.directives import (
 from mesh.keyring import Keyring
 from mesh.node import LAN_DATAGRAM_BYTES, Node
 from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
+from mesh.wire import encode
 from tests.mesh.sources import entropy, ring, session
 from tests.mesh.toys import Ask, Note, Reply
 
-__all__ = ["MS", "SECOND", "Conversation", "Datagram", "Net", "News", "Process", "Toy", "met"]
+__all__ = ["HEAD", "MS", "SECOND", "Conversation", "Datagram", "Net", "News", "Process", "Toy", "downs", "met", "note", "ups"]
 
 MS = 1_000_000
 SECOND = 1_000 * MS
+
+HEAD = len(encode(Note(0, bytes(300)))) - 300
+"""Bytes of a note around a body of 256 bytes to 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,3 +339,18 @@ def met(net: Net, *names: str, datagram_bytes: int = LAN_DATAGRAM_BYTES) -> list
     for process in processes:
         process.know(*[other for other in processes if other is not process])
     return processes
+
+
+def note(size: int) -> Note:
+    """One whose encoding has that many bytes."""
+    made = Note(0, bytes(size - HEAD))
+    assert len(encode(made)) == size
+    return made
+
+
+def ups(process: Process) -> list[ChannelUp]:
+    return [event for event in process.toy.events if isinstance(event, ChannelUp)]
+
+
+def downs(process: Process) -> list[ChannelDown]:
+    return [event for event in process.toy.events if isinstance(event, ChannelDown)]

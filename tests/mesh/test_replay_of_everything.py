@@ -12,10 +12,9 @@ from mesh.hello import COOKIE_INTERVAL, COOKIE_LIFE
 from mesh.outputs import Connect, Publish, StreamClose, StreamWrite, Transmit
 from mesh.seal import Kind
 from mesh.streams import HANDSHAKE
-from tests.mesh.node_world import SECOND, Datagram, Net, Process, met
+from tests.mesh.node_world import SECOND, Datagram, Net, Process, met, ups
 from tests.mesh.nonce_book import NonceBook
 from tests.mesh.sources import OTHER_SECRET, entropy, ring
-from tests.mesh.test_node import ups
 from tests.mesh.toys import Ask, Note
 
 MINUTE = 60 * SECOND
