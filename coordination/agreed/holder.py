@@ -280,7 +280,7 @@ class Holder:
                 targets.append(record.owner)
         record.answered = False
         record.sent_at = now.mono
-        record.due = now.mono + ANSWER_WITHIN
+        record.ask_at = now.mono + ANSWER_WITHIN
         serial = record.belief.sending(now.boot)
         age = max(1, now.mono - record.queued_at) if record.queued_at else 0
         ask = Acquire(
@@ -300,7 +300,7 @@ class Holder:
         for name in targets:
             record.asked[name] = None
             out.append(Send(name, ask))
-        self._agenda.at(record.wire, record.due, out)
+        self._look_again(record, now, out)
 
     @staticmethod
     def _mind_sleep(record: Request, now: Instant) -> None:
@@ -321,7 +321,15 @@ class Holder:
                 reason = f"fewer than {record.group.quorum} of {len(record.group)} voters answered for 2 s"
                 out.append(Emit(Unavailable(record.name, missing, reason)))
                 return
+            if now.mono < record.ask_at:
+                self._look_again(record, now, out)
+                return
         self._ask(record, now, out)
+
+    def _look_again(self, record: Request, now: Instant, out: list[Directive]) -> None:
+        """When it is to be asked again, or, if that is sooner, when nobody will have had a quorum for 2 s."""
+        record.due = max(now.mono + 1, min(record.ask_at, record.quorum_at + UNAVAILABLE_AFTER))
+        self._agenda.at(record.wire, record.due, out)
 
     def _on_waiting(self, answer: Waiting, now: Instant, out: list[Directive]) -> None:
         record = self._wanted(answer.boot, answer.request)
@@ -342,8 +350,8 @@ class Holder:
             record.owner = answer.owner
             record.rank = record.group.index(answer.owner)
             record.asked[answer.owner] = None
-        record.due = max(record.sent_at + refresh_interval(record.ttl), now.mono + 1)
-        self._agenda.at(record.wire, record.due, out)
+        record.ask_at = max(record.sent_at + refresh_interval(record.ttl), now.mono + 1)
+        self._look_again(record, now, out)
 
     def _on_occupied(self, answer: Occupied, now: Instant, out: list[Directive]) -> None:
         record = self._wanted(answer.boot, answer.request)
@@ -428,8 +436,9 @@ class Holder:
             self._requests[record.name] = self._wires[again.wire] = again
             self._ask(again, now, out)
             if record.group is not None:
-                # The silence goes on, but owner and next in rank are asked once more before it is called that.
-                again.quorum_at = max(record.heard(record.group.quorum), now.mono - UNAVAILABLE_AFTER + 2 * ANSWER_WITHIN)
+                # The silence goes on.
+                again.quorum_at = record.heard(record.group.quorum)
+                self._look_again(again, now, out)
             return
         if not record.ending_told:
             out.append(Emit(Ending(record.name)))

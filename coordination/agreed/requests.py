@@ -26,6 +26,7 @@ class Request:
     __slots__ = (
         "abstaining",
         "answered",
+        "ask_at",
         "asked",
         "ballot",
         "belief",
@@ -89,6 +90,8 @@ class Request:
         self.rank = 0
         self.answered = False
         self.sent_at = 0
+        self.ask_at = 0
+        """Monotonic ns at which it is to be sent again, if it is not answered otherwise."""
         self.due = 0
         """Monotonic ns at which it should be looked at again: later means that this process has slept."""
         self.queued_at = 0

@@ -142,6 +142,8 @@ class Worker:
     deadline: int = 0
     """The last that was seen, if it has a delay; boot ns of its node."""
     limit_told: int = 0
+    uninformed: int = 0
+    """When it was last seen to have no roster."""
 
 
 def plant(parts: Iterable[Any], changes: Changes) -> None:

@@ -55,9 +55,6 @@ class RosterLaws(DiskLaws):
 class RosterWorld(World):
     """Members beyond the founders may become voters."""
 
-    told_within = 4 * S
-    """A change of the roster that comes to who is cut off late, or has begun there, may put it off."""
-
     def __init__(self, seed: int, **options: object) -> None:
         self.decided: dict[int, RosterValue] = {}
         super().__init__(seed, **options)

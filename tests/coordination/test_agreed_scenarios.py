@@ -141,7 +141,7 @@ def test_without_the_refusal_of_unwanted_grants_a_cancelled_one_stays() -> None:
     assert not all(held)
 
 
-def test_a_minority_is_told_within_two_and_a_half_seconds_and_works_when_healed() -> None:
+def test_a_minority_is_told_after_two_seconds_and_works_when_healed() -> None:
     for alone in ("n0", "n1", "n2"):
         world = ready()
         for name in world.nodes:
@@ -151,7 +151,7 @@ def test_a_minority_is_told_within_two_and_a_half_seconds_and_works_when_healed(
         worker = world.acquire(alone, "lock/x")
         assert world.run_until(lambda worker=worker: worker.state != "asking", 5 * S)  # type: ignore[misc]
         assert worker.state == "unavailable"
-        assert 2 * S <= world.now - asked <= 5 * S // 2
+        assert 198 * S // 100 <= world.now - asked <= 205 * S // 100, "its clock is off by 1 % at the most"
         unavailable = of(world, events.Unavailable)[-1]
         assert isinstance(unavailable, events.Unavailable) and len(unavailable.missing) == 2
 
@@ -166,7 +166,7 @@ def test_a_waiter_that_is_cut_off_is_told_too() -> None:
     cut = world.now
     assert world.run_until(lambda: waiter.state != "asking", 5 * S)
     assert waiter.state == "unavailable"
-    assert world.now - cut <= 5 * S // 2
+    assert world.now - cut <= 205 * S // 100
     world.heal()
     again = world.acquire("n2", "lock/x", ttl=3 * S)
     world.command(held, "release")

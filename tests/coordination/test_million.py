@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.coordination.million import history, kind_of, sums
+from tests.coordination.agreed_campaign import FAULT_KINDS
+from tests.coordination.million import Sums, history, kind_of, run
 
-QUICK = (1_000_000, 1_000_001, 1_000_002, 1_000_003)
-FOUND = (7_000_362,)
-"""Histories that broke a rule once. 7,000,362: a token fell (L2), for what had been completed only was told as granted."""
+QUICK = (1_000_000, 1_000_001, 1_000_002, 1_000_003, 1_000_006)
+FOUND = (7_000_205, 7_000_362, 7_000_452)
+"""Histories that broke a rule once. 7,000,362: a token fell (L2), for what had been completed only was told as granted. In the
+others whoever was cut off was told after 2.6 and 3 s (L9)."""
 FIRST = 1_000_000
 GRANTS = 1_000_000
 
 
 @pytest.mark.parametrize("seed", QUICK)
 def test_one_history_of_each_kind(seed: int) -> None:
-    _, kind, grants, violation = history(seed)
-    assert kind == kind_of(seed) and not violation and grants > 5
+    told = history(seed)
+    assert told.kind == kind_of(seed) and not told.broken and told.grants > 5 and told.faults
 
 
 @pytest.mark.parametrize("seed", FOUND)
 def test_what_broke_once_breaks_no_more(seed: int) -> None:
-    assert not history(seed)[3]
+    assert not history(seed).broken
 
 
 def test_all_kinds_have_their_turn() -> None:
     assert {kind_of(seed) for seed in QUICK} == {kind_of(seed) for seed in range(FIRST, FIRST + 1_000)}
 
 
+def test_a_run_that_was_stopped_goes_on_from_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    first = run(range(FIRST + 1, FIRST + 3), Sums(), processes=1, log=log)
+    both = run(range(FIRST + 1, FIRST + 5), Sums(), processes=1, log=log)
+    whole = run(range(FIRST + 1, FIRST + 5), Sums(), processes=1)
+    assert first.seeds < both.seeds == whole.seeds
+    assert both.grants == whole.grants and both.faults == whole.faults
+    assert f"| all | 4 | {both.grants.total():,} |" in both.table()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(4 * 3600)
 def test_a_million_grants() -> None:
-    total, broken = sums(range(FIRST, FIRST + 100_000), GRANTS)
-    assert not broken, "\n".join(broken)
-    assert total["grants"] >= GRANTS and total["histories"] >= 1_000
+    sums = run(range(FIRST, FIRST + 100_000), Sums(), grants=GRANTS)
+    print(sums.table())
+    assert not sums.broken, "\n".join(sums.broken)
+    assert sums.grants.total() >= GRANTS and sums.histories.total() >= 1_000
+    assert {3, 5, 7, 30} <= set(sums.voters)
+    assert not [kind for kind in FAULT_KINDS if sums.faults[kind] < 100]
