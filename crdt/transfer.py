@@ -13,14 +13,14 @@ live on only in the cell that was left out. Every other cell has claimed its own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from crdt.cell import Cell, encode_cell
+from crdt.cell import FOLD, Cell, Place, encode_cell
 from crdt.dots import DotSet, Summary
-from crdt.store import Place, Store
+from crdt.store import Store
 
-__all__ = ["FIRST", "Slice", "Transfer", "missing"]
+__all__ = ["FIRST", "Slice", "Transfer", "missing", "rest"]
 
 FIRST: Place = (-1, "")
 """Before every cell."""
@@ -76,6 +76,26 @@ def missing(
             size += len(data)
         last = cell[:2]
     return Slice(cells, last, True, complete)
+
+
+def rest(store: Store, known: DotSet | None, upto: Place, after: Place, limit_bytes: int, holes: Iterable[Place]) -> Slice:
+    """The next cells after a place, for somebody who holds up to another place what is claimed in `known` (None: nothing);
+    before them what stands at some places. Folds have no dot of their own: they are always sent."""
+    assert not store.pending, "a cell without its dot would be passed over, and claimed all the same"
+    cells = [encode_cell(cell) for place in holes if (cell := store.cell(*place)) is not None]
+    size, last = sum(map(len, cells)), after
+    for passed, cell in enumerate(store.walk(after)):
+        if passed == WALKED or (passed and size > limit_bytes):
+            return Slice(cells, last, False, True)
+        held = known is not None and cell[:2] <= upto and cell.kind != FOLD and known.covers(cell.actor, cell.n)
+        if not held:
+            data = encode_cell(cell)
+            if passed and size + len(data) > limit_bytes:
+                return Slice(cells, last, False, True)
+            cells.append(data)
+            size += len(data)
+        last = cell[:2]
+    return Slice(cells, last, True, True)
 
 
 def _sorted_after(cells: list[Cell], after: Place) -> Iterator[Cell]:

@@ -17,10 +17,11 @@ from crdt.cell import Cell, expiry_of, is_dropped, stamps_of
 from crdt.clock import HybridClock, Instant, Stamp
 from crdt.dots import DotSet
 from crdt.store import Store
-from crdt.transfer import FIRST, missing
+from crdt.transfer import FIRST, missing, rest
 from mesh.directives import Arm, Directive, Disarm, Emit, Send, Source
 from mesh.replication.events import Synced
 from mesh.replication.freshness import Freshness
+from mesh.replication.joining import Resume
 from mesh.replication.keeping import Keeper
 from mesh.replication.masks import Masks
 from mesh.replication.messages import Chunk, Dot, Masked, Pull, Pushed
@@ -184,6 +185,23 @@ class Exchange(Windows):
         self._counts["cells_served"] += len(part.cells)
         chunk = Chunk(ask.pull, ask.after, snapshot, tuple(part.cells), part.last, part.done, part.complete)
         out.append(Send(source.session, chunk))
+
+    def _serve_rest(self, ask: Resume, source: Source, now: Instant, out: list[Directive]) -> None:
+        """To a joiner whom another sponsor has served until it died."""
+        if source.name is None or self.standing is None:
+            return
+        self._flush(now, out)
+        self.standing.sent = True
+        cut = self.standing.cut
+        known = None
+        if cut.forgotten <= ask.round:
+            known = DotSet(ask.snapshot)
+            known.retire([each.actor for each in cut.retired if each.round <= ask.round])
+        snapshot = self.store.dots.summary() if ask.after == FIRST else None
+        part = rest(self.store, known, ask.upto, ask.after, self.chunk_bytes, ask.holes)
+        self._counts["cells_served"] += len(part.cells)
+        self._counts["joins_resumed"] += snapshot is not None
+        out.append(Send(source.session, Chunk(ask.pull, ask.after, snapshot, tuple(part.cells), part.last, part.done, True)))
 
     def _chunk(self, chunk: Chunk, source: Source, now: Instant, out: list[Directive]) -> None:
         store = self.store

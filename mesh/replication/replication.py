@@ -21,6 +21,7 @@ from mesh.directives import Arm, Bye, Directive, Directives, Emit, Event, Marked
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Welcome
 from mesh.replication.events import Corrupted, Diverged
 from mesh.replication.exchange import Exchange
+from mesh.replication.joining import Resume
 from mesh.replication.keeping import Keeper
 from mesh.replication.messages import Announce, Chunk, Digest, Pull, Push, Pushed, Vector, VectorAsk
 from mesh.replication.standing import LIFE_BITS, Standing
@@ -54,7 +55,7 @@ class Replication(Writing, Exchange):
 
     name = "replication"
     messages = (
-        Push, Announce, Digest, Pull, Chunk, VectorAsk, Vector, CutAsk, CutNews, JoinAsk, Welcome, Open,
+        Push, Announce, Digest, Pull, Chunk, VectorAsk, Vector, CutAsk, CutNews, JoinAsk, Welcome, Open, Resume,
     )  # fmt: skip
     hears = (Bye, Marked)
 
@@ -155,6 +156,8 @@ class Replication(Writing, Exchange):
                 self._compare(message, source, now, out)
             case Pull():
                 self._serve(message, source, now, out)
+            case Resume():
+                self._serve_rest(message, source, now, out)
             case Chunk():
                 self._chunk(message, source, now, out)
             case VectorAsk(query):

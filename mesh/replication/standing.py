@@ -27,14 +27,14 @@ from random import Random
 from crdt.cell import COUNTER, Cell, above
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.cuts import NO_CUT, Brought, Cut, End, Opening, Report, is_told, may_go_on
-from crdt.dots import NOTHING
 from crdt.forgetting import apply_cut
 from crdt.returning import bring_back, unknown
 from crdt.store import Store
-from crdt.transfer import FIRST, Transfer
+from crdt.transfer import FIRST
 from mesh.directives import Arm, Directive, Mark, Message, Send, Source
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Reported, Welcome
-from mesh.replication.messages import Chunk, Pull
+from mesh.replication.joining import Joining, Kept
+from mesh.replication.messages import Chunk
 
 __all__ = ["LIFE_BITS", "Standing", "actor_of", "mark_of"]
 
@@ -44,7 +44,7 @@ ASK_INTERVAL = 200 * MS
 """ns between two requests to be welcomed, or for the next part of what a sponsor sends."""
 LIVES_KEPT = 4_096
 STALLED = 5_000 * MS
-"""ns after which a sponsor that sends nothing is given up, and another one asked, in another life."""
+"""ns after which a sponsor that sends nothing is given up, and another one asked for the rest."""
 
 
 def actor_of(session: bytes, life: int) -> bytes:
@@ -69,22 +69,6 @@ class Held:
     store: Store
     since: int
     """The last cut that it had applied."""
-
-
-class Joining:
-    """The pull of a joiner."""
-
-    __slots__ = ("at", "number", "round", "session", "store", "transfer")
-
-    def __init__(self, store: Store, session: bytes, number: int, round: int, now: int) -> None:
-        self.store = store
-        self.session = session
-        self.number = number
-        self.round = round
-        """The highest cut under which a part of it came."""
-        self.transfer = Transfer(NOTHING)
-        self.at = now
-        """When a part came last."""
 
 
 class Standing:
@@ -123,6 +107,8 @@ class Standing:
         self._sponsor = b""
         self._reported = (0, 0)
         self._joining: Joining | None = None
+        self._kept: Kept | None = None
+        """Of a join whose sponsor has gone."""
         self._base = 0
         """While a joiner: up to which number its old store may have left."""
         self._led = 0
@@ -294,28 +280,32 @@ class Standing:
             self._base = self.store.dots.last(self.store.actor) if self.sent else 0
             self._since = self.cut.round
         self.life += 1
-        self.state, self._joining = State.WAITING, None
+        self._keep()
         self.joiners.clear()
         out.append(Mark(self.mark))
         self.ask(now, out)
 
+    def _keep(self) -> None:
+        """Look for another sponsor, to go on with what has come from this one."""
+        joining = self._joining
+        if joining is not None:
+            self._kept = joining.kept()
+        self.state, self._joining = State.WAITING, None
+
     def ask(self, now: Instant, out: list[Directive]) -> None:
         """Once more what a joiner waits for."""
-        joining = self._joining
         if self.open:
             return
         out.append(Arm("join", now.mono + ASK_INTERVAL))
-        if joining is None:
-            names = self._names_alive()
-            if names:
-                out.append(Send(self._random.choice(names), JoinAsk(self.life)))
-        elif now.mono - joining.at > STALLED:
-            self.start_anew(now, out)
-        else:
-            self._pull(joining, out)
-
-    def _pull(self, joining: Joining, out: list[Directive]) -> None:
-        out.append(Send(joining.session, Pull(joining.number, NOTHING, (), joining.transfer.after, True)))
+        names, joining = self._names_alive(), self._joining
+        if joining is not None and (now.mono - joining.at > STALLED or joining.sponsor not in names):
+            self.counts["sponsors_lost"] += 1
+            self._keep()
+            joining = None
+        if joining is not None:
+            out.append(Send(joining.session, joining.ask()))
+        elif names:
+            out.append(Send(self._random.choice(names), JoinAsk(self.life)))
 
     def _asked(self, life: int, source: Source, out: list[Directive]) -> None:
         if life >> LIFE_BITS:
@@ -332,41 +322,45 @@ class Standing:
         out.append(Send(source.session, Welcome(life, self.cut, ends, first)))
 
     def _welcomed(self, welcome: Welcome, source: Source, now: Instant, out: list[Directive]) -> None:
-        if self.state is not State.WAITING or welcome.life != self.life:
+        if self.state is not State.WAITING or welcome.life != self.life or source.name is None:
             return
+        kept, self._kept = self._kept, None
+        if kept is not None and welcome.cut.round < kept.round:
+            self.counts["joins_begun_anew"] += 1
+            kept = None  # it has not forgotten what the other had
         self.cut, self._first = welcome.cut, welcome.first
         self.ends = {end.actor: end for end in welcome.ends}
         self._clock.merge(welcome.cut.stamp, now)
         self._sponsor = actor_of(source.session, source.mark & ((1 << LIFE_BITS) - 1))
         self.state = State.PULLING
-        self._begin(source.session, now, out)
+        self._begin(source.name, source.session, kept, now, out)
         out.append(Mark(self.mark))
 
-    def _begin(self, session: bytes, now: Instant, out: list[Directive]) -> None:
+    def _begin(self, sponsor: str, session: bytes, kept: Kept | None, now: Instant, out: list[Directive]) -> None:
         self._pulls += 1
         # Numbers of ordinary pulls are low: an answer to one is never taken for a part of this.
-        number = (1 << 32) + self._pulls
-        self._joining = joining = Joining(Store(self.actor), session, number, self.cut.round, now.mono)
-        self._pull(joining, out)
+        number = (1 << 32) + (self._pulls << 24)
+        self._joining = joining = Joining(self.actor, sponsor, session, number, self.cut.round, now.mono, kept)
+        out.append(Send(session, joining.ask()))
 
     def joined(
         self, chunk: Chunk, source: Source, admit: Callable[[Cell, Instant], Stamp | None], now: Instant, out: list[Directive]
     ) -> bool:
         """A part of what the sponsor has; True if it was the last one, and this is a member now."""
         joining = self._joining
-        if joining is None or (chunk.pull, source.session, chunk.after) != (
-            joining.number, joining.session, joining.transfer.after
-        ):  # fmt: skip
+        if joining is None or not joining.answers(chunk, source.session):
             return False
         round = source.mark >> LIFE_BITS
         if round < joining.round:
             return False  # folds come last, and must be no older than what came before
-        joining.round, joining.at = round, now.mono
-        transfer = joining.transfer
+        joining.round = round
         if chunk.after == FIRST:
             if chunk.snapshot is None:
                 return False
-            transfer.begins(chunk.snapshot)
+            if not joining.begins(chunk.snapshot, round, self.cut):
+                self.counts["joins_begun_anew"] += 1
+                self._begin(joining.sponsor, joining.session, None, now, out)
+                return False
         whole = True
         for cell in chunk.cells:
             assert isinstance(cell, Cell)
@@ -375,12 +369,11 @@ class Standing:
                 whole = False
             else:
                 joining.store.absorb(cell, stamp)
-        transfer.received(chunk.last, whole)
-        if not chunk.done:
-            self._pull(joining, out)
+        if not joining.received(chunk, whole, now.mono):
+            out.append(Send(joining.session, joining.ask()))
             return False
-        if not transfer.finish(joining.store):
-            self._begin(joining.session, now, out)  # a clock was too far ahead; once more
+        if not joining.transfer.finish(joining.store):
+            self._begin(joining.sponsor, joining.session, None, now, out)  # a clock was too far ahead; once more
             return False
         self._settle(joining.store, now, out)
         return True
