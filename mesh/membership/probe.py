@@ -184,13 +184,12 @@ class Prober:
         probe = self._probes[sequence]
         if probe.evidence and (probe.helpers or not probe.told):
             self._ask_again(probe)
+        else:
+            self._ask_otherwise(probe)
+        if probe.evidence:
             again = now + (self._profile.probe_timeout_floor << probe.asked_again)
             if again < self._actions.due[("verdict", sequence)]:
                 self._actions.arm(("probe", sequence), again)
-        else:
-            self._ask_otherwise(probe)
-            if probe.told:
-                self._actions.arm(("probe", sequence), now + self._profile.probe_timeout_floor)
 
     def on_verdict(self, sequence: int) -> Verdict | None:
         """The time for answers is over."""

@@ -68,6 +68,22 @@ def test_who_cannot_be_reached_directly_is_asked_through_others() -> None:
     assert world.false_deaths == [] and world.converged()
 
 
+@pytest.mark.parametrize("late", [300, 390, 410, 450, 499])
+def test_a_node_that_is_late_in_asking_otherwise_comes_to_its_verdict(late: int) -> None:
+    """A little less late than what excuses it: its next question would come after the verdict."""
+    world = World(7)
+    made = world.mesh(5)
+    hearer, teller, victim = made[0], made[1], made[4]
+    rumour = said(teller, victim.name, State.DEAD)
+    world.cut_power(victim)
+    world.hear(hearer, teller, rumour)
+    world.run(90 * MS)
+    world.pause(hearer, (late - 90) * MS)
+    world.run_until(lambda: known(hearer, victim.name).state is State.DEAD, SECOND)
+    world.run(10 * SECOND)
+    assert world.laws.violations == []
+
+
 @pytest.mark.parametrize("share", [0.4, 0.6])
 def test_who_was_long_feared_for_is_believed_dead_at_once(share: float) -> None:
     world = World(5)
