@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from coordination.agreed.events import Explanation
 from coordination.arguments.checks import check_names, encode_checked, explained_key
@@ -212,6 +212,20 @@ class Client:
     async def broadcast(self, topic: str, value: Any) -> None:
         """Tell everyone who subscribes to a topic, as `Peer.broadcast`; it goes in the name of the node. A checkpoint."""
         await self._core.ask("broadcast", topic, check_broadcast(check_topic(topic), value))
+
+    def subscribe(self, topic: str, *, limit: int = 1024) -> NoReturn:
+        """Only a peer reads messages. Raises `BadConfig`."""
+        raise BadConfig(
+            "a thin client reads no messages, for who sends one is told that a subscriber has it in hand, and a client's node "
+            "cannot know that: open a peer (`open_peer`, with voter=False), or watch keys"
+        )
+
+    def request(self, to: str | Mapping[str, str], topic: str, value: Any, *, timeout: float = 5.0) -> NoReturn:
+        """Only a peer asks. Raises `BadConfig`."""
+        raise BadConfig(
+            "a thin client asks nobody, for answers come to a member: open a peer (`open_peer`, with voter=False), or call "
+            "`send` and read the answer under a key"
+        )
 
     @property
     def secrets(self) -> ThinSecrets:

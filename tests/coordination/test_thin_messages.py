@@ -6,7 +6,7 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from coordination import BadKey, BadValue, NotDelivered, TooLarge, connect
+from coordination import BadConfig, BadKey, BadValue, NotDelivered, TooLarge, connect
 from coordination.commands.send import broadcast, command
 from tests.coordination.meshes import SECRET, mesh_of, until
 
@@ -38,6 +38,14 @@ async def test_a_client_sends_and_broadcasts() -> None:
             await client.send("p1", "", 1)
         with pytest.raises(BadValue):
             await client.send("p1", "news", object())
+
+
+async def test_a_client_is_told_that_only_peers_read_and_ask() -> None:
+    async with mesh_of(1) as (first,), connect(first.address, secret=SECRET) as client:
+        with pytest.raises(BadConfig, match="open a peer"):
+            client.subscribe("news")
+        with pytest.raises(BadConfig, match="open a peer"):
+            client.request({}, "news", "well?", timeout=2)
 
 
 async def test_a_message_that_is_given_up_leaves_nothing() -> None:

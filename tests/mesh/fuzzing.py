@@ -283,8 +283,9 @@ class Victim:
 
 
 def is_void(frame: bytes) -> bool:
-    """Whether no message of a frame is valid."""
+    """Whether a frame says nothing: no message of it is valid, nor does it tell of its sender's standing."""
     try:
-        return not unpack(frame).messages
+        read = unpack(frame)
     except WireError:
         return True
+    return not read.messages and not read.cut

@@ -11,19 +11,21 @@ from random import Random
 
 from mesh.directives import Message
 from mesh.errors import AddressRefusedError, NameTakenError
-from mesh.membership import Member, MemberChanged, State
+from mesh.membership import WAN, Member, MemberChanged, State
 from mesh.membership.checks import MAX_CHECKS
 from mesh.membership.member import RANK
 from mesh.membership.messages import Ack, Confirmed, Entry, Nack, News, Ping, PingRequest, WireBoot, entry_of
 from mesh.membership.probe import MAX_PROBES
 from mesh.membership.relays import MAX_RELAYS
 from mesh.membership.rumours import MAX_SUBJECTS
+from tests.mesh.fuzzing import state_of
 from tests.mesh.membership_world import MS, SECOND, Process, World
 
 SEEDS = ["10.0.0.1:7000", "10.0.0.2:7000"]
 LARGEST = (1 << 64) - 1
 DAY_MS = 86_400_000
 WEEK = 7 * 86_400 * SECOND
+SETTLED = 600 * SECOND
 
 
 def known(observer: Process, name: str) -> Member:
@@ -111,6 +113,33 @@ def m8_partition(seed: int, lasts: int | None = None) -> None:
     accused = len(world.false_deaths)
     world.run(60 * SECOND)
     assert world.converged() and len(world.false_deaths) == accused
+    lawful(world)
+
+
+def m8_costs_nothing_to_wait(seed: int, lasts: int) -> None:
+    """A cut that lasts: nobody's memory grows meanwhile, and nobody dials more often than at first; some start again in it."""
+    profile = WAN
+    random, world = Random(seed), World(seed, delay=(10 * MS, 80 * MS), profile=profile)
+    made = world.mesh(4)
+    side = {p.name: i % 2 for i, p in enumerate(made)}
+    world.blocked = lambda one, other: side[one.name] != side[other.name]
+    world.run(SETTLED)
+    sizes = {p.name: state_of(p.part)[1] for p in made}
+    dialled = world.dials.total()
+    for p in made[:2]:
+        world.run(lasts // 4)
+        world.kill(p)
+        again(world, p, random, SECOND)
+    world.run(lasts // 2)
+    rate = len(made) * (1 / profile.redial_last + 1 / profile.exchange_interval)
+    assert world.dials.total() - dialled < 1.1 * rate * lasts
+    for p in world.living():
+        assert state_of(p.part)[1] < 1.1 * sizes[p.name] + 100, f"{p.name} has grown"
+        assert len(p.timers) < 50 and len(p.streams) < 50
+    world.blocked = lambda one, other: False
+    world.run_until(world.converged, 4 * profile.redial_last)
+    world.run(60 * SECOND)
+    assert world.converged()
     lawful(world)
 
 

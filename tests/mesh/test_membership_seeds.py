@@ -9,18 +9,20 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.membership import Member, State
+from mesh.membership import Member, Profile, State
 from mesh.membership.hearing import Hearing
+from mesh.membership.join import Joiner
 from mesh.membership.member import RANK
 from mesh.membership.messages import _member_of
 from mesh.membership.registry import Registry
 from mesh.membership.suspicion import Suspicion
 from tests.mesh import test_membership_faults as faults
-from tests.mesh.membership_stories import STORIES, WEEK, m8_partition
+from tests.mesh.membership_stories import STORIES, WEEK, m8_costs_nothing_to_wait, m8_partition
 from tests.mesh.membership_world import SECOND
 from tests.mesh.test_membership_chaos import live_through
 
 SEEDS = range(30)
+HOUR = 3_600 * SECOND
 SOAK_SEEDS = range(500)
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -64,6 +66,30 @@ def test_the_story_comes_true_over_many_seeds(invariant: str) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_m8_a_partition_of_a_week_heals_by_itself(seed: int) -> None:
     m8_partition(seed, WEEK)
+
+
+@pytest.mark.parametrize("lasts", [HOUR, pytest.param(WEEK, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+def test_m8_to_wait_for_the_end_of_a_partition_costs_the_same_for_ever(lasts: int) -> None:
+    m8_costs_nothing_to_wait(1, lasts)
+
+
+def test_dialling_without_measure_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Profile, "redial_after", lambda self, members: self.redial_first)
+    with pytest.raises(AssertionError):
+        m8_costs_nothing_to_wait(1, HOUR)
+
+
+def test_a_memory_that_grows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses of the dead are kept for each time that they were dialled."""
+    whole = Joiner.on_down
+
+    def on_down(self: Joiner, address: str, reason: str) -> None:
+        self._itself[f"{address} {len(self._itself)}"] = None
+        whole(self, address, reason)
+
+    monkeypatch.setattr(Joiner, "on_down", on_down)
+    with pytest.raises(AssertionError, match="grown"):
+        m8_costs_nothing_to_wait(1, HOUR)
 
 
 # --- each finds its fault --------------------------------------------------------------------------------------------
