@@ -138,7 +138,8 @@ def build(
         keeper = Keeper(store, clock, memory)
         keeper.read(now)
     slack_ms = (settings.parameters.max_ttl + 2 * settings.parameters.max_drift) // MS
-    standing = Standing(store, clock, random, others.names_alive, slack_ms)
+    kept = 0 if keeper is None else keeper.round
+    standing = Standing(store, clock, random, others.names_alive, slack_ms, kept)
     replication = Replication(store, clock, random, others, name_of, standing, keeper)
     messaging = Messaging(identity, membership, clock, random)
     rotation = Rotation(identity, membership, keyring, clock, random, memory)

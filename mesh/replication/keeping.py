@@ -14,6 +14,11 @@ Rules, each with what breaks without it:
   - What others wrote is written behind, in batches: they have it.
   - A process never writes as an actor of before: it may not know all that those wrote. One whose entropy repeats itself does
     not start.
+  - The number of the cut that the store is at is written with its cells. (Of an actor that the mesh has forgotten since, nobody
+    could tell whether it had been retired before: what it wrote unseen would count as seen, and be lost; `crdt.returning`.)
+  - The clock is written ahead of its use: `RESERVE` above what it shows, and again before it comes there. A process whose
+    wall clock is below what it was goes on from there. (What had expired, and was shown to nobody any more, would be seen
+    again: the disk knows of the last write, not of the last look.)
   - What is on the disk is in the store before there are peers, and the clock is above it. (A put would be lower than what it
     replaces.) But this machine's clock may have been wrong when it wrote: own stamps that are further ahead than clocks may
     differ, of the wall, of all that others wrote, and of when peers last agreed with this clock, were merged by nobody. Those
@@ -25,7 +30,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from crdt.cell import COUNTER, KEY, Cell, CellError, cell_of, encode_cell, expiry_of, stamps_of
-from crdt.clock import HybridClock, Instant, stamp_ms
+from crdt.clock import COUNTER_BITS, HybridClock, Instant, stamp_ms
 from crdt.dots import NOTHING, Summary
 from crdt.store import Place, Store
 from mesh.directives import Record
@@ -46,6 +51,8 @@ EXTRAS = 256
 """Dots above the vector that are written with it: the first of them."""
 CELL_DEPTH = 4
 KIND_BYTES = 2
+RESERVE = 5_000 << COUNTER_BITS
+"""Stamps: 5 s. A node that does nothing writes one small record each half of it."""
 
 
 class RepeatedActorError(MeshError):
@@ -60,6 +67,10 @@ class ReplicaNote(NamedTuple):
     """Sessions of this node, the newest last."""
     vouched: int
     """The last stamp at which this node's clock was with those of its peers: what it wrote until then it wrote rightly."""
+    round: int = 0
+    """The cut that these cells are at: what it forgot is not here, what it did not is."""
+    reserved: int = 0
+    """No stamp above it has been given or told since."""
 
 
 REPLICA: RecordKind[ReplicaNote] = RecordKind(ReplicaNote)
@@ -80,9 +91,12 @@ def cell_from(data: bytes) -> Cell:
 class Keeper:
     """Between one store and one memory."""
 
-    __slots__ = ("_actors", "_claims", "_clock", "_memory", "_store", "_unsent", "_vouched", "counts")
+    __slots__ = ("_actors", "_claims", "_clock", "_memory", "_reserved", "_store", "_unsent", "_vouched", "counts", "round")
 
     def __init__(self, store: Store, clock: HybridClock, memory: Memory) -> None:
+        self.round = 0
+        """Of the cut that the store is at; what is told of it is written with the next cells."""
+        self._reserved = 0
         self._store = store
         self._clock = clock
         self._memory = memory
@@ -117,7 +131,11 @@ class Keeper:
         for cell in cells:
             (ahead if any(stamp_ms(stamp) > horizon for stamp in stamps_of(cell)) else whole).append(cell)
         highest = max([0, *[stamp for cell in whole for stamp in stamps_of(cell)]])
-        clock.raise_floor(max(highest, note.clock if stamp_ms(note.clock) <= horizon else 0))
+        used = note.clock if stamp_ms(note.clock) <= horizon else 0
+        if stamp_ms(wall) < stamp_ms(used) - clock.max_drift_ms:
+            used = max(used, note.reserved)  # the wall clock went back: all that was reserved may have been used
+        clock.raise_floor(max(highest, used))
+        self.round = note.round
         stamp = clock.read(now)
         store.restore(whole, NOTHING if ahead else note.claims, stamp)
         for cell in sorted(ahead, key=stamps_of):
@@ -157,6 +175,10 @@ class Keeper:
         """Why the disk takes nothing; empty if it does."""
         return self._memory.error
 
+    def is_due(self, now: Instant) -> bool:
+        """Whether the clock comes near what is reserved."""
+        return self._clock.read(now) + RESERVE // 2 > self._reserved
+
     def wrote(self) -> None:
         """Something was written here, and has its dot."""
         self._unsent = True
@@ -175,7 +197,7 @@ class Keeper:
             self._actors = (*self._actors, store.actor)[-ACTORS:]
         claims = store.dots.brief(EXTRAS)
         places = store.take_dirty()
-        if not places and claims == self._claims:
+        if not places and claims == self._claims and not self.is_due(now):
             return ()
         self._claims = claims
         records: list[Record] = []
@@ -185,6 +207,8 @@ class Keeper:
         clock = self._clock
         if clock.offset() is not None and clock.check() is None:
             self._vouched = clock.read(now)
-        note = ReplicaNote(claims, clock.read(now), self._actors, self._vouched)
+        stamp = clock.read(now)
+        self._reserved = stamp + RESERVE
+        note = ReplicaNote(claims, stamp, self._actors, self._vouched, self.round, self._reserved)
         records.append((REPLICAS, ONLY, REPLICA.write(note)))
         return tuple(records)

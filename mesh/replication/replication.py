@@ -180,6 +180,9 @@ class Replication(Writing, Exchange):
             case "digest":
                 out.append(Arm("digest", now.mono + DIGEST_INTERVAL))
                 self._digest(now, out)
+                if self._keeper is not None and self._keeper.is_due(now):
+                    self._flush(now, out)
+                    self._recording = True
             case "gap":
                 self._gap_armed = False
                 self._pull_gap(now, out)

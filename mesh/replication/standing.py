@@ -85,6 +85,7 @@ class Standing:
         random: Random,
         names_alive: Callable[[], Sequence[str]],
         lease_slack_ms: int,
+        kept: int = 0,
     ) -> None:
         self.store = store
         self.session = store.actor
@@ -116,6 +117,7 @@ class Standing:
         self._since = 0
         """While a joiner: the last cut that the old store has applied."""
         self._pulls = 0
+        self._read_at = kept
         self.counts: Counter[str] = Counter()
 
     @property
@@ -126,6 +128,13 @@ class Standing:
     def actor(self) -> bytes:
         """Under which this life writes, or will."""
         return actor_of(self.session, self.life)
+
+    @property
+    def applied(self) -> int:
+        """The number of the cut that the present store is at."""
+        if not self.open:
+            return self._since
+        return self.cut.round or self._read_at
 
     @property
     def mark(self) -> int:
@@ -278,7 +287,7 @@ class Standing:
         self.counts["lives"] += 1
         if self.open:
             self._base = self.store.dots.last(self.store.actor) if self.sent else 0
-            self._since = self.cut.round
+            self._since = self.applied
         self.life += 1
         self._keep()
         self.joiners.clear()

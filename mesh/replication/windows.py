@@ -135,6 +135,8 @@ class Windows:
         records: tuple[Record, ...] = ()
         if self._recording:
             self._recording = False
+            if self.standing is not None:
+                keeper.round = self.standing.applied
             records = keeper.records(now)
         if keeper.dirty and not self._keep_armed:
             self._keep_armed = True
