@@ -1,7 +1,8 @@
 """Idle streams between neighbours: a process that is killed ends its streams at once, whoever is writing to it or not.
 
 Each node keeps one to its `SUCCESSORS` in hash order, and has one of each of its predecessors; a stream serves both its ends,
-so nobody dials whom it is held by already. Nothing is ever said on one after it has been announced. Rules:
+so nobody dials whom it is held by already. Nothing is said on one after it has been announced, unless a round of probes finds
+no other way to its far end (`probe`). Rules:
   - an end without a goodbye before it, and a dial that is refused, are evidence: they start a confirmation, and are never a
     verdict. A middlebox may reset what it likes;
   - who ends a stream on purpose says goodbye on it first: one who leaves, and one who has other successors now;
@@ -104,6 +105,17 @@ class Lifelines:
         return nsmallest(
             SUCCESSORS, self._table.others(), key=lambda member: ((place(member.name) - own) % PLACES, member.name)
         )  # fmt: skip
+
+    def line_to(self, session: bytes) -> int | None:
+        """A stream to this process that is up here; what it is at the far end nobody knows before something comes back."""
+        for channel, line in self._lines.items():
+            if line.session == session and channel not in self._over:
+                return channel
+        return None
+
+    def holds(self, channel: int) -> bool:
+        """Whether this stream is one of them."""
+        return channel in self._lines
 
     # --- tending -------------------------------------------------------------------------------------------------------
 

@@ -122,10 +122,11 @@ class Membership:
         self._health = Health(profile.health_worst)
         self._rumours = Rumours()
         self._lateness = Lateness(profile.lateness)
-        self._prober = Prober(self._table, self._health, profile, random, self._actions)
+        self._lifelines = Lifelines(identity, self._table, profile, random, self._actions)
+        line_to = self._lifelines.line_to
+        self._prober = Prober(self._table, self._health, profile, random, self._actions, line_to)
         self._relays = Relays(self._table, profile, self._actions)
         self._checks = Checks(profile, self._actions)
-        self._lifelines = Lifelines(identity, self._table, profile, random, self._actions)
         lost = Lost()
         self._registry = Registry(
             identity,
@@ -389,7 +390,8 @@ class Membership:
                 self._acquainted = now.mono
                 self._joiner.acquaint(source.address)
         else:
-            self._actions.add(Write(source.channel, News(entry_of(self._table.own()), None)))
+            if not self._lifelines.holds(source.channel):  # who dialled to check a rumour wants to know what is true
+                self._actions.add(Write(source.channel, News(entry_of(self._table.own()), None)))
             self._actions.add(Write(source.channel, ack))
 
     def _on_ack(self, ack: Ack, source: Source, now: Instant) -> None:

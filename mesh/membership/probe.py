@@ -13,16 +13,22 @@ Three kinds run side by side:
     otherwise if there is no answer at once. Whoever answers was never dead. A refusal is the second witness, and so is
     silence: then the rumour is believed.
 
+The stream that a round tries is the one that is open already, if there is one (`lifelines`): a ping on it costs a frame each
+way, a new stream ten packets. That it is open says nothing, for the far end's machine may have lost its power: only an ack
+counts, and if none has come in half of the time that is left a new stream is dialled after all. An evidence probe dials at
+once: there a refusal is what is asked for.
+
 An ack counts only for its own probe: sequence, target's session and source must agree. Do not judge by a probe of
 before a pause: `void` drops them all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from mesh.directives import Address, Close, Dial, Source
+from mesh.directives import Address, Close, Dial, Source, Write
 from mesh.membership.actions import Actions
 from mesh.membership.health import Health
 from mesh.membership.member import Member, State
@@ -32,7 +38,7 @@ from mesh.membership.ring import Ring
 from mesh.membership.rtt import RoundTrips
 from mesh.membership.table import Table
 
-__all__ = ["DIAL", "EVIDENCE_SPACING", "MAX_PROBES", "Prober", "Verdict"]
+__all__ = ["DIAL", "EVIDENCE_SPACING", "MAX_PROBES", "Probe", "Prober", "Verdict"]
 
 DIAL = "membership"
 """The first element of the tag of every stream that membership dials."""
@@ -74,6 +80,8 @@ class Probe:
     refused_here: int = 0
     """How often this node was."""
     asked_again: int = 0
+    on_line: bool = False
+    """It was asked on a stream that was open already, and no new one was dialled yet."""
 
 
 class Prober:
@@ -81,6 +89,7 @@ class Prober:
         "_actions",
         "_evidence",
         "_health",
+        "_line_to",
         "_probes",
         "_profile",
         "_random",
@@ -90,12 +99,22 @@ class Prober:
         "trips",
     )
 
-    def __init__(self, table: Table, health: Health, profile: Profile, random: Random, actions: Actions) -> None:
+    def __init__(
+        self,
+        table: Table,
+        health: Health,
+        profile: Profile,
+        random: Random,
+        actions: Actions,
+        line_to: Callable[[bytes], int | None],
+    ) -> None:
         self._table = table
         self._health = health
         self._profile = profile
         self._random = random
         self._actions = actions
+        self._line_to = line_to
+        """An open stream to a process, if there is one."""
         self._probes: dict[int, Probe] = {}
         self._evidence: dict[str, int] = {}
         self._sequence = random.randrange(SEQUENCES)
@@ -165,6 +184,14 @@ class Prober:
         for helper in self._random.sample(able, min(self._profile.indirect, len(able))):
             probe.helpers[helper] = False
             self._actions.send(helper, PingRequest(probe.sequence, session))
+        line = None if probe.evidence else self._line_to(session)
+        if line is None:
+            self._dial(probe)
+        else:
+            probe.on_line = True
+            self._actions.add(Write(line, Ping(probe.sequence, session)))
+
+    def _dial(self, probe: Probe) -> None:
         self._actions.add(Dial(probe.member.address, (DIAL, "probe", probe.sequence)))
 
     def _ask_again(self, probe: Probe) -> None:
@@ -175,7 +202,7 @@ class Prober:
         for helper, answered in probe.helpers.items():
             if not answered:
                 self._actions.send(helper, PingRequest(probe.sequence, session))
-        self._actions.add(Dial(probe.member.address, (DIAL, "probe", probe.sequence)))
+        self._dial(probe)
 
     # --- what comes back -------------------------------------------------------------------------------------------
 
@@ -184,12 +211,20 @@ class Prober:
         probe = self._probes[sequence]
         if probe.evidence and (probe.helpers or not probe.told):
             self._ask_again(probe)
+        elif probe.on_line:
+            probe.on_line = False
+            self._dial(probe)
         else:
             self._ask_otherwise(probe)
+        verdict = self._actions.due[("verdict", sequence)]
         if probe.evidence:
             again = now + (self._profile.probe_timeout_floor << probe.asked_again)
-            if again < self._actions.due[("verdict", sequence)]:
-                self._actions.arm(("probe", sequence), again)
+        elif probe.on_line:
+            again = (now + verdict) // 2
+        else:
+            return
+        if again < verdict:
+            self._actions.arm(("probe", sequence), again)
 
     def on_verdict(self, sequence: int) -> Verdict | None:
         """The time for answers is over."""
@@ -201,12 +236,15 @@ class Prober:
 
     def on_ack(self, ack: Ack, source: Source, now: int) -> int | None:
         """The round trip in ns, or None if the ack answers no probe of this node's; 0 if nobody knows which of two pings it
-        answers (Karn and Partridge, 1987), so that it is no measure."""
+        answers (Karn and Partridge, 1987) or it came on a stream, so that it is no measure."""
         probe = self._probes.get(ack.sequence)
         if probe is None or probe.member.boot.session != source.session:
             return None
         trip = now - probe.sent
         self._answered(probe)
+        if source.channel is not None:
+            self._actions.count("probes_saved_by_line")
+            return 0
         if probe.asked_again:
             return 0
         self.trips.sample(source.session, trip)

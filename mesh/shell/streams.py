@@ -76,6 +76,10 @@ DISCARD_ON_CLOSE = struct.pack("ii", 1, 0)
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 """A stream whose far host has vanished ends after a minute: seconds idle, seconds between probes, probes."""
 
+UNACKNOWLEDGED = 60_000
+"""ms after which it ends, too, if something was written to it: the kernel sends no keepalive while it repeats what is not
+acknowledged, and would do that for a quarter of an hour."""
+
 
 class Stream:
     """One stream, from dial or accept until its socket is closed."""
@@ -372,6 +376,8 @@ def _prepare(sock: socket.socket) -> None:
     for name, value in KEEPALIVE:
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
 
 
 def _abort(sock: socket.socket) -> None:

@@ -11,13 +11,13 @@ from random import Random
 
 import pytest
 
-from mesh.directives import Dial, Message, Refused
+from mesh.directives import Dial, Message, Refused, Write
 from mesh.membership import LAN, PROFILES, WAN, Profile, State
 from mesh.membership.health import Health
 from mesh.membership.member import RANK
 from mesh.membership.membership import Membership
 from mesh.membership.messages import News, Ping, PingRequest, entry_of
-from mesh.membership.probe import Prober
+from mesh.membership.probe import Probe, Prober
 from mesh.membership.relays import Relays
 from mesh.membership.ring import Ring
 from mesh.membership.rtt import RoundTrips
@@ -222,9 +222,11 @@ def refuting_costs_nothing(patch: pytest.MonkeyPatch) -> None:
 def streams_are_not_tried(patch: pytest.MonkeyPatch) -> None:
     whole = Prober._ask_otherwise
 
-    def ask_otherwise(self: Prober, probe: object) -> None:
-        whole(self, probe)  # type: ignore[arg-type]
-        assert isinstance(self._actions._directives.pop(), Dial)
+    def ask_otherwise(self: Prober, probe: Probe) -> None:
+        whole(self, probe)
+        probe.on_line = False
+        if not isinstance(self._actions._directives.pop(), Dial | Write):
+            raise TypeError("streams are not what is tried last")
 
     patch.setattr(Prober, "_ask_otherwise", ask_otherwise)
 
