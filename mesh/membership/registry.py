@@ -196,7 +196,8 @@ class Registry:
             self._actions.arm(("gossip",), at)
 
     def gossip(self, now: Instant) -> None:
-        """Give rumours an occasion to travel; they ride on whatever leaves, so the message itself is empty.
+        """Give rumours an occasion to travel; they ride on whatever leaves, so the message itself is empty. Who would be told
+        of itself alone is told nothing.
 
         One after the other in random order, as with probes: tellings that are drawn anew each time leave out more
         members."""
@@ -206,7 +207,9 @@ class Registry:
         heard: dict[str, None] = {}
         for _ in range(self._profile.gossip_fanout):
             member = self._ring.next()
-            if member is not None and member.name not in heard:
-                heard[member.name] = None
+            if member is None or member.name in heard:
+                continue
+            heard[member.name] = None
+            if member.state is not State.ALIVE or self._rumours.concern_others(member.name):
                 self._actions.send(member.name, GOSSIP)
         self._actions.arm(("gossip",), now.mono + self._profile.gossip_interval)

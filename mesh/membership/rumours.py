@@ -45,6 +45,10 @@ class Rumours:
     def __len__(self) -> int:
         return len(self._subjects)
 
+    def concern_others(self, name: str) -> bool:
+        """Whether any is of another member than this one."""
+        return len(self._subjects) > (name in self._subjects)
+
     def tell(self, member: Member, accuser: str | None = None) -> None:
         """Begin to tell this, instead of anything older on the subject."""
         known = self._subjects.get(member.name)

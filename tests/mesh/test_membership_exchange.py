@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.directives import Boot, Message, Source, Write
 from mesh.membership.member import STATES, Member
-from mesh.membership.messages import Join, Welcome, entry_of
+from mesh.membership.messages import Gossip, Join, Welcome, entry_of
 from mesh.membership.messages import Table as TableMessage
 from mesh.membership.table import Table
 from tests.mesh.membership_world import SECOND, Process, World
@@ -106,3 +106,19 @@ def test_equal_digests_mean_equal_tables(steps: list[Member | str | None], rando
         other.apply(replace(member, incarnation=member.incarnation + 1), 0)
         assert other.digest() != table.digest()
         break
+
+
+def test_nobody_is_given_an_occasion_to_hear_of_itself_alone() -> None:
+    """An empty datagram is a datagram: with one rumour among five members every fourth would be one."""
+    world = World(77)
+    made = world.mesh(5)
+    world.run(30 * SECOND)
+    subject = made[1]
+    given: list[bytes] = []
+    world.tap = lambda sender, session, message: given.append(session) if isinstance(message, Gossip) else None
+    world.command(subject, subject.part.set_tags((("colour", "red"),), world.instant(subject)))
+    world.run(10 * SECOND)
+    seen = {p.part.get(subject.name) for p in made}
+    assert {member.tags for member in seen if member is not None} == {(("colour", "red"),)}
+    assert len(given) >= 8
+    assert subject.session not in given
