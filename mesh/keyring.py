@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.hmac import HMAC
 
 __all__ = ["KEY_ID_BYTES", "MAX_SECRET_BYTES", "MIN_SECRET_BYTES", "Keyring"]
 
@@ -52,7 +52,7 @@ class Keyring:
         self._held: dict[bytes, tuple[bytes, ...]] = {}
         """What other processes hold, by session, as they have said or shown."""
         self._turn = 0
-        self._roots: dict[bytes, bytes] = {}
+        self._roots: dict[bytes, HMAC] = {}
         """Of each secret what every key is expanded from."""
         if not secrets:
             raise ValueError("a keyring needs at least one secret; make one with `mesh keygen`")
@@ -179,11 +179,15 @@ class Keyring:
         return _expand(self._roots[identifier], purpose, context, KEY_BYTES)
 
 
-def _extract(secret: bytes) -> bytes:
-    """The first half of HKDF (RFC 5869, section 2.2), which is the same for every key of a secret."""
-    return hmac.digest(b"trio-mesh 1", secret, "sha256")
+def _extract(secret: bytes) -> HMAC:
+    """The first half of HKDF (RFC 5869, section 2.2), which is the same for every key of a secret, and as far into the other
+    half as that is: to copy it takes a fifth of the time of beginning anew."""
+    return HMAC(hmac.digest(b"trio-mesh 1", secret, "sha256"), SHA256())
 
 
-def _expand(root: bytes, purpose: bytes, context: bytes, length: int) -> bytes:
-    """The other half (section 2.3)."""
-    return HKDFExpand(SHA256(), length, info=purpose + b"\0" + context).derive(root)
+def _expand(root: HMAC, purpose: bytes, context: bytes, length: int) -> bytes:
+    """The other half (section 2.3), of which no key needs more than the first block."""
+    assert length <= KEY_BYTES
+    block = root.copy()
+    block.update(purpose + b"\0" + context + b"\1")
+    return block.finalize()[:length]

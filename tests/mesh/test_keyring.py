@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from itertools import permutations
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +61,15 @@ def test_every_purpose_and_context_has_a_key_of_its_own(uses: set[tuple[bytes, b
     assert len(keys) == 2 * len(uses)
     assert all(len(key) == 32 for key in keys)
     assert all(len(identifier) == KEY_ID_BYTES for identifier in ring.identifiers())
+
+
+@given(st.binary(max_size=80), st.binary(min_size=MIN_SECRET_BYTES, max_size=200))
+def test_keys_are_those_of_hkdf(context: bytes, secret: bytes) -> None:
+    """RFC 5869, as another implementation of it has it."""
+    ring = Keyring([secret])
+    key = HKDF(SHA256(), 32, salt=b"trio-mesh 1", info=b"udp\0" + context).derive(secret)
+    assert ring.derive(ring.primary, b"udp", context) == key
+    assert ring.primary == HKDF(SHA256(), KEY_ID_BYTES, salt=b"trio-mesh 1", info=b"id\0").derive(secret)
 
 
 class Node:
