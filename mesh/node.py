@@ -284,7 +284,8 @@ class Node:
                 self._own_timer(timer)
             else:
                 self._perform(owner, self.parts[owner].on_timer(timer, now))
-            self._settle()
+            if self._queue:
+                self._settle()
         self._finish()
 
     def _own_timer(self, timer: Hashable) -> None:
@@ -383,7 +384,7 @@ class Node:
             self._counts["unknown_messages"] += frame.unknown
             self._counts["invalid_messages"] += frame.invalid
         if frame.cut:
-            source = source._replace(mark=frame.cut)
+            source = Source(*source[:-1], frame.cut)
             if frame.cut > self._heard:
                 self._heard = frame.cut
                 self._queue.append((NODE, Marked(source.session, frame.cut)))

@@ -76,10 +76,14 @@ class Packer:
     def take(self) -> list[tuple[Contact, list[Encoded]]]:
         """What each datagram holds, for whom."""
         packed = []
-        for contact, messages in self.outgoing.values():
-            eager = [part for part in self._gossips if part.eager(contact.name)]
-            if not eager and sum(map(self._most, messages)) <= self._budget:
-                packed.append((contact, messages))
+        for outgoing in self.outgoing.values():
+            contact, messages = outgoing
+            eager = False
+            for part in self._gossips:  # each is asked, also behind one that is: it begins a datagram
+                if part.eager(contact.name):
+                    eager = True
+            if not eager and (len(messages) == 1 or sum(map(self._most, messages)) <= self._budget):
+                packed.append(outgoing)
                 continue
             batch: list[Encoded] = []
             room = self._budget

@@ -20,6 +20,9 @@ class Observer:
     def stepped(self, process: Process) -> None:
         """An input was handled and its outputs were performed."""
 
+    def settled(self, process: Process) -> None:
+        """As `stepped`, after the steps in which the node has told its embedder something."""
+
     def published(self, process: Process, event: Event) -> None:
         """The node told its embedder something."""
 

@@ -10,6 +10,7 @@ byte sealed give it. Streams, and introductions (hello, cookie, proof), are seal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import lru_cache
 from typing import cast
 
@@ -42,7 +43,13 @@ class Piece:
 
     def __bytes__(self) -> bytes:
         if not self._encoded:
-            self._encoded = encode(self.message)
+            kind = type(self.message)
+            known = _empty.get(kind)
+            if known is None:
+                known = encode(self.message)
+                if not fields(self.message):  # type: ignore[arg-type]
+                    _empty[kind] = known
+            self._encoded = known
         return self._encoded
 
     def __len__(self) -> int:
@@ -52,7 +59,7 @@ class Piece:
 class Parcel:
     """One datagram: from whom, for whom, its number, and what is in it."""
 
-    __slots__ = ("_batch", "_text", "counter", "frame", "key", "sender", "to")
+    __slots__ = ("_batch", "counter", "frame", "key", "sender", "to")
 
     def __init__(self, sender: bytes, to: bytes, key: bytes, counter: int, batch: Sequence[Encoded], frame: Frame) -> None:
         self.sender = sender
@@ -61,7 +68,6 @@ class Parcel:
         self.counter = counter
         self.frame = frame
         self._batch = batch
-        self._text = ""
 
     def __len__(self) -> int:
         return len(packed(self._batch, self.frame.cut)) + DATAGRAM_OVERHEAD
@@ -71,13 +77,25 @@ class Parcel:
         return bytes(len(self))
 
     def __str__(self) -> str:
-        if not self._text:
-            self._text = "+".join([type(message).__name__ for message in self.frame.messages])
-        return self._text
+        kinds = tuple(map(type, self.frame.messages))
+        text = _texts.get(kinds)
+        if text is None:
+            text = "+".join([kind.__name__ for kind in kinds])
+            if len(_texts) < TEXTS:
+                _texts[kinds] = text
+        return text
 
+
+TEXTS = 16_384
+"""Kinds of parcels of which the trace's word is remembered."""
+
+_texts: dict[tuple[type[Message], ...], str] = {}
 
 _told = lru_cache(maxsize=GOSSIP)(decode)
 
+
+_made = tuple.__new__
+"""Of a named tuple's class, without the call in between."""
 
 _converting: dict[type[Message], bool] = {}
 
@@ -87,6 +105,10 @@ def _converts(kind: type[Message]) -> bool:
     if known is None:
         known = _converting[kind] = converts(kind)
     return known
+
+
+_empty: dict[type[Message], bytes] = {}
+"""Of messages without fields: their bytes, which are always the same."""
 
 
 class Parcels:
@@ -106,7 +128,7 @@ class Parcels:
     def seal(self, batch: Sequence[Encoded], cut: int, to: bytes) -> bytes:
         seal = self._seal
         messages = [piece.read() if type(piece) is Piece else _told(bytes(piece)) for piece in batch]
-        frame = Frame(PROTOCOL, cut, messages, 0, 0)
+        frame = _made(Frame, (PROTOCOL, cut, messages, 0, 0))
         parcel = Parcel(seal.session, to, seal.keyring.key_to(to), seal.count(), batch, frame)
         return cast(bytes, parcel)  # to the node it is bytes, and it does not look inside
 
@@ -122,7 +144,7 @@ class Parcels:
             raise Refusal("unauthentic")
         known = seal.admit(data.sender, data.counter)
         seal.keyring.showed(data.sender, data.key)
-        return Opened(Kind.PAIR, data.sender, data, known, data.counter)
+        return _made(Opened, (Kind.PAIR, data.sender, data, known, data.counter))
 
     @staticmethod
     def read(plaintext: bytes) -> Frame:

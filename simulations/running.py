@@ -142,6 +142,7 @@ class Scenario:
         (world,) = worlds
         trace = "" if violation is None else world.trace.last(40)
         digest = world.trace.digest()
+        world.over()
         return Result(
             self.name, seed, nodes, faults, digest, violation, reached, world.trace.lines, world.now, trace, duration
         )  # fmt: skip

@@ -44,6 +44,10 @@ class Schedule:
             self.performed += count
         self.now = end
 
+    def clear(self) -> None:
+        """Nothing of what was asked for happens."""
+        self._heap.clear()
+
     def next(self) -> int | None:
         """When something is due next."""
         return self._heap[0][0] if self._heap else None

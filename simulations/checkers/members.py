@@ -43,7 +43,7 @@ class Members(Checker):
         if member.state is State.DEAD:
             self.deaths.append((self.world.now, process.machine, member.name))
 
-    def stepped(self, process: Process) -> None:
+    def settled(self, process: Process) -> None:
         touched = self._touched.get(process)
         if touched:
             membership = self._cluster.peers[process.machine].assembly.membership

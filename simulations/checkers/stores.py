@@ -164,7 +164,7 @@ class WatchFold(Checker):
             self._orders[process, key] = order
             shown[key] = change.new.body
 
-    def stepped(self, process: Process) -> None:
+    def settled(self, process: Process) -> None:
         touched = self._touched.get(process)
         if touched:
             shown, store = self._shown[process], self._cluster.peers[process.machine].store

@@ -112,6 +112,9 @@ class Gate:
     def stepped(self, process: Process) -> None:
         self._wire.stepped(process)
 
+    def settled(self, process: Process) -> None:
+        self._wire.settled(process)
+
     def closed(self, process: Process) -> None:
         self._wire.closed(process)
 

@@ -18,6 +18,9 @@ EPOCH_MS = 1_700_000_000_000
 MILLION = 1_000_000
 NS_PER_MS = 1_000_000
 
+_made = tuple.__new__
+"""Of a named tuple's class, without the call in between: one is read for each step."""
+
 
 class MachineClocks:
     """Parameters
@@ -48,7 +51,7 @@ class MachineClocks:
         if self._wall_drift:
             wall += (true - self._wall_at) * self._wall_drift // (MILLION * NS_PER_MS)
         self._last_true = true
-        self._last = instant = Instant(mono, mono + self._slept, wall)
+        self._last = instant = _made(Instant, (mono, mono + self._slept, wall))
         return instant
 
     def when(self, mono: int) -> int:

@@ -80,6 +80,7 @@ class Wire(Protocol):
     def close(self, process: Process, stream: int) -> None: ...
     def published(self, process: Process, event: Event) -> None: ...
     def stepped(self, process: Process) -> None: ...
+    def settled(self, process: Process) -> None: ...
     def closed(self, process: Process) -> None: ...
     def exited(self, process: Process) -> None: ...
 
@@ -127,6 +128,8 @@ class Process:
         self.node: NodeLike
         """From `start` on."""
         self._performing = False
+        self._told = False
+        """Something was published in the step under way."""
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
         self._held: deque[Event] | None = deque()
         self._due: int | None = None
@@ -221,6 +224,11 @@ class Process:
         self.alive = False
         self.deaf = True
         self._wake_at = None
+
+    def forget(self) -> None:
+        """Keep no event for a subscriber that did not come."""
+        if self._held is not None:
+            self._held.clear()
 
     def pause(self) -> None:
         self.paused = self.holds = True
@@ -434,9 +442,13 @@ class Process:
             self._performing = False
         if not self.deaf:
             self._rearm()
+        if self._told:
+            self._told = False
+            wire.settled(self)
         wire.stepped(self)
 
     def _publish(self, event: Event) -> None:
+        self._told = True
         self._wire.published(self, event)
         if self._held is not None:
             if len(self._held) < HELD_EVENTS:

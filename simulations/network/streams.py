@@ -372,7 +372,8 @@ class Streams:
         for connection in list(self._connections.values()):
             cut = False
             for pipe in connection.pipes:
-                self._network.refresh(pipe.link)
+                if pipe.link.version != self._network.version:
+                    self._network.refresh(pipe.link)
                 if pipe.link.cut:
                     cut = True
                 elif pipe.stalled is not None:
