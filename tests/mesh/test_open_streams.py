@@ -10,7 +10,7 @@ from mesh.directives import Source
 from mesh.membership import MemberChanged, State
 from mesh.membership.lifelines import Lifelines
 from mesh.membership.messages import Ack, News
-from mesh.membership.probe import DIAL, Probe, Prober
+from mesh.membership.probe import DIAL, Prober
 from tests.mesh.membership_world import MS, SECOND, Process, World
 from tests.mesh.test_lifelines import mesh
 from tests.mesh.test_membership_scenarios import known, sound, total
@@ -117,15 +117,14 @@ def always_dialled(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_open_stream_vouches(patch: pytest.MonkeyPatch) -> None:
-    whole = Prober._ask_otherwise
+    whole = Prober.on_timeout
 
-    def ask_otherwise(self: Prober, probe: Probe) -> None:
-        whole(self, probe)
-        if probe.on_line:
-            probe.on_line = False
-            self._answered(probe)
+    def on_timeout(self: Prober, sequence: int, now: int) -> None:
+        whole(self, sequence, now)
+        if self._probes[sequence].on_line:
+            self._answered(self._probes[sequence])
 
-    patch.setattr(Prober, "_ask_otherwise", ask_otherwise)
+    patch.setattr(Prober, "on_timeout", on_timeout)
 
 
 def never_dialled_after_it(patch: pytest.MonkeyPatch) -> None:
