@@ -18,7 +18,7 @@ from coordination.rounds import Rounds
 from coordination.sponsor.gateway import Gateway
 from crdt.clock import HybridClock, Instant
 from crdt.store import Store
-from mesh.directives import Address, Boot, Part
+from mesh.directives import Act, Address, Boot, Part
 from mesh.envelope import Envelope, Sealed
 from mesh.keyring import Keyring
 from mesh.membership import LAN, Identity, Membership, Profile, Tags
@@ -190,6 +190,7 @@ def build(
     )
     gateway.operations.stats = node.stats
     gateway.operations.rotation = rotation
+    gateway.operations.end_member = lambda name, now: Act(rounds, rounds.give_up(name, now))
     return Assembly(
         settings,
         node,

@@ -144,6 +144,11 @@ class Core:
         assert isinstance(event, ResetOver)
         return new_voters(event)
 
+    def end_member(self, name: str) -> None:
+        """Raises `BadConfig`."""
+        rounds = self.assembly.rounds
+        self.driver.command(rounds, rounds.give_up(name, self.now()))
+
     def check_writable(self) -> None:
         """Refuse writes once the node has ended, and while its clock is off or its disk fails."""
         self.driver.check()

@@ -415,6 +415,18 @@ class Peer:
         """
         return await self._core.reset_roster(check_names(without))
 
+    async def end_member(self, name: str) -> None:
+        """An operator's word that a member which is dead will not come back: the mesh stops keeping what it might lack within
+        seconds, and not after ten minutes. If it does come back, it joins anew and brings back what nobody has seen. A
+        checkpoint.
+
+        Raises
+        ------
+        BadConfig: there is no such member, or it is alive.
+        """
+        await trio.lowlevel.checkpoint()
+        self._core.end_member(name)
+
     async def leave(self) -> bool:
         """Leave the mesh for good, where leaving the context of `open_peer` is a stop: one that is expected back.
 

@@ -6,7 +6,8 @@
 
 The owner of the register leads, about once a minute; two leaders at once disturb each other and harm nothing, as only one
 compare-and-set succeeds. Ended are: older processes and older lives of a name that is alive, who has left, who has been dead
-for `end_after`, and what returning members name. Without a quorum there is no cut, and nothing is forgotten.
+for `end_after` or was given up by an operator (`mesh end`), and what returning members name. Without a quorum there is no
+cut, and nothing is forgotten.
 
 Who was cut off for longer than that, and is back, asks the leader for the cuts that its old store waits for, and these follow
 each other closely. (What it wrote and acknowledged there is seen by nobody meanwhile, itself included: at the usual pace for
@@ -22,12 +23,13 @@ from coordination.agreed.atomic import MAX_ATOMIC_BYTES, NOTHING, Op, OpKind
 from coordination.agreed.caller import Caller
 from coordination.agreed.events import Called, CallFailed, RosterDecided
 from coordination.agreed.placement import Placement
+from coordination.errors import BadConfig
 from crdt.clock import COUNTER_BITS, Instant
 from crdt.cuts import NO_CUT, Cut, End, Opening, Report, make_cut
 from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
 from mesh.membership import Member, State
 from mesh.replication import Replication
-from mesh.replication.cut_messages import CutNews, Open, Reported, Returning, RoundState
+from mesh.replication.cut_messages import CutNews, GivenUp, Open, Reported, Returning, RoundState
 from mesh.replication.standing import LIFE_BITS, Standing, actor_of
 from mesh.values import decode_value, encode_value
 from mesh.wire import WireError, decode, encode
@@ -44,6 +46,8 @@ IN_A_ROW = 12
 """Hurried rounds, until one has come at the usual pace."""
 END_AFTER = 600 * NANOSECONDS
 NAMES_KEPT = 4_096
+GIVEN_UP_FOR = 120 * NANOSECONDS
+"""For which an operator's word is repeated to whoever leads."""
 FORGET_AFTER_MS = 7 * 86_400_000
 """For which the slots of counters of whoever a cut has ended stay apart."""
 
@@ -64,7 +68,7 @@ class Rounds:
     """
 
     name = "rounds"
-    messages: tuple[type[Message], ...] = (Reported, Returning)
+    messages: tuple[type[Message], ...] = (Reported, Returning, GivenUp)
     hears = (RosterDecided, Called, CallFailed)
 
     def __init__(self, own: str, replication: Replication, caller: Caller, view: View, members: Members) -> None:
@@ -96,7 +100,42 @@ class Rounds:
         """Of actors that were alive: name and session."""
         self._missing: dict[bytes, int] = {}
         """Since when an actor that has to report is not alive (mono ns)."""
+        self._given_up: dict[bytes, int] = {}
+        """Sessions that an operator has given up, and until when that is repeated (mono ns)."""
         self._counts: Counter[str] = Counter()
+
+    def give_up(self, name: str, now: Instant) -> Directives:
+        """An operator's word that a member which is dead will not come back: the next cut ends it, and not only after
+        `end_after`. If it does come back, it joins as any that was ended, and brings back what nobody has seen.
+
+        Raises
+        ------
+        BadConfig: there is no such member, or it is alive.
+        """
+        member = self._members.get(name)
+        if member is None:
+            raise BadConfig(f"there is no member {name!r}: `mesh members` lists them")
+        if name == self._own or member.reachable:
+            raise BadConfig(f"{name!r} is {member.state.value}: stop it first, or have it leave with `mesh leave`")
+        self._given_up[member.boot.session] = now.mono + GIVEN_UP_FOR
+        self._counts["given_up"] += 1
+        out: list[Directive] = []
+        self._pass_on(self._leader(), now, out)
+        return out
+
+    def _pass_on(self, leader: str | None, now: Instant, out: list[Directive]) -> None:
+        """The operator's word, to whoever leads."""
+        cut = self._standing.cut
+        for session, until in list(self._given_up.items()):
+            if now.mono > until or not any(cut.counts(actor) for actor in self._actors_of(session)):
+                del self._given_up[session]
+            elif leader == self._own:
+                self._hurry()
+            elif leader is not None:
+                out.append(Send(leader, GivenUp(session)))
+
+    def _actors_of(self, session: bytes) -> tuple[bytes, ...]:
+        return session, actor_of(session, self._standing.lives.get(session, 0))
 
     # --- part --------------------------------------------------------------------------------------------------------
 
@@ -110,6 +149,10 @@ class Rounds:
             self._reported(message, source, now, out)
         elif isinstance(message, Returning) and source.name is not None and message.round <= self._state.cut.round:
             self._hurry()
+        elif isinstance(message, GivenUp) and source.name is not None:
+            alive = [session for _, session in self._alive().values()]
+            if message.session not in alive:
+                self._given_up[message.session] = now.mono + GIVEN_UP_FOR
         return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -121,6 +164,7 @@ class Rounds:
                 self._hurry()
             elif leader is not None:
                 out.append(Send(leader, Returning(self._standing.cut.round)))
+        self._pass_on(leader, now, out)
         if leader != self._own:
             self._rest(now.mono + self.interval)
         elif not self._phase:
@@ -213,6 +257,8 @@ class Rounds:
         member = self._members.get(name) if name else None
         if member is not None and member.state is State.LEFT:
             return End(actor, lost=False)
+        if any(actor in self._actors_of(each) for each in self._given_up):
+            return End(actor, lost=True)
         since = self._missing.setdefault(actor, now.mono)
         return End(actor, lost=True) if now.mono - since >= self.end_after else None
 

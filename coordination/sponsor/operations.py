@@ -51,6 +51,8 @@ class Operations:
         self._replication = replication
         self.stats: Callable[[], dict[str, int]] = dict
         """Every count of the peer."""
+        self.end_member: Callable[[str, Instant], Directive] | None = None
+        """Gives a dead member up."""
         self.leave: Callable[[], None] | None = None
         """Tells the program of this peer that it is asked to leave the mesh."""
         self._written: list[str] = []
@@ -74,6 +76,7 @@ class Operations:
             "members": ((Optional,), self._members),
             "stats": ((), self._stats),
             "leave": ((), self._leave),
+            "end_member": ((Text,), self._end_member),
             "key_list": ((), self._key_list),
             "key_add": (((str, bytes),), self._key_add),
             "key_use": ((Text, (bool,)), self._key_use),
@@ -165,6 +168,10 @@ class Operations:
 
     def _stats(self, now: Instant, out: list[Directive]) -> dict[str, int]:
         return self.stats()
+
+    def _end_member(self, now: Instant, out: list[Directive], name: str) -> None:
+        assert self.end_member is not None
+        out.append(self.end_member(name, now))
 
     def _leave(self, now: Instant, out: list[Directive]) -> None:
         if self.leave is None:

@@ -198,6 +198,10 @@ class Client:
         """As `Peer.reset_roster`, by the node. A checkpoint."""
         return tuple(await self._core.ask("reset_roster", check_names(without)))
 
+    async def end_member(self, name: str) -> None:
+        """As `Peer.end_member`, by the node. A checkpoint. Raises `BadConfig`."""
+        await self._core.ask("end_member", name)
+
     async def ask_to_leave(self) -> None:
         """Ask the node, a `mesh node` or one whose program listens (`Peer.asked_to_leave`), to leave the mesh for good; returns
         when it has closed the stream. A checkpoint, without limit of its own. Raises `BadConfig` if it does not listen."""

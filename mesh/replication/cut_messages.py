@@ -1,4 +1,4 @@
-"""The messages of cuts and of joining (160 to 169, 216)."""
+"""The messages of cuts and of joining (160 to 169, 215, 216)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from crdt.cuts import Cut, End, Opening, Report
 from mesh.directives import Message
 from mesh.wire import U64, Length, SessionId, message
 
-__all__ = ["CutAsk", "CutNews", "JoinAsk", "Open", "Reported", "RoundState", "Returning", "Welcome"]
+__all__ = ["CutAsk", "CutNews", "GivenUp", "JoinAsk", "Open", "Reported", "RoundState", "Returning", "Welcome"]
 
 MAX_NAMED = 4_096
 
@@ -67,6 +67,13 @@ class RoundState(Message):
 
     cut: Cut
     opening: Opening | None
+
+
+@message(215)
+class GivenUp(Message):
+    """An operator says that this process, which is dead, will not come back: to whoever leads the rounds."""
+
+    session: SessionId
 
 
 @message(216)
