@@ -17,7 +17,14 @@ from typing import NamedTuple
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.owner import Owner
 from coordination.agreed.standing import Standing
-from tests.coordination import agreed_campaign, atomic_campaign, durable_campaign, roster_campaign, roster_stories
+from tests.coordination import (
+    agreed_campaign,
+    atomic_campaign,
+    durable_campaign,
+    returning_campaign,
+    roster_campaign,
+    roster_stories,
+)
 from tests.coordination.agreed_campaign import PLAIN
 from tests.coordination.agreed_faults import FAULTS, LosesLive
 from tests.coordination.agreed_world import Changes, Violation
@@ -33,6 +40,7 @@ from tests.coordination.named_faults import (
     dead_waiters,
     long_holder,
 )
+from tests.coordination.returning_faults import RETURN_FAULTS
 from tests.coordination.roster_faults import ROSTER_FAULTS
 
 __all__ = ["MUTATIONS", "NAMED", "Mutation", "row"]
@@ -69,6 +77,10 @@ def durable(changes: Changes, focus: tuple[str, ...], seeds: int = 80) -> Mutati
     return Mutation("disks", seeds, lambda of: durable_campaign.durable_hunt(of, changes, focus, PLAIN))
 
 
+def returning(changes: Changes, seeds: int) -> Mutation:
+    return Mutation("staged", seeds, lambda of: returning_campaign.returning_hunt(of, changes))
+
+
 def told(story: Told, changes: Changes) -> Mutation:
     def hunt(of: range) -> Hunted:
         for seed in of:
@@ -98,6 +110,7 @@ MUTATIONS: dict[str, Mutation] = {
         f"atomic: {name}": atomic(sought.planted.changes, sought.planted.focus, sought.within)
         for name, sought in ATOMIC_FAULTS.items()
     },
+    **{f"reading back: {name}": returning(changes, within) for name, (changes, within) in RETURN_FAULTS.items()},
     **{f"disk: {name}": durable(planted.changes, planted.focus) for name, planted in MEMORY_FAULTS.items()},
 }
 

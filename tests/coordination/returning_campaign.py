@@ -7,12 +7,15 @@ known of the lock hangs on what was read back."""
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
+from coordination.agreed.messages import Accept
 from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, PLAIN, Campaign
-from tests.coordination.agreed_world import MS, Changes, Violation, World
+from tests.coordination.agreed_world import MS, Changes, S, Violation, World
 
-__all__ = ["ReturningCampaign", "returned", "returning_hunt", "returning_stress"]
+__all__ = ["ReturningCampaign", "relayed", "returned", "returning_hunt", "returning_stress"]
 
+KEY = "lock/a"
 RETURN_KINDS = ("relay", "relay", "pair", "pair", "in_turn")
 
 
@@ -117,11 +120,37 @@ def returning_stress(
     return (DurableReturning if durable else ReturningCampaign)(seed, faults, focus, HISTORY, keys).run()
 
 
-def returning_hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tuple[int, str] | None:
-    """The first seed with a violation, and what it was."""
+def relayed(seed: int, faults: Changes = ()) -> World:
+    """A voter holds a lock and is cut off; those that know of it beside restart in turn, or at once, and a client asks."""
+    dice = Random(seed)
+    voters = dice.choice([3, 5, 5])
+    world = World(seed, voters=voters, clients=1, latency=dice.choice([(MS // 5, 2 * MS), (MS, 20 * MS)]), faults=faults)
+    world.blind = seed % 2 == 1
+    world.run_until(world.founded, 10 * S)
+    names = [f"n{number}" for number in range(1, voters)]
+    dice.shuffle(names)
+    knowing, unknowing = names[: voters // 2], names[voters // 2 :]
+    world.lose = lambda at, a, b, message: b in unknowing and isinstance(message, Accept)
+    holder = world.acquire("n0", KEY, ttl=3 * S, renew=False)
+    world.run_until(lambda: holder.state == "held", 2 * S)
+    world.isolate("n0")
+    world.lose = None
+    gone = names if dice.random() < 0.3 else knowing
+    gap = dice.choice([0, 50, 300, 600])
+    for turn, name in enumerate(gone):
+        world.after((1 + turn * gap) * MS, world.crash, name)
+        world.after((3 + turn * gap) * MS, world.start, name)
+    world.run(dice.randrange(0, 400) * MS)
+    world.acquire(f"n{voters}", KEY, ttl=S)
+    world.run(6 * S)
+    return world
+
+
+def returning_hunt(seeds: range, faults: Changes = ()) -> tuple[int, str] | None:
+    """The first seed of that story with a violation, and what it was."""
     for seed in seeds:
         try:
-            returning_stress(seed, faults=faults, focus=focus)
+            relayed(seed, faults)
         except Violation as violation:
             return seed, str(violation)
     return None

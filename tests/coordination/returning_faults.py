@@ -1,4 +1,4 @@
-"""Planted faults of the reading back of leases, each found by a history (`returning_campaign`) or a story (`test_reader`)."""
+"""Planted faults of the reading back of leases, shown by the story `relayed` or by hand (`test_reader`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from coordination.agreed.lease_memory import LeaseMemory
 from coordination.agreed.placement import Group
 from coordination.agreed.reader import Reader
 from coordination.agreed.reader_messages import TableAsk, TableIs, TableRow
+from coordination.agreed.values import FREE
 from crdt.clock import Instant
 from mesh.directives import Directive
-from tests.coordination.agreed_faults import Planted
+from tests.coordination.agreed_world import Changes
 
 __all__ = ["RETURN_FAULTS", "CountsTheReplaced", "TakesNoBoots", "TakesNoTokens", "TeachesNothing"]
 
@@ -63,15 +64,7 @@ class TakesNoBoots(Reader):
 
 class TakesNoLeases(Acceptor):
     def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
-        super().read_back(row._replace(leases=()), now, out)
-
-
-class WaitsHalf(Acceptor):
-    """Lets a lease that it was told of go before its time."""
-
-    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
-        leases = tuple([live._replace(remaining=live.remaining // 4) for live in row.leases])
-        super().read_back(row._replace(leases=leases), now, out)
+        super().read_back(row._replace(value=FREE, leases=()), now, out)
 
 
 class TakesNoTokens(Acceptor):
@@ -86,10 +79,9 @@ class FirstPageOnly(Reader):
         super()._take(replace(answer, following=0), now, out)
 
 
-RETURN_FAULTS: dict[str, tuple[Planted, int]] = {
-    "one too few have told": (Planted(((LeaseMemory, FewTell),), ("relay",)), 40),
-    "one that has forgotten is believed": (Planted(((LeaseMemory, AlwaysFirm),), ("relay",)), 40),
-    "takes over no leases": (Planted(((Acceptor, TakesNoLeases),), ("relay",)), 40),
-    "waits a quarter of what it was told": (Planted(((Acceptor, WaitsHalf),), ("relay",)), 40),
+RETURN_FAULTS: dict[str, tuple[Changes, int]] = {
+    "one too few have told": (((LeaseMemory, FewTell),), 40),
+    "one that has forgotten is believed": (((LeaseMemory, AlwaysFirm),), 40),
+    "takes over no leases": (((Acceptor, TakesNoLeases),), 40),
 }
-"""Each with the seeds within which a history finds it."""
+"""Each with the seeds within which the story `relayed` shows it."""

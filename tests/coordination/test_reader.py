@@ -35,7 +35,7 @@ from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Send, Source
 from tests.coordination.agreed_world import Changes, S, Self_, plant
-from tests.coordination.returning_campaign import returned, returning_hunt, returning_stress
+from tests.coordination.returning_campaign import relayed, returned, returning_hunt, returning_stress
 from tests.coordination.returning_faults import (
     RETURN_FAULTS,
     CountsTheReplaced,
@@ -428,12 +428,15 @@ def test_histories_of_voters_that_come_back_early() -> None:
     assert grants > 20 * SEEDS
 
 
+def test_a_lock_is_kept_over_those_that_forget_it_in_turn() -> None:
+    for seed in range(40):
+        relayed(seed)
+
+
 @pytest.mark.parametrize("fault", RETURN_FAULTS)
 def test_planted_fault_is_found(fault: str) -> None:
-    planted, within = RETURN_FAULTS[fault]
-    assert returning_hunt(range(within), planted.changes, planted.focus) is not None, (
-        f"{fault}: not found within {within} seeds"
-    )
+    changes, within = RETURN_FAULTS[fault]
+    assert returning_hunt(range(within), changes) is not None, f"{fault}: not found within {within} seeds"
 
 
 @pytest.mark.soak

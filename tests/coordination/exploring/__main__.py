@@ -5,11 +5,19 @@ from __future__ import annotations
 import sys
 
 from tests.coordination.agreed_faults import FAULTS
+from tests.coordination.agreed_world import Changes
 from tests.coordination.exploring.cases import CASES, explore
 from tests.coordination.exploring.space import Found
+from tests.coordination.returning_faults import RETURN_FAULTS
 from tests.coordination.roster_faults import ROSTER_FAULTS
 
 __all__ = ["FOUND_BY", "first"]
+
+PLANTED: dict[str, Changes] = {
+    **{name: fault.changes for name, fault in FAULTS.items()},
+    **{name: fault.changes for name, fault in ROSTER_FAULTS.items()},
+    **{name: changes for name, (changes, _) in RETURN_FAULTS.items()},
+}
 
 FOUND_BY = {
     "forgets its promises and votes at once after a restart": "a voter forgets",
@@ -26,14 +34,15 @@ FOUND_BY = {
     "skips the promises of the instance": "all are replaced, one after the other",
     "takes its own roster over an accepted one": "all are replaced, one after the other",
     "passes on undecided rosters": "two propose",
+    "one too few have told": "reads back what it forgot",
+    "takes over no leases": "reads back, and a message is late or lost",
 }
 """Planted faults, and the case that shows each."""
 
 
 def first(fault: str, limit: int) -> Found:
     """Search for it, in so many states at the most."""
-    planted = FAULTS[fault] if fault in FAULTS else ROSTER_FAULTS[fault]
-    return explore(CASES[FOUND_BY[fault]], planted.changes, limit=limit)
+    return explore(CASES[FOUND_BY[fault]], PLANTED[fault], limit=limit)
 
 
 def main(names: list[str]) -> None:

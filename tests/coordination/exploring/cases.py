@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from coordination.agreed.placement import Placement
+from coordination.agreed.reader_messages import TableAsk
 from coordination.agreed.roster import Parameters
 from coordination.agreed.succession_messages import EpochAsk, EpochOk
+from mesh.directives import Message
 from tests.coordination.agreed_world import MS, Changes
 from tests.coordination.exploring.cast import Cast, Outcome
 from tests.coordination.exploring.cores import Core, User, View
@@ -38,6 +40,10 @@ class Case:
     """Whether who comes back says that no lock of this mesh is alive."""
     dead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Whom a member takes for dead."""
+    deaf: str = ""
+    """Who has heard nothing of that."""
+    forgot: str = ""
+    """Who has restarted without memory just before, and knows the roster: what it asks the others is under way."""
     before: tuple[tuple[str, str], ...] = ()
     """What users have done before, one after the other, with nothing going wrong."""
 
@@ -48,6 +54,9 @@ class Rehearsal:
     def __init__(self, cores: list[Core]) -> None:
         self.cores = cores
         self.now = FOUNDED
+        self.deaf = ""
+        self.under_way: list[tuple[Core, str, Message]] = []
+        """Questions of a voter that has forgotten: they are the search's."""
 
     def settle(self) -> None:
         """Until nothing is under way."""
@@ -59,7 +68,9 @@ class Rehearsal:
             if not sent:
                 return
             for core, to, message in sent:
-                if to in by_name:
+                if isinstance(message, TableAsk):
+                    self.under_way.append((core, to, message))
+                elif to in by_name and to != self.deaf:
                     by_name[to].message(core.identity.name, core.identity.boot, message, self.now)
 
     def run_until(self, condition: Callable[[], bool]) -> None:
@@ -89,13 +100,25 @@ def prepare(case: Case, faults: Changes = ()) -> Space:
     for core in cores:
         core.start(FOUNDED, parameters, faults, founders=case.voters, fresh=True)
     rehearsal.run_until(lambda: all(core.roster() is not None for core in cores))
+    rehearsal.deaf = case.deaf
     for name, what in case.before:
         cores[names.index(name)].command(what, rehearsal.now)
+        rehearsal.settle()
+    rehearsal.deaf = ""
+    if case.forgot:
+        index = names.index(case.forgot)
+        cores[index] = make(case.forgot, rehearsal.now, 2, None)
+        cores[index].start(rehearsal.now, parameters, faults, founders=case.voters, fresh=False)
+        rehearsal.under_way.clear()
+        rehearsal.run_until(lambda: cores[index].roster() is not None)
         rehearsal.settle()
     now = rehearsal.now
     believed = [each.lease.token for core in cores for each in core.look(now).believing]
     states = tuple([cast.put(core, now) for core in cores])
-    start = State(states, (), now, (0,) * KINDS, max(believed, default=0))
+    asked = [cast.letter(core, to, message) for core, to, message in rehearsal.under_way]
+    start = State(
+        states, tuple(sorted([each for each in asked if each is not None])), now, (0,) * KINDS, max(believed, default=0)
+    )
 
     def restart(index: int, number: int, at: int) -> Outcome:
         def act(core: Core) -> None:
@@ -128,6 +151,16 @@ DRIFTING = {"n0": 10_100, "n1": 9_900, "n2": 10_100}
 """As far as rho lets them, in 1/10,000."""
 QUIET = (EpochAsk, EpochOk)
 """Voters vouch for one another all the time; that takes no time in these cases."""
+
+FORGOT = Case(
+    3,
+    {**users("n1", keeps=True), **users("n2")},
+    Bounds(lasts=60 * MS),
+    dead=TWO_OWNERS,
+    before=(("n1", "acquire"),),
+    deaf="n2",
+    forgot="n0",
+)
 
 CASES: dict[str, Case] = {
     # Two voters: the whole space.
@@ -162,6 +195,13 @@ CASES: dict[str, Case] = {
     ),
     "a voter says that it is fresh": Case(
         3, TWO_ASK, Bounds(lasts=600 * MS, crash=1, crashes=("n0", "n1")), dead=TWO_OWNERS, fresh=True
+    ),
+    # n0 has forgotten a lease that only n1, who holds it, knows beside; n2 takes n1 for dead, and asks.
+    "reads back what it forgot": FORGOT,
+    "reads back, and a message is late or lost": replace(FORGOT, bounds=Bounds(lasts=30 * MS, slow=1)),
+    "reads back, and a message comes twice": replace(FORGOT, bounds=Bounds(lasts=30 * MS, again=1)),
+    "reads back, and both ask": replace(
+        FORGOT, users=users("n1", "n2", rounds=2), bounds=Bounds(lasts=60 * MS, slow=1), before=(), deaf=""
     ),
     "late, and time leaps": Case(3, TWO_ASK, Bounds(lasts=600 * MS, slow=1, leap=1), dead=TWO_OWNERS, rates=DRIFTING),
     "forgets, and one is late": Case(

@@ -19,6 +19,7 @@ from coordination.agreed.belief import Belief
 from coordination.agreed.birth import Birth
 from coordination.agreed.holder import Holder
 from coordination.agreed.owner import Owner
+from coordination.agreed.reader import Reader
 from coordination.agreed.recall import Recall
 from coordination.agreed.requests import State
 from coordination.agreed.roster import Parameters, RosterValue
@@ -153,11 +154,12 @@ class Parts:
     succession: Succession
     recall: Recall
     acceptor: Acceptor
+    reader: Reader
     owner: Owner
     holder: Holder
 
     def all(self) -> tuple[Any, ...]:
-        return (self.birth, self.succession, self.recall, self.acceptor, self.owner, self.holder)
+        return (self.birth, self.succession, self.recall, self.acceptor, self.reader, self.owner, self.holder)
 
 
 @dataclass
@@ -210,7 +212,7 @@ class Core:
         )
         plant(built, faults)
         built.owner._proposer.trip = 0  # messages take no time here
-        self.parts = Parts(built.birth, built.succession, built.recall, built.acceptor, built.owner, built.holder)
+        self.parts = Parts(built.birth, built.succession, built.recall, built.acceptor, built.reader, built.owner, built.holder)
         for index, part in enumerate(self.parts.all()):
             self.perform(index, part.start(self.instant(now)), now)
         self.finish(now)
