@@ -235,7 +235,7 @@ class Replication(Writing, Exchange):
 
     def leaves(self) -> bool:
         """Whether something of the store may leave now; it counts as having left from then on."""
-        if self._closed:
+        if self._silent:
             return False
         if self.standing is not None:
             self.standing.sent = True

@@ -13,6 +13,9 @@ the same session leads its next life, under another actor. Rules, each with what
     with one was forgotten, loses here against the deletion that is still here.)
   - A joiner's readers see its old store until the new one is whole; what they write meanwhile has left to nobody, and is put
     again at once under the new actor. What had left before waits until it is known what of it the mesh has seen.
+  - So whom the own cut does not count sends nothing once it has heard of a newer one. (It would be refused; and what a process
+    that restarts with its memory writes in its first moments, a gauge's share or a leader's name, would be nowhere to be seen,
+    as having left, for two cuts: for minutes, or until a dead member has been ended.)
   - The pull is the sponsor's to serve: it has reported to every round before the first that must count the joiner."""
 
 from __future__ import annotations
@@ -116,6 +119,8 @@ class Standing:
         """The life that the store is of."""
         self._since = 0
         """While a joiner: the last cut that the old store has applied."""
+        self._newest = 0
+        """The last cut that somebody is said to have applied."""
         self._pulls = 0
         self._read_at = kept
         self.counts: Counter[str] = Counter()
@@ -182,8 +187,15 @@ class Standing:
 
     def heard(self, session: bytes, mark: int, out: list[Directive]) -> None:
         """Somebody has applied a newer cut than anyone heard of before."""
-        if mark >> LIFE_BITS > self.cut.round and self.open:
+        round = mark >> LIFE_BITS
+        if round > self.cut.round and self.open:
+            self._newest = max(self._newest, round)
             out.append(Send(session, CutAsk(self.cut.round)))
+
+    @property
+    def outdated(self) -> bool:
+        """Whether others go by a newer cut, and the own one does not count this actor: they refuse what it sends."""
+        return self._newest > self.cut.round and not self.cut.counts(self.actor)
 
     def on_message(self, message: Message, source: Source, now: Instant, out: list[Directive]) -> None:
         if source.name is not None:

@@ -71,6 +71,11 @@ class Windows:
         """Nothing of the store leaves, and nothing is merged."""
         return self.standing is not None and not self.standing.open
 
+    @property
+    def _silent(self) -> bool:
+        """Nothing of the store leaves by itself."""
+        return self.standing is not None and (not self.standing.open or self.standing.outdated)
+
     def _written(self, now: Instant) -> Directives:
         out: list[Directive] = []
         self._changed(now, out)
@@ -106,7 +111,7 @@ class Windows:
             return
         self._window.ended(now.mono, len(written) + len(forward))
         names = self._view.names_alive()
-        if not names or self._closed:
+        if not names or self._silent:
             return
         if written:
             cells = [(drop(cell) if touched and cell.key in touched else cell, previous) for cell, previous in written]

@@ -17,7 +17,7 @@ from simulations.checkers.base import Violation
 from simulations.cluster import Cluster
 from simulations.faults import Faults, Partition
 from simulations.scenarios.forgetting import INTERVAL, often, run_forgetting, slots_of_the_dead, standing_of
-from simulations.world import SECOND, World
+from simulations.world import MS, SECOND, World
 
 
 def cluster_of(seed: int, nodes: int, **more: Any) -> Cluster:
@@ -209,6 +209,35 @@ class GoesOnUncounted(Standing):
 
     def start_anew(self, now: Any, out: list[Any]) -> None:
         self.counts["lives"] += 1
+
+
+def early_writes(seed: int) -> list[str]:
+    """What a member that restarts with its memory writes in its first moments, and others do not see though it is back."""
+    cluster = cluster_of(seed, 4)
+    cluster.world.run(3 * INTERVAL)
+    for peer in cluster.living():
+        peer.assembly.rounds.interval = 600 * SECOND
+    cluster.world.run(INTERVAL)
+    cluster.world.kill("n3")
+    cluster.world.run(10 * MS)
+    cluster.world.boot("n3")
+    written = [f"early/{number}" for number in range(60)]
+    for key in written:
+        cluster.peer("n3").put(key, 1)
+        cluster.world.run(MS)
+    cluster.world.run(3 * SECOND)
+    assert standing_of(cluster.peer("n3")).life == 1 and len(set(rounds(cluster))) == 1, "it has joined anew, and no cut helped"
+    return [key for key in written if any(peer.store.peek(key) is None for peer in cluster.living())]
+
+
+def test_what_a_member_writes_before_it_has_heard_that_it_is_to_join_anew_is_seen_at_once() -> None:
+    for seed in range(4):
+        assert not early_writes(seed)
+
+
+def test_a_member_that_goes_on_sending_what_others_refuse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Standing, "outdated", False)
+    assert any(early_writes(seed) for seed in range(4))
 
 
 @pytest.mark.parametrize("fault", [GoesOnUncounted])
