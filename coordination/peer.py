@@ -27,7 +27,8 @@ from coordination.locking.standing import Locked, listed
 from coordination.members import MemberHub, MemberWatch
 from coordination.messaging import Answers, Messages, Messenger
 from coordination.secrets import Secrets
-from coordination.watch import CounterWatch, Hub, KeyWatch
+from coordination.sum_watches import CounterWatch, GaugeWatch
+from coordination.watch import Hub, KeyWatch
 from coordination.watches import Watch, watch
 from mesh.membership import Member
 from mesh.replication import Synced
@@ -56,6 +57,9 @@ class Around:
 
     def of_counter(self, name: str, snapshot: bool) -> CounterWatch:
         return CounterWatch(self._hub, name, snapshot)
+
+    def of_gauge(self, name: str, snapshot: bool) -> GaugeWatch:
+        return GaugeWatch(self._hub, name, snapshot)
 
 
 class Peer:
@@ -327,6 +331,7 @@ class Peer:
         keys: Collection[str] | None = None,
         prefixes: Collection[str] | None = None,
         counter: str | None = None,
+        gauge: str | None = None,
         lock: str | None = None,
         election: str | None = None,
         snapshot: bool = False,
@@ -334,13 +339,13 @@ class Peer:
         history: int | None = None,
         resume: str | None = None,
     ) -> Watch:
-        """Follow keys, a counter, a lock or an election, all by the same events: `async with peer.watch(…) as changes`.
+        """Follow keys, a counter, a gauge, a lock or an election, by the same events: `async with peer.watch(…) as changes`.
 
         Parameters
         ----------
         key, keys: one key, or several.
         prefix, prefixes: all keys under it ("" for all), or under any of these. `keys` and `prefixes` go together.
-        counter: the value of a counter, whenever it changes.
+        counter, gauge: what it stands at, whenever that changes.
         lock: who holds a lock (or `rwlock/…`, `semaphore/…`, `barrier/…`): its voters are asked twice a second.
         election: who leads; woken by the change, as for keys.
         snapshot: begin with what is there, as puts, then a `synced` event.
@@ -363,6 +368,7 @@ class Peer:
             keys=keys,
             prefixes=prefixes,
             counter=counter,
+            gauge=gauge,
             lock=lock,
             election=election,
             snapshot=snapshot,

@@ -10,20 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 
 from coordination.bell import Bell
 from coordination.core import Core
-from coordination.following.feed import RESYNC, SYNCED, Feed, Told
-from coordination.following.interest import Interest
+from coordination.following.feed import RESYNC, Feed, Told
+from coordination.following.interest import Follower, Interest
 from coordination.following.journal import Journal, parse_token, resume, token_of
 from crdt.change import Change
 from mesh.replication import Changed
 from mesh.values import decode_value
 
-__all__ = ["CounterWatch", "EventKind", "Hub", "KeyWatch", "PeerWatch", "WatchEvent", "event_of"]
+__all__ = ["EventKind", "Hub", "KeyWatch", "PeerWatch", "WatchEvent", "event_of"]
 
 
 class EventKind(StrEnum):
@@ -61,6 +61,19 @@ class WatchEvent:
     """Of the local store, never falling; of one watch each change has its own. A snapshot has that at which it began."""
 
 
+class Followed(Follower, Protocol):
+    """A watch of keys."""
+
+    def close(self) -> None: ...
+
+
+class Counted(Protocol):
+    """A watch of a counter."""
+
+    def changed(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Hub:
     """The watches of one peer."""
 
@@ -68,9 +81,10 @@ class Hub:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.interest: Interest[KeyWatch] = Interest()
+        self.interest: Interest[Followed] = Interest()
         self.journal = Journal()
-        self.counters: dict[str, dict[CounterWatch, None]] = {}
+        self.counters: dict[str, dict[Counted, None]] = {}
+        """Who follows which counter."""
         self.resyncs = 0
         """How often a watcher was told that it lagged, or came back too late."""
         self._told: Told | None = None
@@ -107,7 +121,9 @@ class Hub:
 
     def close(self) -> None:
         """The peer has left: every watch ends."""
-        for watch in self.interest.all():
+        counted = [watch for followers in self.counters.values() for watch in followers]
+        watches: list[Followed | Counted] = [*self.interest.all(), *counted]
+        for watch in watches:
             watch.close()
 
 
@@ -248,54 +264,3 @@ def event_of(told: Told, origin: str | None) -> WatchEvent:
         origin,
         revision,
     )
-
-
-class CounterWatch(PeerWatch):
-    """`async with peer.watch(counter=…) as changes`: what a counter stands at, whenever that changes: `put` events, old and
-    new.
-
-    A slow reader is told the last value. Adds of one window (1 ms; 16 under load) are one change."""
-
-    __slots__ = ("_changed", "_line", "_seen", "_snapshot", "name")
-
-    def __init__(self, hub: Hub, name: str, snapshot: bool) -> None:
-        super().__init__(hub)
-        self.name = name
-        self._snapshot = snapshot
-        self._line: list[str] = []
-        self._seen: int | None = None
-        self._changed = False
-
-    def changed(self) -> None:
-        """A slot of it has changed."""
-        self._changed = True
-        self._bell.ring()
-
-    def _value(self) -> int:
-        return self._hub.core.assembly.store.counter(self.name)
-
-    def _begin(self) -> None:
-        self._hub.counters.setdefault(self.name, {})[self] = None
-        self._line = ["put", SYNCED] if self._snapshot else []
-        self._seen = None if self._snapshot else self._value()
-        self._changed = False
-
-    def _end(self) -> None:
-        followers = self._hub.counters[self.name]
-        del followers[self]
-        if not followers:
-            del self._hub.counters[self.name]
-
-    def _waiting(self) -> bool:
-        return self._changed or bool(self._line)
-
-    def _next(self) -> WatchEvent | None:
-        revision = self._hub.core.assembly.store.revision
-        if self._line and self._line.pop(0) == SYNCED:
-            return WatchEvent(EventKind.SYNCED, self.name, None, None, 0, None, revision)
-        self._changed = False
-        value, old = self._value(), self._seen
-        if value == old:
-            return None
-        self._seen = value
-        return WatchEvent(EventKind.PUT, self.name, value, old, 0, None, revision)

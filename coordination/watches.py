@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
-from coordination.arguments.checks import check_key, explained_key
+from coordination.arguments.checks import check_key, explained_key, gauge_prefix
 from coordination.arguments.watching import Wanted, check_one, check_wanted
 from coordination.core import LeaseCore
 from coordination.errors import BadValue
@@ -25,7 +25,7 @@ class Watch(Protocol):
     @property
     def token(self) -> str | None:
         """With this, `watch(…, resume=token)` goes on behind the last event that was read, and tells nothing twice. None while
-        a snapshot is read, and for what is gone on with by `snapshot=True`: counters, locks, elections.
+        a snapshot is read, and for what is gone on with by `snapshot=True`: counters, gauges, locks, elections.
 
         It is good at the peer, or the node of a thin client, that gave it, as long as its process lives and not too much has
         changed meanwhile (8,192 changes, or 4 MiB of them): else the watch that resumes begins with `resync`, and a
@@ -48,6 +48,7 @@ class Sources(Protocol):
 
     def of_keys(self, wanted: Wanted, snapshot: bool, resume: str | None) -> Watch: ...
     def of_counter(self, name: str, snapshot: bool) -> Watch: ...
+    def of_gauge(self, name: str, snapshot: bool) -> Watch: ...
 
 
 def watch(
@@ -59,6 +60,7 @@ def watch(
     keys: Collection[str] | None,
     prefixes: Collection[str] | None,
     counter: str | None,
+    gauge: str | None,
     lock: str | None,
     election: str | None,
     snapshot: bool,
@@ -67,16 +69,20 @@ def watch(
     resume: str | None,
 ) -> Watch:
     """As `Peer.watch` says."""
+    others = {"counter": counter, "gauge": gauge, "lock": lock, "election": election}
     if keys is not None and prefixes is not None:
-        check_one(key=key, prefix=prefix, counter=counter, lock=lock, election=election, keys=keys)
+        check_one(key=key, prefix=prefix, **others, keys=keys)
         return sources.of_keys(check_wanted(keys, prefixes, kinds, history), snapshot, resume)
-    what = check_one(key=key, prefix=prefix, keys=keys, prefixes=prefixes, counter=counter, lock=lock, election=election)
-    if what in ("counter", "lock", "election") and any(each is not None for each in (kinds, history, resume)):
+    what = check_one(key=key, prefix=prefix, keys=keys, prefixes=prefixes, **others)
+    if what in others and any(each is not None for each in (kinds, history, resume)):
         raise BadValue(
             f"a watch of a {what} takes no kinds, history or resume: it tells the last state, begin with snapshot=True"
         )
     if counter is not None:
         return sources.of_counter(check_key(counter, "counter name"), snapshot)
+    if gauge is not None:
+        gauge_prefix(gauge)
+        return sources.of_gauge(gauge, snapshot)
     if lock is not None:
         return LockWatch(core, explained_key(lock), snapshot)
     if election is not None:

@@ -24,6 +24,7 @@ __all__ = [
     "check_key",
     "check_lease_ttl",
     "check_names",
+    "gauge_prefix",
     "check_permits",
     "check_spending",
     "encode_checked",
@@ -173,3 +174,9 @@ def encode_checked(value: object) -> bytes:
         raise BadValue(str(problem)) from None
     except ValueTooLargeError as problem:
         raise TooLarge(str(problem)) from None
+
+
+def gauge_prefix(name: str) -> str:
+    """Under which contributions stand. Raises `BadKey`."""
+    check_key(name, "gauge name")
+    return f"gauge/{name}/"

@@ -20,6 +20,7 @@ __all__ = ["command"]
 @click.argument("prefix", required=False)
 @click.option("--key", "keys", metavar="KEY", multiple=True, help="Follow this key; repeat it for several.")
 @click.option("--counter", metavar="NAME", help="Follow what a counter stands at.")
+@click.option("--gauge", metavar="NAME", help="Follow what a gauge stands at.")
 @click.option("--lock", metavar="NAME", help="Follow who holds a lock.")
 @click.option("--election", metavar="NAME", help="Follow who leads.")
 @click.option("--snapshot", is_flag=True, help="Begin with what is there.")
@@ -29,6 +30,7 @@ def command(
     prefix: str | None,
     keys: tuple[str, ...],
     counter: str | None,
+    gauge: str | None,
     lock: str | None,
     election: str | None,
     snapshot: bool,
@@ -47,10 +49,10 @@ def command(
       mesh watch --lock jobs/nightly
     """
     secret = read_secret(secret_file)
-    named = sum([bool(keys), counter is not None, lock is not None, election is not None])
+    wanted: dict[str, Any] = {"counter": counter, "gauge": gauge, "lock": lock, "election": election, "keys": keys or None}
+    named = sum([each is not None for each in wanted.values()])
     if named + (prefix is not None) > 1:
-        fail("follow one thing: a prefix, keys, a counter, a lock or an election", 2)
-    wanted: dict[str, Any] = {"counter": counter, "lock": lock, "election": election, "keys": keys or None}
+        fail("follow one thing: a prefix, keys, a counter, a gauge, a lock or an election", 2)
     if not named:
         wanted["prefix"] = prefix or ""
 

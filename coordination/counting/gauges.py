@@ -2,46 +2,28 @@
 at once when the hold is left, within the ttl after its process died. (A counter's +1 of a crashed worker stays for ever.)
 
 A contribution stands under `gauge/NAME/HOLDER.…`, and counts if it is bound to a lease and a whole number; so `mesh kv scan
-gauge/` shows it, and `peer.watch(prefix="gauge/NAME/")` follows it. Like all keys it is eventually consistent: in a minority
-the dead are counted until their end is heard of."""
+gauge/` shows it, and `peer.watch(prefix="gauge/NAME/")` follows each, `peer.watch(gauge="NAME")` their sum. Like all keys it is
+eventually consistent: in a minority the dead are counted until their end is heard of."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Protocol
 
-from coordination.arguments.checks import check_amount, check_key
+from coordination.arguments.checks import check_amount, check_key, gauge_prefix
 from coordination.core import Core, LeaseCore
+from coordination.following.tallies import contributions, shown
 from coordination.keys import Binding
 from coordination.locking.leases import Lease
-from crdt.cell import Cell
-from mesh.values import decode_value
 
-__all__ = ["Gauge", "Hold", "contributions", "gauge_prefix"]
+__all__ = ["Gauge", "Hold"]
 
 
 class Keys(Protocol):
     """The keys of a peer, or of a thin client."""
 
     def put(self, key: str, value: Any, *, lease: Binding | None = None) -> Awaitable[int]: ...
-
-
-def gauge_prefix(name: str) -> str:
-    """Under which contributions stand. Raises `BadKey`."""
-    check_key(name, "gauge name")
-    return f"gauge/{name}/"
-
-
-def contributions(prefix: str, cells: Iterable[tuple[str, Any, bool]]) -> dict[str, int]:
-    """What each holder contributes, by its name, from (key, value, whether it is bound to a lease)."""
-    found: dict[str, int] = {}
-    for key, value, bound in cells:
-        holder, _, number = key[len(prefix) :].rpartition(".")
-        if bound and type(value) is int and holder and "/" not in holder and number:
-            holder = holder.rpartition(".")[0]
-            found[holder] = found.get(holder, 0) + value
-    return found
 
 
 class Hold:
@@ -118,7 +100,3 @@ class Gauge:
         core = self._core
         cells = core.assembly.store.scan(self._prefix, core.assembly.clock.read(core.now()))
         return contributions(self._prefix, [shown(cell) for cell in cells])
-
-
-def shown(cell: Cell) -> tuple[str, Any, bool]:
-    return cell.key, decode_value(cell.body) if cell.body is not None else None, cell.bound is not None

@@ -5,16 +5,18 @@ slot a key or change by change; a client that lags too far behind is told so, an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 from coordination.following.feed import Feed, Told
+from coordination.following.tallies import Tally
 from coordination.sponsor.messages import WINDOW, Happening
 from crdt.cbor import write_int
 from crdt.change import Change
 from crdt.clock import Stamp
 from crdt.store import Store
 
-__all__ = ["BATCH_BYTES", "BATCH_EVENTS", "CounterFollowing", "Following"]
+__all__ = ["BATCH_BYTES", "BATCH_EVENTS", "CounterFollowing", "Following", "GaugeFollowing", "SumFollowing"]
 
 BATCH_EVENTS = 256
 BATCH_BYTES = 64 << 10
@@ -61,8 +63,8 @@ class Following:
             yield told
 
 
-class CounterFollowing:
-    """Of one counter: its last value, whenever the client has room for it."""
+class SumFollowing(ABC):
+    """Of a counter or a gauge: its last value, whenever the client has room for it."""
 
     __slots__ = ("_changed", "_seen", "_synced", "credit", "name", "watch")
 
@@ -78,6 +80,9 @@ class CounterFollowing:
     def __len__(self) -> int:
         return int(self._changed)
 
+    @abstractmethod
+    def _value(self, store: Store) -> int: ...
+
     def changed(self) -> None:
         self._changed = True
 
@@ -86,7 +91,7 @@ class CounterFollowing:
         if not self.credit or not self._changed:
             return ()
         self._changed = False
-        value, old = store.counter(self.name), self._seen
+        value, old = self._value(store), self._seen
         if value == old:
             return ()
         self._seen = value
@@ -97,6 +102,31 @@ class CounterFollowing:
             self._synced = True
             events.append(Happening("synced", self.name, None, None, 0, None, store.revision))
         return tuple(events)
+
+
+class CounterFollowing(SumFollowing):
+    __slots__ = ()
+
+    def _value(self, store: Store) -> int:
+        return store.counter(self.name)
+
+
+class GaugeFollowing(SumFollowing):
+    """Follows the keys of a gauge (`coordination.following.interest`)."""
+
+    __slots__ = ("_tally", "keys", "prefixes")
+
+    def __init__(self, watch: int, name: str, tally: Tally, snapshot: bool) -> None:
+        super().__init__(watch, name, None if snapshot else tally.total)
+        self._tally = tally
+        self.keys, self.prefixes = tally.keys, tally.prefixes
+
+    def offer(self, change: Change) -> None:
+        self._tally.offer(change)
+        self.changed()
+
+    def _value(self, store: Store) -> int:
+        return self._tally.total
 
 
 def _size(event: Happening) -> int:

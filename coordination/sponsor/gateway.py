@@ -6,15 +6,14 @@
     back. (A lease that ended with the stream would be believed by a client that still runs.)
   - A write that is asked for twice, under one sequence, is done once: the answers to the last `OUTSTANDING` writes are
     remembered, and an older one is answered "outcome unknown".
-  - Watches send what the client has granted; see `coordination.sponsor.following`.
+  - Watches send what the client has granted; see `coordination.sponsor.watches`.
 
 Everything is bounded, and what is refused or dropped is counted."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable
 from typing import Any
 
 import cbor2
@@ -26,20 +25,15 @@ from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, R
 from coordination.agreed.reset import lost
 from coordination.agreed.roster import RosterValue
 from coordination.arguments.calling import add_op, cas_op, error_of, new_voters, register_key, set_op
-from coordination.arguments.checks import check_key, check_names, explained_key
-from coordination.arguments.watching import check_one, check_wanted
+from coordination.arguments.checks import check_names, explained_key
 from coordination.errors import BadConfig, MeshError, OutcomeUnknown
-from coordination.following.feed import RESYNC, Feed
-from coordination.following.interest import Interest
-from coordination.following.journal import Journal, parse_token, resume
 from coordination.sponsor.failures import told
-from coordination.sponsor.following import CounterFollowing, Following
+from coordination.sponsor.guests import Guest, check_room
 from coordination.sponsor.letters import Letters
 from coordination.sponsor.messages import (
     ASK_BYTES,
     KEY_WRITES,
     OUTSTANDING,
-    WINDOW,
     WRITES,
     Answer,
     Ask,
@@ -47,16 +41,15 @@ from coordination.sponsor.messages import (
     ClientRefused,
     ClientWelcome,
     Forward,
-    Happened,
     Taken,
     Unasked,
     Unwatch,
     Voters,
 )
 from coordination.sponsor.operations import Operations, check_arguments
+from coordination.sponsor.watches import WATCHES, Watches
 from crdt.cell import KEY
-from crdt.change import Change
-from crdt.clock import HybridClock, Instant, Stamp
+from crdt.clock import HybridClock, Instant
 from crdt.store import Store
 from mesh.directives import (
     Act,
@@ -77,13 +70,10 @@ from mesh.relay import Relayed
 from mesh.replication import MAX_ACKS, Acknowledged, Changed, Entrusting, Replication, Synced
 from mesh.wire import WireError, decode, load
 
-__all__ = ["MAX_CLIENTS", "MAX_WATCHES", "Gateway"]
+__all__ = ["MAX_CLIENTS", "Gateway"]
 
 MAX_CLIENTS = 256
 """Half of the streams that the shell accepts."""
-
-MAX_WATCHES = 64
-"""Of one client."""
 
 ARGUMENTS_DEPTH = 6
 
@@ -97,33 +87,6 @@ ATOMIC_ARGUMENTS: dict[str, tuple[tuple[type, ...], ...]] = {
     "atomic_cas": ((str,), (bytes,), (bytes,)),
     "atomic_add": ((str,), (int,)),
 }
-
-NONE = type(None)
-WATCHES: dict[str, tuple[tuple[type, ...], ...]] = {
-    "watch": ((int,), (str, NONE), (str, NONE), (bool,)),
-    "follow": ((int,), (tuple,), (tuple,), (tuple, NONE), (int, NONE), (bool,), (str, NONE)),
-    "follow_counter": ((int,), (str,), (bool,)),
-}
-"""Watch, key, prefix, snapshot; watch, keys, prefixes, kinds, history, snapshot, token; watch, name, snapshot."""
-
-
-@dataclass(slots=True)
-class Guest:
-    """One client."""
-
-    channel: int
-    id: str
-    name: str
-    boot: Boot
-    answers: dict[int, Answer] = field(default_factory=dict)
-    """To its last writes, by sequence."""
-    forgotten: int = 0
-    """The highest sequence of a write whose answer is not remembered any more."""
-    pending: dict[int, int] = field(default_factory=dict)
-    """Queries that run for it, by the sequence of the asking; 0 for one that waits for the join."""
-    calls: dict[int, int] = field(default_factory=dict)
-    """Calls of atomic registers, by the sequence of the asking."""
-    watches: dict[int, Following | CounterFollowing] = field(default_factory=dict)
 
 
 class Gateway:
@@ -173,10 +136,6 @@ class Gateway:
         self._letters = Letters(messaging)
         self._guests: dict[int, Guest] = {}
         self._by_id: dict[str, Guest] = {}
-        self._interest: Interest[Following] = Interest()
-        self._counters: dict[str, dict[CounterFollowing, None]] = {}
-        """Who follows which counter."""
-        self._journal = Journal()
         self._queries: dict[int, tuple[Guest, int]] = {}
         """Who waits for a query, and under which sequence."""
         self._written: dict[int, Any] = {}
@@ -187,6 +146,7 @@ class Gateway:
         self._joined = False
         self._voters = Voters(None, ())
         self._counts: Counter[str] = Counter()
+        self._watches = Watches(store, clock, self._writer, self._counts)
 
     # --- part --------------------------------------------------------------------------------------------------------
 
@@ -212,9 +172,9 @@ class Gateway:
                 case Forward():
                     self._forward(guest, message, out)
                 case Taken(watch, batches):
-                    self._taken(guest, watch, batches, now, out)
+                    self._watches.taken(guest, watch, batches, now, out)
                 case Unwatch(watch):
-                    self._unwatch(guest, watch)
+                    self._watches.end(guest, watch)
         return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -224,7 +184,8 @@ class Gateway:
         out: list[Directive] = []
         match event:
             case Changed(changes, counters):
-                self._changed(changes, counters, now, out)
+                if self._watches.changed(changes, counters):
+                    self._watches.tell_all(self._guests.values(), now, out)
             case Explained(query, explanation):
                 self._conclude(query, [getattr(explanation, name) for name in explanation.__slots__], out)
             case Posted():
@@ -293,7 +254,7 @@ class Gateway:
         for sequence in (*guest.pending, *guest.calls):
             self._unasked(guest, sequence, now, out)
         for watch in list(guest.watches):
-            self._unwatch(guest, watch)
+            self._watches.end(guest, watch)
 
     def _note_voters(self, out: list[Directive]) -> None:
         """The roster, or who of it is alive, may have changed: whoever asks for leases is told."""
@@ -355,8 +316,8 @@ class Gateway:
                 case "broadcast":
                     self._letters.broadcast(arguments, now, out)
                     result = None
-                case "watch" | "follow" | "follow_counter":
-                    result = self._watch(guest, ask.operation, arguments, now)
+                case "watch" | "follow" | "follow_counter" | "follow_gauge":
+                    result = self._watches.begin(guest, ask.operation, arguments, now)
                 case _:
                     result = self.operations.run(ask.operation, arguments, now, out)
         except MeshError as error:
@@ -365,7 +326,7 @@ class Gateway:
             answer = Answer(sequence, "", cbor2.dumps(result))
         self._answer(guest, answer, out, remember=ask.operation in WRITES)
         if ask.operation in WATCHES:
-            self._tell_all(now, out)
+            self._watches.tell_all(self._guests.values(), now, out)
 
     def _answer(self, guest: Guest, answer: Answer, out: list[Directive], *, remember: bool) -> None:
         if remember:
@@ -497,84 +458,9 @@ class Gateway:
                 unknown = OutcomeUnknown("the write stands, but how many others have it was not waited for")
                 self._remember(guest, Answer(sequence, *told(unknown)))
 
-    # --- watches -----------------------------------------------------------------------------------------------------
-
-    def _changed(
-        self, changes: Sequence[Change], counters: Sequence[str], now: Instant, out: list[Directive]
-    ) -> None:  # fmt: skip
-        self._journal.add(changes)
-        followed = [name for name in counters if name in self._counters] if self._counters else []
-        for name in followed:
-            for counter in self._counters[name]:
-                counter.changed()
-        if self._interest:
-            self._interest.tell(changes)
-        if followed or self._interest:
-            self._tell_all(now, out)
-
-    def _watch(self, guest: Guest, operation: str, arguments: tuple[Any, ...], now: Instant) -> bytes:
-        """Begin to follow; the session of the store, which a token to come back with names."""
-        check_arguments(operation, WATCHES[operation], arguments)
-        watch = arguments[0]
-        if len(guest.watches) >= MAX_WATCHES or watch in guest.watches:
-            raise BadConfig(
-                f"this client has {len(guest.watches)} watches, at most {MAX_WATCHES}: leave some, or watch a prefix"
-            )
-        match operation, arguments:
-            case "watch", (_, key, prefix, snapshot):
-                check_one(key=key, prefix=prefix)
-                wanted = check_wanted((key,), ()) if key is not None else check_wanted((), (prefix,))
-                self._follow(guest, watch, wanted.feed(snapshot), None, now)
-            case "follow", (_, keys, prefixes, kinds, history, snapshot, token):
-                self._follow(guest, watch, check_wanted(keys, prefixes, kinds, history).feed(snapshot), token, now)
-            case "follow_counter", (_, name, snapshot):
-                seen = None if snapshot else self._store.counter(check_key(name, "counter name"))
-                counter = guest.watches[watch] = CounterFollowing(watch, check_key(name, "counter name"), seen)
-                self._counters.setdefault(name, {})[counter] = None
-        return self._store.actor
-
-    def _follow(self, guest: Guest, watch: int, feed: Feed, token: str | None, now: Instant) -> None:
-        resumed = parse_token(token) if token is not None else None
-        following = guest.watches[watch] = Following(watch, feed)
-        self._journal.begin(self._store.revision)
-        resume(feed, self._store, self._clock.read(now), self._journal, resumed)
-        self._interest.add(following)
-
-    def _unwatch(self, guest: Guest, watch: int) -> None:
-        following = guest.watches.pop(watch, None)
-        if isinstance(following, Following):
-            self._interest.remove(following)
-        elif following is not None:
-            followers = self._counters[following.name]
-            del followers[following]
-            if not followers:
-                del self._counters[following.name]
-
-    def _taken(self, guest: Guest, watch: int, batches: int, now: Instant, out: list[Directive]) -> None:
-        following = guest.watches.get(watch)
-        if following is not None:
-            following.credit = min(WINDOW, following.credit + batches)
-            self._tell(guest, following, self._clock.read(now), out)
-
-    def _tell_all(self, now: Instant, out: list[Directive]) -> None:
-        stamp = self._clock.read(now)
-        for guest in self._guests.values():
-            for following in guest.watches.values():
-                self._tell(guest, following, stamp, out)
-
-    def _tell(self, guest: Guest, following: Following | CounterFollowing, stamp: Stamp, out: list[Directive]) -> None:
-        while events := following.batch(self._store, stamp, self._writer):
-            self._counts["resyncs"] += sum([event.kind == RESYNC for event in events])
-            out.append(Write(guest.channel, Happened(following.watch, events)))
-
     def _writer(self, actor: bytes) -> str | None:
         member = self._membership.by_session(actor)
         return None if member is None else member.name
-
-
-def check_room(guest: Guest, letters: int = 0) -> None:
-    if len(guest.pending) + len(guest.calls) + letters >= OUTSTANDING:
-        raise BadConfig(f"{OUTSTANDING} questions of this client are open: wait for their answers")
 
 
 def read_arguments(data: bytes) -> tuple[Any, ...]:

@@ -66,6 +66,9 @@ class Around:
     def of_counter(self, name: str, snapshot: bool) -> ThinWatch:
         return ThinWatch(self._core, "follow_counter", name, snapshot)
 
+    def of_gauge(self, name: str, snapshot: bool) -> ThinWatch:
+        return ThinWatch(self._core, "follow_gauge", name, snapshot)
+
 
 class Client:
     """A program's way into a mesh. Made by `connect`; every object it gives belongs to it and ends with it.
@@ -151,6 +154,7 @@ class Client:
         keys: Collection[str] | None = None,
         prefixes: Collection[str] | None = None,
         counter: str | None = None,
+        gauge: str | None = None,
         lock: str | None = None,
         election: str | None = None,
         snapshot: bool = False,
@@ -158,8 +162,8 @@ class Client:
         history: int | None = None,
         resume: str | None = None,
     ) -> Watch:
-        """Follow keys, a counter, a lock or an election, as `Peer.watch`: what the node is told. A token is good at that node.
-        Raises BadKey, BadValue."""
+        """Follow keys, a counter, a gauge, a lock or an election, as `Peer.watch`: what the node is told. A token is good at
+        that node. Raises BadKey, BadValue."""
         return watch(
             self._core,
             Around(self.kv, self._core),
@@ -168,6 +172,7 @@ class Client:
             keys=keys,
             prefixes=prefixes,
             counter=counter,
+            gauge=gauge,
             lock=lock,
             election=election,
             snapshot=snapshot,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from coordination.arguments.checks import check_amount
-from coordination.counting.gauges import Hold, contributions, gauge_prefix
+from coordination.arguments.checks import check_amount, gauge_prefix
+from coordination.counting.gauges import Hold
+from coordination.following.tallies import contributions
 from coordination.thin.core import ThinCore
 from coordination.thin.keys import ThinKV
 

@@ -8,8 +8,8 @@ import pytest
 
 import coordination.sponsor.following
 from coordination.sponsor.following import BATCH_EVENTS, Following
-from coordination.sponsor.gateway import MAX_WATCHES
 from coordination.sponsor.messages import WINDOW, Happening, Unwatch
+from coordination.sponsor.watches import MAX_WATCHES
 from crdt.store import Store
 from mesh.values import encode_value
 from tests.coordination.thin_pair import Guest, Pair
@@ -196,9 +196,9 @@ def test_a_watch_that_is_left_or_whose_client_is_gone_costs_nothing() -> None:
     guest.say(Unwatch(1))
     guest.do("put", "k", encode_value(1), None, None)
     assert told(guest, 1) == [] and len(told(guest, 2)) == 1
-    assert pair.sponsor.gateway._interest
+    assert pair.sponsor.gateway._watches._interest
     pair.cut(guest)
-    assert not pair.sponsor.gateway._interest
+    assert not pair.sponsor.gateway._watches._interest
     assert pair.sponsor.gateway.stats()["watches"] == 0
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordination.counting.gauges import contributions, gauge_prefix
+from coordination.arguments.checks import gauge_prefix
 from coordination.counting.purse import Entry, Ledger, read_ledger
 from coordination.following.feed import Feed
 from coordination.following.interest import Interest, disjoint, wants
+from coordination.following.tallies import Tally, contributions, shown
 from crdt.change import Change
+from crdt.store import Store
+from mesh.values import encode_value
 from tests.coordination.test_feed import Reader, Written
 from tests.coordination.test_purse import LIMIT, Paper
 
@@ -62,6 +66,44 @@ def test_a_gauge_is_the_sum_of_what_its_holders_hold(entries: list[tuple[str, ob
     assert sum(found.values()) == sum(value for _, value in held)
     assert set(found) == {name for name, _ in held}
     assert contributions(prefix, [(f"{prefix}{other}", 5, True)]) in ({}, {other.rpartition(".")[0].rpartition(".")[0]: 5})
+
+
+@settings(deadline=None)
+@given(dice)
+def test_a_tally_of_a_gauge_is_the_sum_of_what_is_there(dice: random.Random) -> None:
+    """Puts bound to a lease or to nothing, of numbers and other things, under names that are and are not shares; deletes; and
+    ends of leases, seen before and after what is bound to them."""
+    store, stamp = Store(bytes(16)), 1_000
+    prefix = gauge_prefix("g")
+    names = [prefix + rest for rest in ("a.s.1", "a.s.2", "b.s.1", "b", "x/y.s.1", "c.s.")] + ["gauge/gg/a.s.1"]
+    leases = ["one", "two", "three"]
+    tally: Tally | None = None
+    for step in range(40):
+        stamp += dice.randrange(1, 50)
+        match dice.randrange(6):
+            case 0:
+                store.put(dice.choice(names), None, stamp)
+            case 1 if step > 10:
+                store.end_lease(dice.choice(leases), stamp)
+            case _:
+                bound = dice.choice((None, *leases))
+                store.put(dice.choice(names), encode_value(dice.choice((1, 5, -3, 1 << 70, "text", True))), stamp, bound=bound)
+        if tally is None and dice.random() < 0.2:
+            store.take_changes()
+            tally = Tally(prefix, store.scan(prefix, stamp))
+        changes = store.take_changes()[0]
+        if tally is not None:
+            for change in changes:
+                if change.key.startswith(prefix):
+                    tally.offer(change)
+            assert tally.total == sum(contributions(prefix, [shown(cell) for cell in store.scan(prefix, stamp)]).values())
+
+
+def test_a_tally_that_counts_the_dead_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Tally.offer
+    monkeypatch.setattr(Tally, "offer", lambda self, change: change.kind == "lease_ended" or honest(self, change))
+    with pytest.raises(AssertionError):
+        test_a_tally_of_a_gauge_is_the_sum_of_what_is_there()
 
 
 @given(

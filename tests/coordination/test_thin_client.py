@@ -421,6 +421,14 @@ async def test_everything_that_a_peer_can_watch() -> None:
                 peers[1].counter("c").add(1 << 70)
                 event = await anext(changes)
             assert (event.value, event.old) == (1 << 70, 0)
+        async with peers[1].gauge("g").hold(1), client.watch(gauge="g", snapshot=True) as changes:
+            with trio.fail_after(5):
+                while (event := await anext(changes)).value != 1:
+                    pass
+                async with client.gauge("g").hold(3):
+                    while (event := await anext(changes)).value != 4:
+                        pass
+                assert ((event := await anext(changes)).kind, event.key, event.value, event.old) == ("put", "g", 1, 4)
         async with client.watch(lock="l") as changes, peers[1].lock("l"):
             with trio.fail_after(5):
                 assert (await anext(changes)).origin == "p1"
@@ -428,7 +436,7 @@ async def test_everything_that_a_peer_can_watch() -> None:
             with trio.fail_after(5):
                 assert (await anext(changes)).value.name == "p1"
         assert peer._core.assembly.gateway.stats()["watches"] <= 1
-        assert not peer._core.assembly.gateway._counters
+        await until(lambda: not peer._core.assembly.gateway._watches)
 
 
 async def test_a_client_that_reads_a_history_too_slowly_is_told() -> None:

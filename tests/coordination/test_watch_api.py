@@ -64,6 +64,21 @@ async def test_a_watcher_that_is_always_behind_lets_others_run() -> None:
         assert others >= 20
 
 
+async def test_all_who_are_told_the_same_get_it_and_none_can_alter_what_another_gets() -> None:
+    async with open_peer() as peer:
+        async with peer.watch(key="k") as one, peer.watch(key="k") as other, peer.watch(prefix="") as third:
+            await peer.kv.put("k", 7)
+            events = [await anext(each) for each in (one, other, third)]
+            assert [(event.kind, event.value, event.old) for event in events] == [("put", 7, None)] * 3
+            await peer.kv.put("k", {"a": [1]})
+            mine, yours = await anext(one), await anext(other)
+            mine.value["a"].append(2)
+            assert yours.value == {"a": [1]} and (await anext(third)).value == {"a": [1]}
+            assert peer.kv.get("k") == {"a": [1]}
+            await peer.kv.put("k", 8)
+            assert [(await anext(each)).old for each in (one, other, third)] == [{"a": [1]}] * 3
+
+
 async def test_one_key() -> None:
     async with open_peer() as peer:
         async with peer.watch(key="k") as changes:
@@ -270,6 +285,60 @@ async def test_a_counter() -> None:
         assert not b._hub.counters
 
 
+async def test_a_gauge() -> None:
+    async with mesh_of(2) as (a, b):
+        async with b.gauge("w").hold(5), b.watch(gauge="w", snapshot=True) as changes, a.watch(gauge="w") as others:
+            told = [await anext(changes) for _ in range(2)]
+            assert [(event.kind, event.key, event.value, event.old) for event in told] == [
+                ("put", "w", 5, None),
+                ("synced", "w", None, None),
+            ]
+            async with a.gauge("w").hold(2) as hold, a.gauge("other").hold(7):
+                with trio.fail_after(5):
+                    assert ((event := await anext(changes)).value, event.old) == (7, 5)
+                    await hold.set(-3)
+                    assert ((event := await anext(changes)).value, event.old) == (2, 7)
+                await a.kv.put("gauge/w/x.y.1", 100)  # bound to nothing: it is no share
+            with trio.fail_after(5):
+                assert ((event := await anext(changes)).value, event.old, event.kind) == (5, 2, "put")
+                async with b.gauge("w").hold(1):
+                    while (event := await anext(others)).value != 6:
+                        pass
+            assert changes.token is None
+        assert not b._hub.interest
+
+
+async def test_a_slow_watcher_of_a_gauge_is_told_the_last_value() -> None:
+    async with open_peer() as peer:
+        async with peer.gauge("w").hold(0) as hold, peer.watch(gauge="w") as changes:
+            for n in range(50):
+                await hold.set(n)
+            await hold.set(0)
+            await hold.set(9)
+            event = await anext(changes)
+            assert (event.value, event.old) == (9, 0)
+
+
+async def test_leaving_ends_watches_of_every_kind() -> None:
+    async with mesh_of(2) as (a, _):
+        ended = 0
+
+        async def follow(task_status: trio.TaskStatus[None], **what: Any) -> None:
+            nonlocal ended
+            async with a.watch(**what) as changes:
+                task_status.started()
+                async for _ in changes:
+                    pass
+            ended += 1
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for what in ({"key": "k"}, {"prefix": "p"}, {"counter": "c"}, {"gauge": "g"}, {"election": "e"}):
+                    await nursery.start(lambda what=what, *, task_status: follow(task_status, **what))
+                await a.leave()
+        assert ended == 5
+
+
 async def test_a_lock() -> None:
     async with mesh_of(2) as (a, b):
         async with a.watch(lock="l", snapshot=True) as changes:
@@ -322,6 +391,12 @@ async def test_a_watcher_that_is_cancelled_while_it_waits_leaves_nothing_and_mis
         ({"prefixes": ["p"] * 1025}, BadKey),
         ({"keys": ["k"], "prefixes": ["p"], "lock": "l"}, BadKey),
         ({"counter": ""}, BadKey),
+        ({"gauge": ""}, BadKey),
+        ({"gauge": 3}, BadKey),
+        ({"gauge": "g", "counter": "c"}, BadKey),
+        ({"gauge": "g", "history": 5}, BadValue),
+        ({"gauge": "g", "kinds": ["put"]}, BadValue),
+        ({"gauge": "g", "resume": "x"}, BadValue),
         ({"election": "\0"}, BadKey),
         ({"lock": 3}, BadKey),
         ({"key": "k", "kinds": ["puts"]}, BadValue),
