@@ -96,8 +96,11 @@ SCENARIOS = {
         Scenario(
             "primitives",
             "C2 counters, C13 watchers, B1 budgets, B2 limiters, B3 gauges: services that use all of them through the API",
-            primitives.run_primitives, nodes=4, fewest=4, duration=primitives.DURATION,
-            sometimes=("added", "spent", "refunded", "exhausted", "events", "resyncs", "resumed", "strict", "window", "fast"),
+            primitives.run_primitives, nodes=4, fewest=4, duration=primitives.DURATION, profile="mixed",
+            sometimes=(
+                "added", "folded", "spent", "refunded", "exhausted", "events", "resyncs", "resumed", "strict", "window", "fast",
+                "Partition", "Weather", "Crash", "OldDisk", "remembered",
+            ),
         ),
         *FIELD,
     )

@@ -14,6 +14,7 @@ are not looked at here: an epoch loses what is added at the same time, by defini
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from crdt.cell import COUNTER, FOLD
@@ -67,10 +68,12 @@ def possible(adds: Sequence[Add], alive: bool) -> Totals:
     if alive:
         return found
     kept = 0
+    earliest = [*accumulate([add.invoked for _, add in reversed(certain)], min)][::-1]
     for number, (first, lost) in enumerate(certain):
         # This one was lost, and is the first of the lost to have been answered. Whatever was answered before it counts;
         # what was asked before that answer may; what was asked later came after it in the slot, and is lost with it.
-        free = [add.n for _, add in certain[number + 1 :] if add.invoked < first]
+        at_once = number + 1 < len(certain) and earliest[number + 1] < first  # if not, nobody need look for them
+        free = [add.n for _, add in certain[number + 1 :] if add.invoked < first] if at_once else []
         free += [add.n for add in open_ if add.invoked < first]
         found = found.either(_subsets(kept, free))
         kept += lost.n

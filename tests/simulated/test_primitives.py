@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+import crdt.forgetting
 from coordination.counting.gauges import Hold
 from coordination.counting.purse import Ledger, Purse
 from coordination.counting.rates import SlidingWindow, TokenBucket
-from coordination.following.feed import Feed
+from coordination.following.feed import Feed, Told
+from coordination.following.tallies import Tally
+from crdt.cell import Cell
+from crdt.counter import folded
 from crdt.store import Store
 from simulations.registry import SCENARIOS
 
@@ -20,7 +24,7 @@ PRIMITIVES = SCENARIOS["primitives"]
 
 def test_every_law_holds() -> None:
     seen: Counter[str] = Counter()
-    for seed in (1,):
+    for seed in (26, 166):
         result = PRIMITIVES.run(seed, PRIMITIVES.draw(seed))
         assert result.violation is None, result.violation
         seen.update(result.reached)
@@ -59,6 +63,48 @@ def test_c13_a_change_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Feed.offer
     monkeypatch.setattr(Feed, "offer", lambda self, change: change.revision % 50 == 0 or honest(self, change))
     broken("C13", range(3))
+
+
+def test_c2_a_fold_that_changes_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrongly(name: str, fold: Cell | None, slots: Sequence[Cell], tag: int) -> Cell:
+        made = folded(name, fold, slots, tag)
+        *rest, added, subtracted = made.order
+        return made._replace(order=(*rest, added + 1_000, subtracted))  # type: ignore[operator]
+
+    monkeypatch.setattr(crdt.forgetting, "folded", wrongly)
+    broken("C2", range(3))
+
+
+def test_c13_a_change_that_is_told_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Feed.next
+    again: dict[int, Told | None] = {}
+
+    def twice(self: Feed, store: Store, stamp: int) -> Told | None:
+        before = again.pop(id(self), None)
+        told = before or honest(self, store, stamp)
+        if before is None and told is not None and told.kind == "delete":
+            again[id(self)] = told._replace(kind="put", value=told.old, old=None)
+        return told
+
+    monkeypatch.setattr(Feed, "next", twice)
+    broken("C13", range(3))
+
+
+def test_c13_a_stamp_that_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Feed.next
+
+    def earlier(self: Feed, store: Store, stamp: int) -> Told | None:
+        told = honest(self, store, stamp)
+        return told if told is None or told.revision % 50 else told._replace(stamp=told.stamp >> 1)
+
+    monkeypatch.setattr(Feed, "next", earlier)
+    broken("C13", range(3))
+
+
+def test_c13_a_gauge_of_which_a_watcher_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Tally.offer
+    monkeypatch.setattr(Tally, "offer", lambda self, change: change.kind == "lease_ended" or honest(self, change))
+    broken("C15", range(3))
 
 
 def test_b1_rights_of_a_former_process_that_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
