@@ -144,7 +144,7 @@ class Replication(Writing, Exchange):
             if self.standing is not None:
                 self._flush(now, out)
                 self._stood(lambda standing: standing.on_message(message, source, now, out), now, out)
-            return out
+            return self._kept(now, out)
         if self.standing is not None and not self.standing.admits(message, source, out):
             return out
         match message:

@@ -139,6 +139,8 @@ class Windows:
         back = keeper.holds_back(now.mono)
         records: tuple[Record, ...] = ()
         if self._recording:
+            if self.store.pending:  # what a cut that came in this step let be put again
+                self._flush(now, out)
             self._recording = False
             if self.standing is not None:
                 keeper.round = self.standing.applied

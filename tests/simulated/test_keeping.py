@@ -9,8 +9,9 @@ import pytest
 
 from crdt.cell import KEY
 from crdt.clock import Instant
-from mesh.directives import Act, Directive, Record, Send, Source
+from mesh.directives import Act, Directive, Persist, Record, Send, Source
 from mesh.replication import CELLS, Entrusting, Keeper, RepeatedActorError
+from mesh.replication.cut_messages import CutAsk
 from mesh.replication.entrusting import Entrust, Entrusted
 from mesh.replication.keeping import cell_from
 from simulations.checkers import Violation, agree
@@ -47,6 +48,22 @@ def test_everything_kept_is_there_again_and_nothing_acknowledged_is_lost() -> No
 @pytest.mark.parametrize("first", range(1_000, 3_000, 100))
 def test_many_more_seeds(first: int) -> None:
     campaign(range(first, first + 100))
+
+
+def test_what_a_word_of_cuts_lets_out_leaves_behind_its_record() -> None:
+    """It ends the window, whose writes are pushed. (It recorded nothing, and the next step found later ones without their
+    dots: seed 137 of the scenario of primitives.)"""
+    cluster = Cluster(World(3), 3, encoded=False, durable=True)
+    cluster.form()
+    peer = cluster.peer("n0")
+    peer.put("k", 1)
+    other = cluster.peer("n1")
+    source = Source(other.store.actor, other.process.address, "n1", other.assembly.identity.boot, None)
+    out = list(peer.assembly.replication.on_message(CutAsk(0), source, peer.process.instant()))
+    kept, sent = [[isinstance(each, kind) for each in out].index(True) for kind in (Persist, Send)]
+    assert kept < sent
+    assert [table for each in out if isinstance(each, Persist) for table, _, _ in each.records].count(CELLS) == 1
+    assert not peer.store.is_dirty and not peer.store.pending
 
 
 # --- broken rules ----------------------------------------------------------------------------------------------------
