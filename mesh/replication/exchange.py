@@ -25,7 +25,7 @@ from mesh.replication.joining import Resume
 from mesh.replication.keeping import Keeper
 from mesh.replication.masks import Masks
 from mesh.replication.messages import Chunk, Dot, Masked, Pull, Pushed
-from mesh.replication.pulling import REPEAT, Pulling
+from mesh.replication.pulling import Pulling
 from mesh.replication.spreading import FANOUT, runs_of
 from mesh.replication.standing import Standing
 from mesh.replication.syncing import Syncing
@@ -170,7 +170,7 @@ class Exchange(Windows):
         assert transfer is not None
         masked = tuple([Masked(actor, n) for actor, n in self._masks.active(self._clock.read(now))])
         out.append(Send(self._pulling.sender, Pull(self._pulling.number, transfer.known, masked, transfer.after)))
-        out.append(Arm("pull", now.mono + REPEAT))
+        out.append(Arm("pull", now.mono + self._pulling.patience))
 
     def _serve(self, ask: Pull, source: Source, now: Instant, out: list[Directive]) -> None:
         if source.name is None:

@@ -18,16 +18,24 @@ ANSWER = 2_000_000_000
 REPEAT = 400_000_000
 """ns after which an unanswered request is sent again."""
 REPEATS = 3
-"""So often, within `ANSWER`. (Otherwise each lost datagram of a pull costs two to three seconds.)"""
+"""So often, within `ANSWER`. (Otherwise each lost datagram of a pull costs two to three seconds.)
+
+Both are longer, the repeats ever rarer, where answers have taken long: the link is slow. (At 100 kB/s a part takes two thirds
+of a second; each was asked for three times, two thirds of what the link carried were repetitions, and a transfer that took too
+long for its first part began anew: 3 MB took four minutes.)"""
+LONGEST = 10_000_000_000
+"""ns that may be waited for a part, however slow the link was."""
 
 
 class Pulling:
-    __slots__ = ("_asked", "_number", "_repeats", "began", "sender", "transfer")
+    __slots__ = ("_asked", "_number", "_repeats", "_took", "began", "sender", "transfer")
 
     def __init__(self) -> None:
         self._number = 0
         self._repeats = 0
         self._asked = 0
+        self._took = 0
+        """ns that the slowest of the last answers took."""
         self.began = 0
         """When the present transfer was (mono ns)."""
         self.sender = b""
@@ -41,7 +49,7 @@ class Pulling:
     def begin(self, sender: bytes, claims: Summary, now: int) -> bool:
         """Whether to ask now: not while an answer of a transfer may still come."""
         if self.transfer is not None:
-            if now - self._asked < ANSWER:
+            if now - self._asked < min(LONGEST, max(ANSWER, 4 * self._took)):
                 return False
             self._repeats = 0
             if self.sender == sender:
@@ -53,6 +61,11 @@ class Pulling:
         self._asked = self.began = now
         self._repeats = 0
         return True
+
+    @property
+    def patience(self) -> int:
+        """ns after which the request that is sent now is sent again, if nothing has come."""
+        return min(LONGEST, max(REPEAT, 2 * self._took) << self._repeats)
 
     def repeat(self) -> bool:
         """Whether the last request is to be sent again, as nothing has come since."""
@@ -73,6 +86,7 @@ class Pulling:
                 return None
             transfer.begins(chunk.snapshot)
         transfer.received(chunk.last, chunk.complete and merged)
+        self._took = max(now - self._asked, self._took * 7 // 8)
         self._asked = now
         self._repeats = 0
         return transfer
