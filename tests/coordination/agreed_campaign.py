@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from coordination.agreed.modes import EXCLUSIVE, SHARED, Mode
 from tests.coordination.agreed_world import DAY_MS, MS, Changes, S, Violation, Worker, World
@@ -378,13 +379,18 @@ def stress(
     return Campaign(seed, faults, focus, duration, keys).run()
 
 
+def first_violation(tell: Callable[[int], object], seeds: Iterable[int]) -> tuple[int, str] | None:
+    """The first seed of which what is told breaks a rule, and how."""
+    for seed in seeds:
+        try:
+            tell(seed)
+        except Violation as violation:
+            return seed, str(violation)
+    return None
+
+
 def hunt(
     seeds: range, faults: Changes = (), focus: tuple[str, ...] = (), keys: tuple[tuple[str, ...], ...] = KEYS
 ) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
-    for seed in seeds:
-        try:
-            stress(seed, faults=faults, focus=focus, keys=keys)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: stress(seed, faults=faults, focus=focus, keys=keys), seeds)

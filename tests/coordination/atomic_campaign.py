@@ -19,7 +19,7 @@ from mesh.values import decode_value, encode_value
 from simulations.checkers.history import History, until
 from simulations.checkers.linearizable import Linearizable, TooLarge, linearize
 from simulations.checkers.models import Register
-from tests.coordination.agreed_campaign import Campaign
+from tests.coordination.agreed_campaign import Campaign, first_violation
 from tests.coordination.agreed_world import MS, Changes, Node, S, Violation, World
 
 ATOMIC_KINDS = (
@@ -306,9 +306,4 @@ def stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = (), dura
 
 def hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = (), *, durable: bool = False) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
-    for seed in seeds:
-        try:
-            stress(seed, faults=faults, focus=focus, durable=durable)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: stress(seed, faults=faults, focus=focus, durable=durable), seeds)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from random import Random
 
 from simulations.machine.disk import Disk
-from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, KEYS, Campaign
-from tests.coordination.agreed_world import MS, Changes, Violation, World
+from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, KEYS, Campaign, first_violation
+from tests.coordination.agreed_world import MS, Changes, World
 
 DISK_KINDS = ("slow_disk", "full_disk", "wipe", "all_at_once", "twice", "torn", "torn")
 KINDS = (*FAULT_KINDS, *DISK_KINDS, *DISK_KINDS)
@@ -114,9 +114,4 @@ def durable_hunt(
     seeds: range, faults: Changes = (), focus: tuple[str, ...] = (), keys: tuple[tuple[str, ...], ...] = KEYS
 ) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
-    for seed in seeds:
-        try:
-            durable_stress(seed, faults=faults, focus=focus, keys=keys)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: durable_stress(seed, faults=faults, focus=focus, keys=keys), seeds)

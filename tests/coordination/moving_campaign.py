@@ -7,6 +7,7 @@ from __future__ import annotations
 from coordination.agreed.placement import Placement
 from coordination.agreed.roster import RosterValue
 from mesh.directives import Event
+from tests.coordination.agreed_campaign import first_violation
 from tests.coordination.agreed_world import MS, Changes, Node, S, Violation
 from tests.coordination.atomic_campaign import ATOMIC_KINDS, KEYS, LIMIT, AtomicCampaign, AtomicWorld
 from tests.coordination.roster_campaign import ELASTIC, ROSTER_KINDS, RosterCampaign, RosterWorld
@@ -124,9 +125,4 @@ def stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = ()) -> M
 
 def hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
-    for seed in seeds:
-        try:
-            stress(seed, faults=faults, focus=focus)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: stress(seed, faults=faults, focus=focus), seeds)

@@ -10,6 +10,7 @@ from coordination.agreed.placement import Group, Placement
 from coordination.agreed.succession_messages import ChainIs
 from simulations.checkers.linearizable import Linearizable, linearize
 from simulations.checkers.models import Register
+from tests.coordination.agreed_campaign import first_violation
 from tests.coordination.agreed_world import MS, Changes, S, Violation
 from tests.coordination.moving_campaign import MovingWorld
 from tests.coordination.roster_campaign import ELASTIC
@@ -149,9 +150,4 @@ STORIES: dict[str, Story] = {
 
 def tell(story: Story, seeds: range, faults: Changes = ()) -> tuple[int, str] | None:
     """The first seed with which a rule is broken."""
-    for seed in seeds:
-        try:
-            story(seed, faults)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: story(seed, faults), seeds)

@@ -25,9 +25,9 @@ from tests.coordination import (
     roster_campaign,
     roster_stories,
 )
-from tests.coordination.agreed_campaign import PLAIN
+from tests.coordination.agreed_campaign import PLAIN, first_violation
 from tests.coordination.agreed_faults import FAULTS, LosesLive
-from tests.coordination.agreed_world import Changes, Violation
+from tests.coordination.agreed_world import Changes
 from tests.coordination.atomic_faults import FAULTS as ATOMIC_FAULTS
 from tests.coordination.durable_faults import MEMORY_FAULTS
 from tests.coordination.named_faults import (
@@ -82,15 +82,7 @@ def returning(changes: Changes, seeds: int) -> Mutation:
 
 
 def told(story: Told, changes: Changes) -> Mutation:
-    def hunt(of: range) -> Hunted:
-        for seed in of:
-            try:
-                story(seed, changes)
-            except Violation as violation:
-                return seed, str(violation)
-        return None
-
-    return Mutation("staged", 1, hunt)
+    return Mutation("staged", 1, lambda of: first_violation(lambda seed: story(seed, changes), of))
 
 
 MUTATIONS: dict[str, Mutation] = {

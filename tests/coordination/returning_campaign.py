@@ -10,8 +10,8 @@ from collections import Counter
 from random import Random
 
 from coordination.agreed.messages import Accept
-from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, PLAIN, Campaign
-from tests.coordination.agreed_world import MS, Changes, S, Violation, World
+from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, PLAIN, Campaign, first_violation
+from tests.coordination.agreed_world import MS, Changes, S, World
 
 __all__ = ["ReturningCampaign", "relayed", "returned", "returning_hunt", "returning_stress"]
 
@@ -148,9 +148,4 @@ def relayed(seed: int, faults: Changes = ()) -> World:
 
 def returning_hunt(seeds: range, faults: Changes = ()) -> tuple[int, str] | None:
     """The first seed of that story with a violation, and what it was."""
-    for seed in seeds:
-        try:
-            relayed(seed, faults)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: relayed(seed, faults), seeds)

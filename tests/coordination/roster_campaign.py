@@ -16,7 +16,7 @@ from coordination.agreed.messages import Grant
 from coordination.agreed.placement import Placement
 from coordination.agreed.roster import RosterValue
 from mesh.directives import Event
-from tests.coordination.agreed_campaign import FAULT_KINDS, FOCUS, HISTORY, Campaign
+from tests.coordination.agreed_campaign import FAULT_KINDS, FOCUS, HISTORY, Campaign, first_violation
 from tests.coordination.agreed_nodes import Told
 from tests.coordination.agreed_world import MS, PARAMETERS, Changes, Node, S, Violation, Worker, World
 from tests.coordination.disk_laws import DiskLaws
@@ -362,9 +362,4 @@ def stress(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = (), dura
 
 def hunt(seeds: range, faults: Changes = (), focus: tuple[str, ...] = ()) -> tuple[int, str] | None:
     """The first seed with a violation, and what it was."""
-    for seed in seeds:
-        try:
-            stress(seed, faults=faults, focus=focus)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: stress(seed, faults=faults, focus=focus), seeds)

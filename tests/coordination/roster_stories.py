@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from coordination.agreed.placement import Placement
 from coordination.agreed.succession_messages import ChainIs
+from tests.coordination.agreed_campaign import first_violation
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 
@@ -177,9 +178,4 @@ def duels(seed: int, faults: Changes) -> RosterWorld:
 
 def tell(story: Story, seeds: range, faults: Changes = ()) -> tuple[int, str] | None:
     """The first seed with which a rule is broken."""
-    for seed in seeds:
-        try:
-            story(seed, faults)
-        except Violation as violation:
-            return seed, str(violation)
-    return None
+    return first_violation(lambda seed: story(seed, faults), seeds)
