@@ -38,6 +38,8 @@ from mesh.shell.resolve import split
 
 __all__ = ["Client", "connect"]
 
+NOT_A_MEMBER = "a thin client has no share of its own to decide by; open a peer (open_peer), or ask the program of its node"
+
 
 class Around:
     """A client's keys and watches, as elections and barriers want them."""
@@ -141,6 +143,14 @@ class Client:
     def gauge(self, name: str) -> ThinGauge:
         """A sum over those who live, as `Peer.gauge`. Raises `BadKey`."""
         return ThinGauge(self._core, self.kv, name)
+
+    def budget(self, name: str, limit: int | None = None, *, chunk: int | None = None) -> NoReturn:
+        """There are none for thin clients: what is spent locally a member holds. Raises `BadConfig`."""
+        raise BadConfig(f"the budget {name!r}: {NOT_A_MEMBER}")
+
+    def limiter(self, name: str, **terms: Any) -> NoReturn:
+        """There are none for thin clients: each share is a member's. Raises `BadConfig`."""
+        raise BadConfig(f"the limiter {name!r}: {NOT_A_MEMBER}")
 
     def atomic(self, name: str) -> ThinAtomicRegister:
         """An atomic register, as `Peer.atomic`. Raises `BadKey`."""

@@ -302,7 +302,8 @@ class Mirror:
             self._stamps.clear()
         elif event.kind in (EventKind.PUT, EventKind.DELETE):
             write, before = (event.stamp, event.origin), self._stamps.get(event.key, (0, None))
-            if write[0] < before[0] or write == before:  # of two writes of one moment the higher actor's wins
+            again = write == before and event.origin is not None  # of two writes of one moment the higher actor's wins
+            if write[0] < before[0] or again:
                 self._ledger.fail("C13", f"{self._name} was told of {event} after one of the stamp {before[0]}")
             self._stamps[event.key] = write
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from coordination import BadKey, BadTTL, BadValue, LeaseLost, connect, open_peer
+from coordination import BadConfig, BadKey, BadTTL, BadValue, LeaseLost, connect, open_peer
 from tests.coordination.meshes import SECRET, mesh_of, until
 
 
@@ -51,6 +51,14 @@ async def test_thin_clients_hold_and_read() -> None:
             assert await client.gauge("workers").value() == peer.gauge("workers").value == 4
             assert await client.gauge("workers").holders() == {client.name: 3, "p0": 1}
         await until(lambda: peer.gauge("workers").value == 0)
+
+
+async def test_thin_clients_are_told_that_they_have_no_budgets_and_no_limiters() -> None:
+    async with mesh_of(1) as (peer,), connect(peer.address, secret=SECRET) as client:
+        with pytest.raises(BadConfig, match=r"'seats'.*open a peer"):
+            client.budget("seats", 10)
+        with pytest.raises(BadConfig, match=r"'api'.*open a peer"):
+            client.limiter("api", rate=10)
 
 
 @pytest.mark.parametrize(
