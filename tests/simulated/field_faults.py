@@ -262,10 +262,10 @@ def time_is_the_wall_clock(patch: pytest.MonkeyPatch) -> Build:
 
 FAULTS_OF_THE_FIELD: list[Row] = [
     ("lost-increment", actor_is_the_name, ("C2", "C5", "C15")),
-    ("resurrected-delete", gc_grace, ("C5", "C7", "C15")),
-    ("broken-transfer", claims_with_the_first_chunk, ("C5", "C15")),
-    ("equal-stamps", the_first_to_come_stays, ("C5", "C9", "C15")),
-    ("equal-stamps", a_delete_beats_a_put_where_it_was_made, ("C5", "C9", "C15")),
+    ("resurrected-delete", gc_grace, ("C5", "C7", "C15", "C18")),
+    ("broken-transfer", claims_with_the_first_chunk, ("C5", "C15", "C18")),
+    ("equal-stamps", the_first_to_come_stays, ("C5", "C9", "C15", "C18")),
+    ("equal-stamps", a_delete_beats_a_put_where_it_was_made, ("C5", "C9", "C15", "C18")),
     ("skewed-clock", stamps_of_any_clock_count, ("C10",)),
     ("skewed-clock", clocks_follow_any_stamp, ("C10",)),
     ("skewed-clock", forgets_whom_it_refuses, ("C11",)),
