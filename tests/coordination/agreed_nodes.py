@@ -143,7 +143,7 @@ class Worker:
     """The last that was seen, if it has a delay; boot ns of its node."""
     limit_told: int = 0
     uninformed: int = 0
-    """When it was last seen to have no roster."""
+    """When it was last seen to have no roster, or old news of an abstention."""
 
 
 def plant(parts: Iterable[Any], changes: Changes) -> None:
