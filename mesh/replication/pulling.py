@@ -20,11 +20,11 @@ REPEAT = 400_000_000
 REPEATS = 3
 """So often, within `ANSWER`. (Otherwise each lost datagram of a pull costs two to three seconds.)
 
-Both are longer, the repeats ever rarer, where answers have taken long: the link is slow. (At 100 kB/s a part takes two thirds
-of a second; each was asked for three times, two thirds of what the link carried were repetitions, and a transfer that took too
-long for its first part began anew: 3 MB took four minutes.)"""
-LONGEST = 10_000_000_000
-"""ns that may be waited for a part, however slow the link was."""
+They are rarer where answers have taken long: the link is slow. (At 100 kB/s a part takes two thirds of a second; each was
+asked for four times, most of what the link carried were repetitions, and 3 MB took four minutes.)"""
+LONGEST = ANSWER
+"""ns between two of them at the most. (With ten seconds, and longer after each, a link that loses a third looked slow: a mesh
+was not equal 30 s after the last fault; spreading, seed 61.)"""
 
 
 class Pulling:
@@ -49,7 +49,7 @@ class Pulling:
     def begin(self, sender: bytes, claims: Summary, now: int) -> bool:
         """Whether to ask now: not while an answer of a transfer may still come."""
         if self.transfer is not None:
-            if now - self._asked < min(LONGEST, max(ANSWER, 4 * self._took)):
+            if now - self._asked < ANSWER:
                 return False
             self._repeats = 0
             if self.sender == sender:
@@ -65,7 +65,7 @@ class Pulling:
     @property
     def patience(self) -> int:
         """ns after which the request that is sent now is sent again, if nothing has come."""
-        return min(LONGEST, max(REPEAT, 2 * self._took) << self._repeats)
+        return min(LONGEST, max(REPEAT, 2 * self._took))
 
     def repeat(self) -> bool:
         """Whether the last request is to be sent again, as nothing has come since."""
