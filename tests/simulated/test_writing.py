@@ -92,7 +92,7 @@ class CountsOneTwice(Entrusting):
 
 FAULTS: dict[str, tuple[Build, str]] = {
     "parts joined": (with_store(JoinsParts), "C26"),
-    "forgotten at the end": (with_store(ForgetsAtTheEnd), "C15|C5"),
+    "forgotten at the end": (with_store(ForgetsAtTheEnd), "C15|C5|C18|C26"),
     "answers unseen": (with_parts(AnswersUnseen), "C27"),
     "counts one twice": (with_parts(CountsOneTwice), "C27"),
 }
