@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+import tracemalloc
 
 import trio
 import trio.testing
@@ -11,6 +12,7 @@ import trio.testing
 from coordination import Peer, open_peer
 from tests.benchmarks.figures import rate, times, title
 from tests.benchmarks.limits import dictionary_gets
+from tests.crdt.test_counter_memory import restarted
 
 __all__ = ["main"]
 
@@ -168,6 +170,25 @@ def bare_wakes() -> float:
     return trio.run(wake)
 
 
+def counter_memory(times: int) -> tuple[int, int, int]:
+    """After so many restarts of its writers: its cells, the rows of the table of retired actors (shared by all counters, 512
+    at most), and the bytes of it all."""
+    gc.collect()
+    tracemalloc.start()
+    keeper, cut = restarted(times)
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert keeper.counter("orders") == times * (times + 1) // 2
+    return len(list(keeper.cells())), len(cut.retired), taken
+
+
+def memory() -> None:
+    for lives in (10, 1_000):
+        cells, rows, taken = counter_memory(lives)
+        print(f"  a counter after {lives:,} restarts of its writers: {cells} cell, {rows} retired, {taken:,} bytes", flush=True)
+
+
 async def measure(wakes: float) -> None:
     limit = dictionary_gets(ADDS)
     async with open_peer() as peer:
@@ -182,4 +203,5 @@ async def measure(wakes: float) -> None:
 
 def main() -> None:
     title("Primitives, in a mesh of one")
+    memory()
     trio.run(measure, bare_wakes())
