@@ -26,13 +26,15 @@ from zlib import crc32
 
 from crdt.cell import KEY, Cell, Place, drop, encode_cell
 
-__all__ = ["BUCKETS", "FANOUT", "MASK", "ROW_BYTES", "Fingerprint", "bucket_of", "place_hash", "row_of"]
+__all__ = ["BUCKETS", "FANOUT", "MASK", "ROW_BYTES", "STEPS", "Fingerprint", "bucket_of", "place_hash", "row_of"]
 
 FANOUT = 32
 """Groups, and buckets in a group: two questions lead to the buckets that differ."""
 BUCKETS = FANOUT * FANOUT
 MASK = (1 << 64) - 1
 ROW_BYTES = 8
+STEPS = 16
+"""In which a walk passes through a store that is small. (All of it at each step was a seventh of what such a node does.)"""
 
 
 _FIXED = Struct("<QQ16sQQ16s16sQQ").pack
@@ -69,14 +71,18 @@ def place_hash(kind: int, key: str) -> int:
 
 
 class Fingerprint:
-    __slots__ = ("_counted", "_sums", "cursor", "walks")
+    __slots__ = ("_counted", "_passed", "_size", "_sums", "_total", "cursor", "walks")
 
     def __init__(self) -> None:
         self._sums: list[int] | None = None
         """What is believed to be there, as soon as the first walk is through."""
+        self._total = 0
+        """Of all that."""
         self._counted = [0] * BUCKETS
         self.cursor = _BEFORE
         """The walk has counted what stands up to here."""
+        self._passed = self._size = 0
+        """Cells that this walk has passed, and the last one."""
         self.walks = 0
 
     def add(self, cell: Cell) -> None:
@@ -92,13 +98,17 @@ class Fingerprint:
         bucket = bucket_of(kind, key)
         if self._sums is not None:
             self._sums[bucket] += row
+            self._total += row
         if place <= self.cursor:
             self._counted[bucket] += row
 
     def count(self, cells: Iterator[Cell], limit: int) -> list[int]:
-        """Walk on over so many cells, those behind the cursor in order of place. At the end of a walk: the buckets in which
-        something else is held than was believed."""
+        """Walk on over so many cells at the most, those behind the cursor in order of place. At the end of a walk: the buckets
+        in which something else is held than was believed."""
         counted = self._counted
+        if self._sums is not None:
+            limit = min(limit, self._size // STEPS + 1)
+        self._passed += limit
         for cell in cells:
             kind, key = self.cursor = cell[:2]
             if cell.n:
@@ -107,9 +117,11 @@ class Fingerprint:
             if not limit:
                 return []
         believed, self._sums = self._sums, counted
+        self._total = sum(counted)
         self._counted, self.cursor = [0] * BUCKETS, _BEFORE
+        self._size, self._passed = self._passed - limit, 0
         self.walks += 1
-        if believed is None:
+        if believed is None or believed == counted:
             return []
         return [bucket for bucket in range(BUCKETS) if (believed[bucket] - counted[bucket]) & MASK]
 
@@ -119,7 +131,7 @@ class Fingerprint:
 
     def total(self) -> bytes:
         """Of everything; empty as long as it is not known."""
-        return b"" if self._sums is None else _written(sum(self._sums))
+        return b"" if self._sums is None else _written(self._total)
 
     def groups(self) -> bytes:
         """The sums of the groups, one behind the other."""

@@ -34,7 +34,7 @@ DIGEST_INTERVAL = 1_000 * MS
 """ns between two digests of one node."""
 SYNC_RETRY = 200 * MS
 COUNTED = 256
-"""Cells that are counted again with each digest, which takes about 0.5 ms: of 100,000 all within seven minutes."""
+"""Cells that are counted again with each digest at the most, which takes about 0.5 ms: of 100,000 all within seven minutes."""
 COUNTED_FIRST = 2_048
 """As long as nothing has been counted."""
 EXPIRED_AT_ONCE = 256

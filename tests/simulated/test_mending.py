@@ -9,6 +9,7 @@ import pytest
 from coordination.assembly import build
 from crdt.cell import KEY, Cell
 from crdt.clock import Instant
+from crdt.fingerprint import STEPS
 from mesh.directives import Event, Source
 from mesh.replication import Alarm, Mending, Replication
 from mesh.replication.replication import COUNTED
@@ -23,7 +24,7 @@ from tests.simulated.planted import with_parts
 KEYS = 600
 FOUND = 8 * SECOND
 """Within which two of five compare digests that are equal, and the repair has gone both ways; with 30 % loss, too."""
-WALK = (KEYS // COUNTED + 2) * SECOND
+WALK = (KEYS // COUNTED + STEPS + 2) * SECOND
 
 Plant = Callable[[SimPeer, Cell], None]
 
