@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from crdt.clock import Instant
+from mesh.directives import Directives, Event
+from mesh.replication import Mending
 from simulations.cluster import Build, Cluster
 from simulations.faults import Fault, Isolate, Weather
 from simulations.network.network import Conditions
@@ -42,10 +45,17 @@ def write_at_bad_moments(
     return phases.reached
 
 
+class MendsNothing(Mending):
+    """As it was when the bug was found: else the store is mended before it is judged."""
+
+    def on_event(self, event: Event, now: Instant) -> Directives:
+        return ()
+
+
 def forwarding(
     seed: int, plan: Sequence[Fault], nodes: int, seen: Callable[[World], object]
 ) -> Mapping[str, int]:  # fmt: skip
-    return write_at_bad_moments(with_parts(ForwardsAnothersDot), seed, plan, nodes, seen)
+    return write_at_bad_moments(with_parts(ForwardsAnothersDot, MendsNothing), seed, plan, nodes, seen)
 
 
 FORWARDING = Scenario("tests.simulated.forwarding:FORWARDING", "C5", forwarding, nodes=6, fewest=6, duration=SECOND)
