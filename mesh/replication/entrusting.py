@@ -8,6 +8,8 @@ Rules:
     in its memory: not that its disk has it, nor that it will have it after a crash.)
   - Whoever is asked compares cell by cell what it holds, and answers once its disk has it, if it has one. If its clock refuses
     the writer's, or its disk takes nothing, it does not answer.
+  - Whoever starts anew (`standing`) holds what it wrote aside until it is brought back. Until then its store shows something
+    lower in its place, or nothing: that is not what its caller waits for, and nobody is asked to hold it.
   - Members are counted by name. For a majority only the roster's voters count, and this node is one of them if it votes.
   - What is not answered is sent again, at growing intervals, to whoever else there is, for as long as the caller waits. That
     the caller gives up undoes nothing: the write stands and spreads as any other."""
@@ -20,7 +22,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Annotated
 
-from crdt.cell import Cell, above, encode_cell
+from crdt.cell import Cell, Order, above, encode_cell
 from crdt.clock import Instant
 from crdt.store import Place
 from mesh.directives import Act, Arm, Directive, Directives, Disarm, Emit, Event, Message, Persist, Send, Source
@@ -79,6 +81,7 @@ class Query:
     """Other members, or `MAJORITY`."""
     interval: int
     size: int
+    written: dict[Place, Order]
     lacking: dict[str, set[int]] = field(default_factory=dict)
     """Of each member that was asked: the parts that it has not answered."""
 
@@ -129,7 +132,8 @@ class Entrusting:
             parts[-1] += [(cell.kind, cell.key) for cell, _ in run]
             room -= size
         interval = FIRST_RETRY + total * NS_PER_BYTE
-        self._queries[query] = Query(parts, need, interval, total)
+        written = {(cell.kind, cell.key): cell.order for cell in self._cells(places)}
+        self._queries[query] = Query(parts, need, interval, total, written)
         out: list[Directive] = [Act(self._replication, flushed)]
         self._ask(query, now, out)
         return out
@@ -141,6 +145,16 @@ class Entrusting:
     def _cells(self, places: Sequence[Place]) -> list[Cell]:
         store = self._replication.store
         return [cell for place in places if (cell := store.cell(*place)) is not None]
+
+    def _here(self, query: Query) -> bool:
+        """Whether the store has what was written, or something higher; or it was, and is forgotten by everyone."""
+        standing = self._replication.standing
+        aside = standing is not None and bool(standing.held)
+        for place, order in query.written.items():
+            cell = self._replication.store.cell(*place)
+            if aside if cell is None else cell.order < order:
+                return False
+        return True
 
     def _candidates(self, query: Query) -> list[str]:
         """Who may answer, those that have been asked first."""
@@ -172,7 +186,7 @@ class Entrusting:
             return
         if self._replication.store.pending:
             out.append(Act(self._replication, self._replication.flush(now)))
-        if missing > 0 and self._replication.leaves():
+        if missing > 0 and self._replication.leaves() and self._here(query):
             waited = [name for name in self._candidates(query) if query.lacking.get(name, True)]
             count = missing + (query.size <= SPARE_BYTES) + (again and len(query.lacking))
             out.append(Persist())  # what is sent rests on what this node has on its own disk

@@ -17,6 +17,7 @@ from simulations.checkers.members import Members
 from simulations.checkers.models import REFUSED, Counter, Model, Mutex, Queue, Register
 from simulations.checkers.nonces import Nonces
 from simulations.checkers.recorded_locks import RecordedLocks
+from simulations.checkers.resurrection import Resurrection
 from simulations.checkers.stores import WatchFold, agree, cells, differences
 from simulations.checkers.sums import Sums
 from simulations.checkers.temporal import Always, Eventually, LeadsTo
@@ -48,6 +49,7 @@ __all__ = [
     "Queue",
     "RecordedLocks",
     "Register",
+    "Resurrection",
     "Sums",
     "Tokens",
     "TooLarge",

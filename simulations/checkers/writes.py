@@ -9,7 +9,7 @@ C31 a process begins with all that is on its disk, and under an actor that was n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from crdt.cell import KEY, Cell, above, put_of
@@ -26,11 +26,17 @@ __all__ = ["Acks", "Kept", "Wholeness"]
 
 
 class Wholeness(Checker):
-    """Batches that were written, told to it by whoever wrote them."""
+    """Batches that were written, told to it by whoever wrote them.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Parameters
+    ----------
+    forgotten: whether a key may show nothing since the batch, though nobody holds a deletion of it any more.
+    """
+
+    def __init__(self, cluster: Cluster, forgotten: Callable[[Cell], bool] = lambda cell: False) -> None:
         super().__init__(cluster.world)
         self._cluster = cluster
+        self._forgotten = forgotten
         self._batches: dict[str, list[tuple[Cell, ...]]] = {}
         """By key."""
         self._touched: dict[Process, dict[str, None]] = {}
@@ -69,7 +75,8 @@ class Wholeness(Checker):
             self.seen += 1
             for cell in batch:
                 other = store.cell(KEY, cell.key)
-                if other is None or put_of(other) < put_of(cell):
+                fine = self._forgotten(cell) if other is None else put_of(other) >= put_of(cell)
+                if not fine:
                     self.fail("C26", f"{process} shows {key!r} of a batch, but of the same {cell.key!r} it has {other!r}")
 
 
@@ -119,16 +126,22 @@ class Acks(Checker):
 
     def check(self) -> None:
         """At the end, when all stores are equal."""
-        living = self._cluster.living()
-        running = [peer.process for peer in living]
+        store = self._cluster.living()[0].store
+        for entrusted in self.owed():
+            if not holds(store, entrusted.cells):
+                keys = ", ".join([cell.key for cell in entrusted.cells])
+                self.fail("C27", f"what {entrusted.writer.name} wrote under {keys} was acknowledged, and is lost")
+
+    def owed(self) -> Iterator[Entrusted]:
+        """What was acknowledged, and is held by one who kept its memory."""
+        running = [peer.process for peer in self._cluster.living()]
         for entrusted in self._kept:
             kept = any(process in running for process in (entrusted.writer.process, *entrusted.held.values()))
             if self._cluster.durable:
                 disks = {name: process.disk for name, process in entrusted.held.items()}
                 kept = any(disk.losses == entrusted.losses[name] for name, disk in disks.items())
-            if kept and not holds(living[0].store, entrusted.cells):
-                keys = ", ".join([cell.key for cell in entrusted.cells])
-                self.fail("C27", f"what {entrusted.writer.name} wrote under {keys} was acknowledged, and is lost")
+            if kept:
+                yield entrusted
 
 
 class Kept(Checker):
@@ -172,7 +185,7 @@ def on_disk(disk: Disk, cells: Sequence[Cell]) -> bool:
     """Whether these cells, or higher ones, are durable there."""
     for cell in cells:
         data = disk.row(CELLS, row_of((cell.kind, cell.key)))
-        if data is None or above(cell, cell_from(data)):
+        if data is None or _lower(cell_from(data), cell):
             return False
     return True
 
@@ -181,6 +194,11 @@ def holds(store: Store, cells: Sequence[Cell]) -> bool:
     """Whether it has these cells, or higher ones."""
     for cell in cells:
         own = store.cell(cell.kind, cell.key)
-        if own is None or above(cell, own):
+        if own is None or _lower(own, cell):
             return False
     return True
+
+
+def _lower(cell: Cell, other: Cell) -> bool:
+    """Whatever their dots: what is brought back has another one."""
+    return above(other._replace(actor=b"", n=0), cell._replace(actor=b"", n=0))

@@ -75,6 +75,7 @@ class Disk:
         self._writes = 0
         self._slowest = 0
         self._wipes = 0
+        self._restored = 0
 
     def open(self) -> Tables:
         """What a process that starts now finds."""
@@ -141,7 +142,7 @@ class Disk:
     @property
     def losses(self) -> int:
         """How often what was kept was lost."""
-        return self.set_aside + self._wipes
+        return self.set_aside + self._wipes + self._restored
 
     def _apply(self, records: Sequence[Record]) -> None:
         self.commits += 1
@@ -163,6 +164,7 @@ class Disk:
     def restore(self, snapshot: Snapshot) -> None:
         """Let the memory be as it was: what a backup does, and what breaks every promise since."""
         self._tables = {table: dict(rows) for table, rows in snapshot.items()}
+        self._restored += 1
 
     def wipe(self) -> None:
         """Nothing is left of it."""

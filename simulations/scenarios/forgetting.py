@@ -1,12 +1,14 @@
-"""A campaign of cuts on whole nodes: writes, deletions, expiries and adds under loss, partitions that outlast `end_after`,
-crashes and pauses, with cuts every few seconds; then everything is healed, and must come to rest.
+"""A campaign of cuts on whole nodes: writes, deletions, expiries, batches and adds under whatever a plan lets happen, with
+cuts every few seconds; then everything is healed, and must come to rest.
 
 At the end: everyone is counted by the same cut, nobody has anything left to bring back, all stores are equal, no vector names
-anyone who is gone, nothing deleted is left, and nothing that a cut had covered is lost or undone (C4, C7, C15, C18)."""
+anyone who is gone, nothing deleted is left, what goes between them is digests alone, and nothing that a cut had covered or
+that was acknowledged is lost or undone (C4, C7, C8, C15, C18, C26, C27)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -14,25 +16,31 @@ from typing import Any
 
 from coordination.agreed.roster import Parameters
 from coordination.assembly import Assembly, build
-from crdt.cell import COUNTER, KEY, Cell, Order, expiry_of
+from crdt.cell import COUNTER, KEY, Cell
 from crdt.counter import slot_actor
 from crdt.store import Place
-from mesh.replication.standing import Standing
+from simulations.checkers import Acks, Resurrection, Violation, Wholeness, cells
 from simulations.checkers.alarms import Alarms
-from simulations.checkers.base import Violation
-from simulations.checkers.stores import cells
-from simulations.cluster import Build, Cluster, SimPeer
+from simulations.checkers.resurrection import standing_of
+from simulations.cluster import DELETED, Build, Cluster, SimPeer
 from simulations.dice import seed_of
-from simulations.faults import Crash, Fault, Partition, Pause
+from simulations.faults import Fault
+from simulations.machine.process import Process
 from simulations.network.network import Conditions
 from simulations.phases import Phases
+from simulations.scenarios.forgetting_plans import hostile_plan, plan_of
 from simulations.world import MS, SECOND, World
 
-__all__ = ["END_AFTER", "INTERVAL", "Forgetting", "often", "plan_of", "run_forgetting"]
+__all__ = ["END_AFTER", "INTERVAL", "Forgetting", "often", "run_forgetting", "run_hostile", "slots_of_the_dead"]
 
 INTERVAL = 3 * SECOND
 END_AFTER = 8 * SECOND
 SHORT = Parameters(max_ttl=3 * SECOND)
+KEYS = 12
+QUIET = 5 * SECOND
+"""For which a mesh at rest is listened to."""
+TRAFFIC = ("pulls", "cells_served", "cells_pushed", "unequal_digests")
+"""What does not happen between stores that are equal."""
 
 
 def often(make: Build, *settings: Any, interval: int = INTERVAL, end_after: int = END_AFTER, **more: Any) -> Assembly:
@@ -42,31 +50,6 @@ def often(make: Build, *settings: Any, interval: int = INTERVAL, end_after: int 
     return assembly
 
 
-def plan_of(seed: int, names: Sequence[str], duration: int) -> list[Fault]:
-    """Cuts of the network from short ones to such as end whoever is cut off; crashes that leave what was promised, but no
-    store (who leads a round asks a majority that remembers); pauses."""
-    dice = Random(seed_of(seed, "forgetting"))
-    plan: list[Fault] = []
-    for _ in range(dice.randint(2, 5)):
-        at = dice.randrange(duration * 3 // 4)
-        lasts = dice.choice((2, 6, 14, 25)) * SECOND
-        match dice.randrange(5):
-            case 0 | 1:
-                side = tuple(sorted(dice.sample(list(names), dice.randint(1, max(1, len(names) // 2 - 1)))))
-                plan.append(Partition(at, lasts, side))
-            case 2 | 3:
-                plan.append(Crash(at, lasts // 2, dice.choice(list(names)), wipe=False))
-            case _:
-                plan.append(Pause(at, lasts // 2, dice.choice(list(names))))
-    return sorted(plan, key=lambda fault: fault.at)
-
-
-def standing_of(peer: SimPeer) -> Standing:
-    standing = peer.assembly.replication.standing
-    assert standing is not None
-    return standing
-
-
 @dataclass(slots=True)
 class Forgetting:
     """What came of it."""
@@ -74,23 +57,21 @@ class Forgetting:
     world: World
     cluster: Cluster
     phases: Phases
-    safe: dict[Place, Cell] = field(default_factory=dict)
-    """Of each key the highest write that a cut had covered while somebody held it."""
-    returning: set[tuple[Place, Order]] = field(default_factory=set)
-    """What was held by somebody who is to come back: unseen, it may outlive a deletion that has been forgotten."""
+    resurrection: Resurrection
+    wholeness: Wholeness
+    acks: Acks
+    adds: list[tuple[Process, str, int]] = field(default_factory=list)
     cuts: int = 0
     lives: int = 0
     forgotten: int = 0
-    deleted: set[Place] = field(default_factory=set)
-    """Keys that were deleted, or given an end, at some time: an absent one may be so."""
+    queries: int = 0
 
     def look(self) -> None:
         """Note what cuts cover, and compare those that claim the same under the same cut."""
+        self.resurrection.look()
         known: dict[tuple[int, bytes], tuple[SimPeer, dict[Place, Cell]]] = {}
         for peer in self.cluster.living():
             standing, store = standing_of(peer), peer.store
-            for old in [held.store for held in standing.held] + ([] if standing.open else [store]):
-                self.returning.update([(cell[:2], cell.order) for cell in old.cells()])
             if not standing.open or store.pending:
                 continue
             held = cells(store)
@@ -98,12 +79,6 @@ class Forgetting:
             if theirs != held:
                 differ = [place for place in {*theirs, *held} if theirs.get(place) != held.get(place)]
                 raise Violation(f"C18: {other} and {peer} claim the same and differ in {differ} (seed {self.world.seed})")
-            least = dict(standing.cut.least)
-            for place, cell in held.items():
-                if cell.kind == KEY and cell.n and cell.n <= least.get(cell.actor, 0):
-                    safe = self.safe.get(place)
-                    if safe is None or cell.order > safe.order:
-                        self.safe[place] = cell
 
     def unsettled(self) -> str:
         """Why it has not come to rest yet; empty if it has."""
@@ -133,13 +108,90 @@ class Forgetting:
         for peer in living[1:]:
             if cells(peer.store) != first:
                 raise Violation(f"C15: {living[0]} and {peer} differ in the end (seed {self.world.seed})")
-        for place, safe in self.safe.items():
-            final = first.get(place)
-            ended = (safe.body is None and not safe.hash) or bool(expiry_of(safe))
-            lost = final is None and not ended and place not in self.deleted
-            undone = final is not None and final.order < safe.order and (place, final.order) not in self.returning
-            if lost or undone:
-                raise Violation(f"C7: {safe} is lost, or undone by {final} (seed {self.world.seed})")
+        for entrusted in self.acks.owed():
+            self.resurrection.owe(entrusted.cells)
+        self.resurrection.check()
+        self.wholeness.check()
+        self._sums(living[0])
+
+    def _sums(self, peer: SimPeer) -> None:
+        """What those added who never ended counts once; what others did, once or not at all."""
+        running = [each.process for each in self.cluster.living()]
+        for counter in sorted({counter for _, counter, _ in self.adds}):
+            low = high = 0
+            for process, name, amount in self.adds:
+                if name == counter:
+                    low += amount if process in running else min(amount, 0)
+                    high += amount if process in running else max(amount, 0)
+            if not low <= (value := peer.store.counter(counter)) <= high:
+                raise Violation(f"C4: {counter} is {value}, not within {low} and {high} (seed {self.world.seed})")
+
+    def listen(self) -> None:
+        """At rest, nothing but digests goes between the stores."""
+        before = self._traffic()
+        self.world.run(QUIET)
+        after = self._traffic()
+        for what in TRAFFIC:
+            if after[what] != before[what]:
+                more = after[what] - before[what]
+                raise Violation(f"C8: {more} {what} between equal stores in {QUIET / SECOND:g} s (seed {self.world.seed})")
+        if after["digests"] == before["digests"]:
+            raise Violation(f"C8: no digest in {QUIET / SECOND:g} s (seed {self.world.seed})")
+
+    def _traffic(self) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for peer in self.cluster.living():
+            sums.update(peer.assembly.replication.stats())
+        return sums
+
+    # --- writers -------------------------------------------------------------------------------------------------------
+
+    def write(self, dice: Random) -> None:
+        """One write somewhere. The draws are the same whoever is up."""
+        name, kind, value = dice.choice(self.cluster.names), dice.random(), dice.randrange(1_000)
+        keys = [f"key/{n}" for n in dice.sample(range(KEYS), 3)]
+        ttl, need = dice.randrange(1_000, 6_000), dice.randrange(4)
+        peer = self.cluster.peers[name]
+        if not peer.process.running:
+            return
+        if kind < 0.3:
+            peer.put(keys[0], value)
+            self._entrust(peer, keys[:1], need)
+        elif kind < 0.42:
+            peer.put(keys[0], value, ttl_ms=ttl)
+        elif kind < 0.48:
+            peer.touch(keys[0], ttl)
+        elif kind < 0.6:
+            values: dict[str, Any] = dict.fromkeys(keys, value)
+            if value % 3 == 0:
+                values[keys[0]] = DELETED
+            self.wholeness.batch(peer.batch(values, ttl_ms=ttl if value % 2 else 0))
+            self._entrust(peer, keys, need)
+        elif kind < 0.85:
+            peer.delete(keys[0])
+        else:
+            counter = f"counter/{value % 3}"
+            peer.add(counter, value - 300)
+            self.adds.append((peer.process, counter, value - 300))
+        self.resurrection.put(peer, _written(peer, keys))
+
+    def _entrust(self, peer: SimPeer, keys: Sequence[str], need: int) -> None:
+        """One write in two is waited for until some others have it."""
+        if need and self.queries < ENTRUSTED:
+            self.queries += 1
+            self.acks.begins(peer, self.queries, [*_written(peer, keys)], need)
+            peer.entrust(self.queries, keys, need)
+
+
+ENTRUSTED = 40
+"""Writes that are waited for in one run: each costs the checker a look at every step."""
+
+
+def _written(peer: SimPeer, keys: Sequence[str]) -> Iterator[Cell]:
+    for key in keys:
+        cell = peer.store.cell(KEY, key)
+        if cell is not None:
+            yield cell
 
 
 def run_forgetting(
@@ -153,20 +205,30 @@ def run_forgetting(
     plan: Sequence[Fault] | None = None,
     make: Build = build,
     encoded: bool = False,
+    interval: int = INTERVAL,
+    end_after: int = END_AFTER,
 ) -> Forgetting:
-    """Raises `Violation`."""
+    """A plan (by default `plan_of`), then rest within `bound`.
+
+    Raises
+    ------
+    Violation
+    """
     world = World(seed, conditions=Conditions((MS // 5, 2 * MS)))
     cluster = Cluster(
-        world, nodes, expect=min(3, nodes), parameters=SHORT, make=partial(often, make), encoded=encoded, durable=True
-    )
+        world, nodes, expect=min(VOTERS, nodes), parameters=SHORT, encoded=encoded, durable=True,
+        make=partial(often, make, interval=interval, end_after=end_after),
+    )  # fmt: skip
     Alarms(world)
+    resurrection = Resurrection(cluster)
+    wholeness, acks = Wholeness(cluster, resurrection.was_ended), Acks(cluster)
     cluster.form()
     cluster.set_loss(loss, duplicate=0.05, reorder=0.05)
     phases = Phases(cluster, plan_of(seed, cluster.names, duration) if plan is None else plan, duration)
-    run = Forgetting(world, cluster, phases)
+    run = Forgetting(world, cluster, phases, resurrection, wholeness, acks)
     dice = Random(seed_of(seed, "writes"))
     for _ in range(writes):
-        world.after(dice.randrange(duration), _write, run, dice)
+        world.after(dice.randrange(duration), run.write, dice)
     end = world.now + duration
     while world.now < end:
         world.run(200 * MS)
@@ -180,6 +242,8 @@ def run_forgetting(
     if why:
         raise Violation(f"C15: not at rest within {bound / SECOND:g} s: {why} (seed {seed})")
     run.judge()
+    cluster.set_loss(0)
+    run.listen()
     for peer in cluster.living():
         stats = peer.assembly.node.stats()
         run.cuts = max(run.cuts, stats["replication.cut"])
@@ -188,22 +252,24 @@ def run_forgetting(
     return run
 
 
-def _write(run: Forgetting, dice: Random) -> None:
-    name, kind, key, value = dice.choice(run.cluster.names), dice.random(), f"key/{dice.randrange(12)}", dice.randrange(1_000)
-    ttl = dice.randrange(1_000, 6_000)
-    peer = run.cluster.peers[name]
-    if not peer.process.running:
-        return
-    if kind < 0.4:
-        peer.put(key, value)
-    elif kind < 0.55:
-        peer.put(key, value, ttl_ms=ttl)
-        run.deleted.add((KEY, key))
-    elif kind < 0.85:
-        peer.delete(key)
-        run.deleted.add((KEY, key))
-    else:
-        peer.add(f"counter/{value % 3}", value - 300)
+VOTERS = 3
+
+
+def run_hostile(seed: int, *, nodes: int = 30, writes: int = 400, make: Build = build, **more: Any) -> Forgetting:
+    """What the replicated store is for, all at once (`hostile_plan`): 50 s of it, and rest before 120 s of the world's time have
+    gone by. Rounds are a second apart, and who is dead is ended after two, so that partitions of 40 s outlast everything.
+
+    Raises
+    ------
+    Violation
+    """
+    names = [f"n{number}" for number in range(nodes)]
+    duration, patience = 50 * SECOND, 2 * SECOND
+    plan = hostile_plan(seed, names, min(VOTERS, nodes), duration, patience)
+    return run_forgetting(
+        seed, nodes=nodes, writes=writes, duration=duration, bound=60 * SECOND, plan=plan, make=make,
+        interval=SECOND, end_after=patience, **more,
+    )  # fmt: skip
 
 
 def slots_of_the_dead(peer: SimPeer) -> list[Cell]:

@@ -14,9 +14,10 @@ from mesh.replication.cut_messages import JoinAsk, Welcome
 from mesh.replication.standing import LIFE_BITS, Standing
 from simulations.checkers import WatchFold
 from simulations.checkers.base import Violation
+from simulations.checkers.resurrection import standing_of
 from simulations.cluster import Cluster
 from simulations.faults import Faults, Partition
-from simulations.scenarios.forgetting import INTERVAL, often, run_forgetting, slots_of_the_dead, standing_of
+from simulations.scenarios.forgetting import INTERVAL, often, run_forgetting, slots_of_the_dead
 from simulations.world import MS, SECOND, World
 
 
