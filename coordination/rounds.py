@@ -11,7 +11,12 @@ cut, and nothing is forgotten.
 
 Who was cut off for longer than that, and is back, asks the leader for the cuts that its old store waits for, and these follow
 each other closely. (What it wrote and acknowledged there is seen by nobody meanwhile, itself included: at the usual pace for
-two minutes.) Rounds are safe at any pace; so that nobody can have them all the time, only so many in a row."""
+two minutes.) Rounds are safe at any pace; so that nobody can have them all the time, only so many in a row.
+
+Whom the open round has ended is told so by whoever leads; a leader that was cut off for long reads it in the register, and
+starts anew like the others. If nobody is left whom the round has to count, one whose store had been counted goes on from it
+(`Standing.take_over`), and the round is opened anew with those that are alive. As the leader may be a process with nothing,
+whoever has waited for long to be welcomed leads, too. A leader that had not been counted goes on only if nobody else can."""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event,
 from mesh.membership import Member, State
 from mesh.replication import Replication
 from mesh.replication.cut_messages import CutNews, GivenUp, Open, Reported, Returning, RoundState
-from mesh.replication.standing import LIFE_BITS, Standing, actor_of
+from mesh.replication.standing import LIFE_BITS, STRANDED, Standing, actor_of
 from mesh.values import decode_value, encode_value
 from mesh.wire import WireError, decode, encode
 
@@ -48,6 +53,9 @@ END_AFTER = 600 * NANOSECONDS
 NAMES_KEPT = 4_096
 GIVEN_UP_FOR = 120 * NANOSECONDS
 """For which an operator's word is repeated to whoever leads."""
+LIVES_TRIED = 16
+PATIENCE = 45 * NANOSECONDS
+"""For which a leader whose store no cut had counted waits for another one to take over."""
 FORGET_AFTER_MS = 7 * 86_400_000
 """For which the slots of counters of whoever a cut has ended stay apart."""
 
@@ -165,7 +173,7 @@ class Rounds:
             elif leader is not None:
                 out.append(Send(leader, Returning(self._standing.cut.round)))
         self._pass_on(leader, now, out)
-        if leader != self._own:
+        if leader is None or (leader != self._own and self._standing.waits(now.mono) < STRANDED):
             self._rest(now.mono + self.interval)
         elif not self._phase:
             if now.mono >= self._next:
@@ -187,6 +195,11 @@ class Rounds:
         elif isinstance(event, Called) and event.call == self._call:
             self._called(event, now, out)
         return out
+
+    @property
+    def state(self) -> RoundState:
+        """What the register held when it was read or set last."""
+        return self._state
 
     def stats(self) -> dict[str, int]:
         return dict(self._counts)
@@ -309,15 +322,10 @@ class Rounds:
         standing = self._standing
         if cut.round < standing.cut.round:  # the register was lost, and begun anew
             self._state = RoundState(cut := standing.cut, None)
-        if cut.round > standing.cut.round or not standing.open:
-            alive = self._alive()
-            over = not any(actor in alive for actor in cut.counted) or cut.round == 0
-            if over or standing.open:
-                out.append(Act(self._replication, self._replication.meet(cut, now, over=over)))
-            if not standing.open or standing.cut.round != cut.round:
-                self._rest(now.mono + RETRY)
-                return
         opening = self._state.opening
+        if self._falls_out(cut, opening, now, out):
+            self._rest(now.mono + RETRY)
+            return
         ends = self._ends(now)
         if standing.actor in ends:
             self._rest(now.mono + RETRY)
@@ -326,11 +334,37 @@ class Rounds:
             self._gather(now, out)
             return
         members: tuple[bytes, ...] = opening.members if opening is not None else ()
-        if not members and {*cut.counted} <= {*ends}:
+        if {*cut.counted, *members} <= {*ends}:
             members = tuple(sorted(self._alive()))
         attempt = 1 if opening is None else opening.attempt + 1
         opening = Opening(cut.round + 1, attempt, tuple([ends[actor] for actor in sorted(ends)]), members)
         self._set("open", RoundState(cut, opening), now, out)
+
+    def _falls_out(self, cut: Cut, opening: Opening | None, now: Instant, out: list[Directive]) -> bool:
+        """Apply the newest cut; whether this member cannot go on with it."""
+        standing = self._standing
+        ended = {end.actor for end in opening.ends} if opening is not None else set()
+        named = {*cut.counted, *(opening.members if opening is not None else ())}
+        if standing.open and standing.actor not in ended and standing.cut.round == cut.round:
+            return False
+        over = not (named - ended) & {*self._alive()}
+        if over and (standing.led in named or not self._another_can(named) or standing.waits(now.mono) >= PATIENCE):
+            out.append(Act(self._replication, self._replication.take_over(cut, ended, now)))
+        elif standing.open and standing.actor in ended:
+            out.append(Act(self._replication, self._replication.start_anew(now)))
+        elif standing.open:
+            out.append(Act(self._replication, self._replication.meet(cut, now)))
+        return not standing.open or standing.actor in ended or standing.cut.round != cut.round
+
+    def _another_can(self, named: set[bytes]) -> bool:
+        """Whether somebody else is alive who was counted in an earlier life: its store is the better one to go on from."""
+        standing = self._standing
+        for _, session in self._alive().values():
+            last = standing.lives.get(session, 0)
+            lives = range(max(0, last - LIVES_TRIED), last + 1)
+            if session != standing.session and any(actor_of(session, life) in named for life in lives):
+                return True
+        return False
 
     def _gather(self, now: Instant, out: list[Directive]) -> None:
         self._phase, self._since = "reports", now.mono

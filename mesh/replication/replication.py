@@ -9,7 +9,7 @@ Local commands are in `writing`, windows in `windows`, merging and pulling in `e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Sequence
 from random import Random
 
 from crdt.cell import Cell, Place
@@ -226,11 +226,22 @@ class Replication(Writing, Exchange):
 
     # --- cuts --------------------------------------------------------------------------------------------------------
 
-    def meet(self, cut: Cut, now: Instant, *, over: bool = False) -> Directives:
-        """Apply a cut that was agreed; `over`: although it leaves this member out, as all that it counts have died."""
+    def meet(self, cut: Cut, now: Instant) -> Directives:
+        """Apply a cut that was agreed, or start anew if it leaves this member out."""
+        return self._stand(lambda standing, out: standing.meet(cut, now, out), now)
+
+    def take_over(self, cut: Cut, ended: Collection[bytes], now: Instant) -> Directives:
+        """Go on from that cut though it leaves this member out, or the open round has ended it: nobody else is left."""
+        return self._stand(lambda standing, out: standing.take_over(cut, ended, now, out), now)
+
+    def start_anew(self, now: Instant) -> Directives:
+        """The open round has ended this member."""
+        return self._stand(lambda standing, out: standing.start_anew(now, out), now)
+
+    def _stand(self, act: Callable[[Standing, list[Directive]], object], now: Instant) -> Directives:
         out: list[Directive] = []
         self._flush(now, out)
-        self._stood(lambda standing: (standing.take_over if over else standing.meet)(cut, now, out), now, out)
+        self._stood(lambda standing: act(standing, out), now, out)
         return self._kept(now, out)
 
     def leaves(self) -> bool:

@@ -16,12 +16,17 @@ the same session leads its next life, under another actor. Rules, each with what
   - So whom the own cut does not count sends nothing once it has heard of a newer one. (It would be refused; and what a process
     that restarts with its memory writes in its first moments, a gauge's share or a leader's name, would be nowhere to be seen,
     as having left, for two cuts: for minutes, or until a dead member has been ended.)
-  - The pull is the sponsor's to serve: it has reported to every round before the first that must count the joiner."""
+  - The pull is the sponsor's to serve: it has reported to every round before the first that must count the joiner.
+  - A welcome under a lower cut than a joiner knows of is answered with that cut. (Everyone else had died: newcomers that knew
+    of no cut welcomed the only ones who did, and no round was ever made from what they held.)
+  - If all die whom an open round still has to count, those that it has ended are alone: they have started anew, and nobody is
+    left to welcome them. Then one that had been counted goes on from its own store, under the actor of its new life. (Under the
+    old one nobody would take anything from it; waiting, all would wait for ever.)"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
@@ -46,6 +51,8 @@ LIFE_BITS = 16
 ASK_INTERVAL = 200 * MS
 """ns between two requests to be welcomed, or for the next part of what a sponsor sends."""
 LIVES_KEPT = 4_096
+STRANDED = 15_000 * MS
+"""ns after which a member that has started anew, and that nobody has welcomed, looks itself at what the register holds."""
 STALLED = 5_000 * MS
 """ns after which a sponsor that sends nothing is given up, and another one asked for the rest."""
 
@@ -117,6 +124,8 @@ class Standing:
         """While a joiner: up to which number its old store may have left."""
         self._led = 0
         """The life that the store is of."""
+        self._waits_since = 0
+        """While a joiner: when it began to be one."""
         self._since = 0
         """While a joiner: the last cut that the old store has applied."""
         self._newest = 0
@@ -140,6 +149,15 @@ class Standing:
         if not self.open:
             return self._since
         return self.cut.round or self._read_at
+
+    @property
+    def led(self) -> bytes:
+        """The actor that the store is of: while a joiner, that of the life before."""
+        return actor_of(self.session, self._led)
+
+    def waits(self, mono: int) -> int:
+        """For how many ns it has been a joiner; 0 if it is none."""
+        return 0 if self.open else mono - self._waits_since
 
     @property
     def mark(self) -> int:
@@ -229,10 +247,21 @@ class Standing:
         self._adopt(cut, now, out)
         return True
 
-    def take_over(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
-        """All that the cut counts have died before anybody else had it: go on from the own store, whatever they alone had."""
+    def take_over(self, cut: Cut, ended: Collection[bytes], now: Instant, out: list[Directive]) -> None:
+        """All that a round still has to count have died: go on from the own store, whatever they alone had.
+
+        Parameters
+        ----------
+        ended: by the round that is open.
+        """
         self.counts["cuts_taken_over"] += 1
-        self.state, self._joining = State.MEMBER, None
+        if self.led in ended or self.is_ended(self.led):
+            if self.open:
+                self.life += 1
+            self.store.flush()  # as that life's last
+            self.store.actor = self.actor
+            self._led, self.sent = self.life, False
+        self.state, self._joining, self._kept = State.MEMBER, None, None
         self._first, self._sponsor = cut.round + 1, b""
         self.life = self._led
         self._adopt(cut, now, out)
@@ -300,6 +329,7 @@ class Standing:
         if self.open:
             self._base = self.store.dots.last(self.store.actor) if self.sent else 0
             self._since = self.applied
+            self._waits_since = now.mono
         self.life += 1
         self._keep()
         self.joiners.clear()
@@ -344,6 +374,10 @@ class Standing:
 
     def _welcomed(self, welcome: Welcome, source: Source, now: Instant, out: list[Directive]) -> None:
         if self.state is not State.WAITING or welcome.life != self.life or source.name is None:
+            return
+        if welcome.cut.round < self.cut.round:
+            self.counts["welcomes_behind"] += 1
+            out.append(Send(source.session, CutNews(self.cut)))
             return
         kept, self._kept = self._kept, None
         if kept is not None and welcome.cut.round < kept.round:

@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from crdt.cell import KEY, Cell, Order, expiry_of, is_dropped, put_of
 from crdt.cuts import Cut
 from crdt.dots import NOBODY
-from crdt.store import Place, Store
+from crdt.store import Place
 from mesh.replication.standing import Standing
 from simulations.checkers.base import Checker
+from simulations.checkers.stores import is_put_again
 from simulations.cluster import Cluster, SimPeer
 
 __all__ = ["Resurrection"]
@@ -42,10 +43,8 @@ class Resurrection(Checker):
         self.safe: dict[Place, Cell] = {}
         """Of each key the highest write that must not be lost."""
         self._covered: set[Write] = set()
-        self._away: set[Write] = set()
-        """What was held by somebody who has yet to join, or to return."""
         self._late: set[Write] = set()
-        """What was written by them, or by those that no cut counts yet: as they cannot know of what has been forgotten, it may be lower than that."""
+        """What was written by those that no cut counts yet: it may be lower than what has been forgotten."""
         self._returned: set[Write] = set()
         """What was put again under another dot before any cut had covered it."""
         self._ends: dict[Place, set[Order]] = {}
@@ -69,13 +68,13 @@ class Resurrection(Checker):
     def look(self) -> None:
         for peer in self._cluster.living():
             standing = standing_of(peer)
-            for old in [held.store for held in standing.held]:
-                self._has_been_away(old)
+            for old in [held.store for held in standing.held] + ([] if standing.open else [peer.store]):
+                for cell in old.cells():
+                    self._note(cell)
             if not standing.open:
-                self._has_been_away(peer.store)
                 continue
             for cell in peer.store.cells():
-                if cell.kind == KEY and cell.n and (cell.actor, cell.n) not in self._log and _is_put_again(cell):
+                if cell.kind == KEY and cell.n and (cell.actor, cell.n) not in self._log and is_put_again(cell):
                     self._comes_back(peer, cell)
                 self._note(cell)
             if standing.cut.round > self._round:
@@ -96,14 +95,7 @@ class Resurrection(Checker):
         write = (cell[:2], cell.order)
         if write in self._covered:
             self.fail("C7", f"{peer} puts again what a cut had covered: {cell}")
-        if write not in self._away | self._late:
-            self.fail("C7", f"{peer} puts again what nobody held aside: {cell}")
         self._returned.add(write)
-
-    def _has_been_away(self, store: Store) -> None:
-        for cell in store.cells():
-            self._note(cell)
-            self._away.add((cell[:2], cell.order))
 
     def _note(self, cell: Cell) -> None:
         if cell.kind != KEY:
@@ -133,11 +125,5 @@ class Resurrection(Checker):
             if final is None:
                 if not self.was_ended(safe):
                     self.fail("C7", f"{safe} is lost")
-            elif final.order < safe.order:
-                if (place, final.order) not in self._returned | self._late:
-                    self.fail("C7", f"{safe} is lost, or undone by {final}")
-
-
-def _is_put_again(cell: Cell) -> bool:
-    """Whether its dot is another's than the one's that wrote it."""
-    return cell.actor not in (NOBODY, cell.order[5] or cell.order[2])
+            elif final.order < safe.order and (place, final.order) not in self._returned | self._late:
+                self.fail("C7", f"{safe} is lost, or undone by {final}")

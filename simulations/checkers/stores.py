@@ -12,6 +12,7 @@ from crdt.cell import COUNTER, KEY, Cell, drop, expiry_of, stamps_of
 from crdt.change import ChangeKind
 from crdt.clock import stamp_ms
 from crdt.counter import counter_of
+from crdt.dots import NOBODY
 from crdt.store import Store
 from mesh.directives import Event
 from mesh.replication import Changed
@@ -21,7 +22,7 @@ from simulations.cluster import Cluster, SimPeer
 from simulations.machine.clocks import EPOCH_MS
 from simulations.machine.process import Process
 
-__all__ = ["WatchFold", "agree", "cells", "differences"]
+__all__ = ["WatchFold", "agree", "cells", "differences", "is_put_again"]
 
 Place = tuple[int, str]
 
@@ -29,6 +30,11 @@ Place = tuple[int, str]
 def cells(store: Store) -> dict[Place, Cell]:
     """Every cell by its place, values as their hashes: a value that expired is dropped here sooner, there later."""
     return {(cell.kind, cell.key): drop(cell) for cell in store.cells()}
+
+
+def is_put_again(cell: Cell) -> bool:
+    """Whether the dot of a key's cell is another's than the one's that wrote it: a returning member has brought it back."""
+    return cell.actor not in (NOBODY, cell.order[5] or cell.order[2])
 
 
 def differences(peers: Sequence[SimPeer]) -> list[str]:

@@ -1,7 +1,7 @@
 """What those who write keys are promised.
 
 C26 a batch is seen whole or not at all, at every replica, after every step: while any of its keys shows what the batch put
-    there, each of its keys holds that, or something higher
+    there, each of its keys holds that, or something higher (one that a returning member puts again, in the end)
 C27 what was acknowledged is held, at that moment, by as many others as were asked for, on their disks if they have some; and it
     is in every store in the end, as long as one who held it kept its memory
 C30 what a node with a disk wrote is on that disk before another shows it, as long as the disk takes it
@@ -18,6 +18,7 @@ from mesh.directives import Event
 from mesh.replication import CELLS, Acknowledged, Changed
 from mesh.replication.keeping import cell_from, row_of
 from simulations.checkers.base import Checker
+from simulations.checkers.stores import is_put_again
 from simulations.cluster import Cluster, SimPeer
 from simulations.machine.disk import Disk
 from simulations.machine.process import Process
@@ -64,19 +65,20 @@ class Wholeness(Checker):
         """Every batch in every store."""
         for peer in self._cluster.living():
             for key in self._batches:
-                self._look(peer.process, peer.store, key)
+                self._look(peer.process, peer.store, key, at_rest=True)
 
-    def _look(self, process: Process, store: Store, key: str) -> None:
+    def _look(self, process: Process, store: Store, key: str, *, at_rest: bool = False) -> None:
         own = store.cell(KEY, key)
         for batch in self._batches.get(key, ()) if own is not None else ():
             assert own is not None
-            if put_of(own) != put_of(batch[0]):
+            if put_of(own) != put_of(batch[0]) or (is_put_again(own) and not at_rest):
                 continue
             self.seen += 1
             for cell in batch:
                 other = store.cell(KEY, cell.key)
-                fine = self._forgotten(cell) if other is None else put_of(other) >= put_of(cell)
-                if not fine:
+                if other is not None and put_of(other) >= put_of(cell):
+                    continue
+                if not self._forgotten(cell) or not (other is None or is_put_again(other)):
                     self.fail("C26", f"{process} shows {key!r} of a batch, but of the same {cell.key!r} it has {other!r}")
 
 
@@ -92,11 +94,17 @@ class Entrusted:
 
 
 class Acks(Checker):
-    """Writes whose writers wait for others, by their queries."""
+    """Writes whose writers wait for others, by their queries.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Parameters
+    ----------
+    forgotten: as for `Wholeness`.
+    """
+
+    def __init__(self, cluster: Cluster, forgotten: Callable[[Cell], bool] = lambda cell: False) -> None:
         super().__init__(cluster.world)
         self._cluster = cluster
+        self._forgotten = forgotten
         self._waiting: dict[tuple[Process, int], Entrusted] = {}
         self._kept: list[Entrusted] = []
         self.acknowledged = 0
@@ -119,7 +127,9 @@ class Acks(Checker):
             entrusted = self._waiting.pop((process, event.query), None)
             if entrusted is not None:
                 self.acknowledged += 1
-                if len(entrusted.held) < entrusted.need:
+                store = self._cluster.peers[process.machine].store
+                gone = all(self._forgotten(cell) and store.cell(cell.kind, cell.key) is None for cell in entrusted.cells)
+                if len(entrusted.held) < entrusted.need and not gone:
                     names = ", ".join(entrusted.held) or "nobody"
                     self.fail("C27", f"{process} was told that {entrusted.need} others have what {names} has")
                 self._kept.append(entrusted)

@@ -39,6 +39,8 @@ SHORT = Parameters(max_ttl=3 * SECOND)
 KEYS = 12
 QUIET = 5 * SECOND
 """For which a mesh at rest is listened to."""
+UNDER_WAY = 2 * SECOND
+"""After which what was sent before it came to rest has arrived."""
 TRAFFIC = ("pulls", "cells_served", "cells_pushed", "unequal_digests")
 """What does not happen between stores that are equal."""
 
@@ -128,6 +130,7 @@ class Forgetting:
 
     def listen(self) -> None:
         """At rest, nothing but digests goes between the stores."""
+        self.world.run(UNDER_WAY)
         before = self._traffic()
         self.world.run(QUIET)
         after = self._traffic()
@@ -167,13 +170,15 @@ class Forgetting:
                 values[keys[0]] = DELETED
             self.wholeness.batch(peer.batch(values, ttl_ms=ttl if value % 2 else 0))
             self._entrust(peer, keys, need)
+            self.resurrection.put(peer, _written(peer, keys[1:]))
         elif kind < 0.85:
             peer.delete(keys[0])
         else:
             counter = f"counter/{value % 3}"
             peer.add(counter, value - 300)
             self.adds.append((peer.process, counter, value - 300))
-        self.resurrection.put(peer, _written(peer, keys))
+            return
+        self.resurrection.put(peer, _written(peer, keys[:1]))
 
     def _entrust(self, peer: SimPeer, keys: Sequence[str], need: int) -> None:
         """One write in two is waited for until some others have it."""
@@ -221,7 +226,7 @@ def run_forgetting(
     )  # fmt: skip
     Alarms(world)
     resurrection = Resurrection(cluster)
-    wholeness, acks = Wholeness(cluster, resurrection.was_ended), Acks(cluster)
+    wholeness, acks = Wholeness(cluster, resurrection.was_ended), Acks(cluster, resurrection.was_ended)
     cluster.form()
     cluster.set_loss(loss, duplicate=0.05, reorder=0.05)
     phases = Phases(cluster, plan_of(seed, cluster.names, duration) if plan is None else plan, duration)
@@ -256,8 +261,8 @@ VOTERS = 3
 
 
 def run_hostile(seed: int, *, nodes: int = 30, writes: int = 400, make: Build = build, **more: Any) -> Forgetting:
-    """What the replicated store is for, all at once (`hostile_plan`): 50 s of it, and rest before 120 s of the world's time have
-    gone by. Rounds are a second apart, and who is dead is ended after two, so that partitions of 40 s outlast everything.
+    """All at once (`hostile_plan`): 50 s of it, and rest before 120 s of the world's time have gone by. Rounds are a second
+    apart, and who is dead is ended after two, so that partitions of 40 s outlast everything.
 
     Raises
     ------

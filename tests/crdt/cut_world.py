@@ -98,6 +98,8 @@ class Member:
         self.joiners: dict[bytes, None] = {}
         self.pull: Pull | None = None
         self.brought: list[Brought] = []
+        self.led: Held | None = None
+        """While a joiner: the store of the life before, in which it had joined; it is held aside as well."""
 
     @property
     def actor(self) -> bytes:
@@ -115,6 +117,8 @@ class Rules:
     purges_late = True
     strangers_are_named = True
     tells_what_it_brings = True
+    takes_over = True
+    names_anew = True
 
     def may_go_on(self, member: Member, cut: Cut) -> bool:
         return may_go_on(cut, member.actor, member.first, member.sponsor)
@@ -161,6 +165,7 @@ class World:
         """Writes without a fence, after a deletion with one was forgotten; and those of members that have not joined."""
         self.adds: list[tuple[str, int, str, int]] = []
         self.cuts = 0
+        self.takeovers = 0
         self.wiped = False
         """All that a cut counted have died."""
         self.trace: list[str] = []
@@ -243,12 +248,46 @@ class World:
 
     def reborn(self, member: Member) -> None:
         self.note(member.name, "is reborn at", member.cut.round)
-        held = [*member.held]
+        held, led = [*member.held], member.led
         if len(member.store):
             held.append(Held(member.store, member.cut.round))
+        if member.state == "member":
+            self.flush(member)
+            led = held[-1] if len(member.store) else Held(member.store, member.cut.round)
         owned = member.owned
         member.begin(held)
         member.owned = [*owned, member.actor]
+        if self.rules.takes_over:
+            member.led = led
+
+    def take_over(self, member: Member, cut: Cut) -> None:
+        """Go on from the store of the life before, under the actor of this one."""
+        self.note(member.name, "takes over at", cut.round)
+        waiting, led = member.store, member.led
+        assert led is not None
+        member.held = [held for held in member.held if held is not led]
+        led.store.flush()
+        member.store = led.store
+        member.store.actor = waiting.actor
+        for cell in list(waiting.cells()):
+            if cell.actor == waiting.actor:
+                member.store.rewrite(cell, self.tick(member))
+        member.state, member.pull, member.led = "member", None, None
+        member.first, member.sponsor = cut.round + 1, b""
+        member.cut = cut
+        member.clock.raise_floor(cut.stamp)
+        self.takeovers += 1
+        self.apply(member)
+
+    def alone(self, member: Member) -> bool:
+        """Whether nobody is left whom the open round has to count, and this one had been counted."""
+        cut, opening = self.register.cut, self.register.opening
+        named = {*cut.counted, *(opening.members if opening is not None else ())}
+        ended = {end.actor for end in opening.ends} if opening is not None else set()
+        led = member.led
+        if led is None or led.store.actor not in named:
+            return False
+        return not any(each.actor in named - ended and each.state == "member" for each in self.up())
 
     def try_bring_back(self, member: Member) -> None:
         if member.state != "member":
@@ -441,6 +480,8 @@ class World:
 
     def lead(self, leader: Member, harsh: bool) -> None:
         """Open the next round, or this one anew, and ask everyone for reports."""
+        if leader.state == "waiting" and self.reaches_register(leader) and self.alone(leader):
+            self.take_over(leader, self.register.cut)
         if leader.state != "member" or not self.reaches_register(leader):
             return
         register = self.register
@@ -462,13 +503,11 @@ class World:
         if opening is None or {*ends} > {end.actor for end in opening.ends}:
             if leader.actor in ends:
                 return
-            members: tuple[bytes, ...] = ()
-            if {*register.cut.counted} <= {*ends}:
+            members = opening.members if opening is not None else ()
+            if {*register.cut.counted, *members} <= {*ends} and (self.rules.names_anew or not members):
                 members = tuple(
                     sorted(each.actor for each in self.up() if each.state == "member" and self.reach(each.name, leader.name))
                 )
-            if opening is not None:
-                members = opening.members or members
             attempt = 1 if opening is None else opening.attempt + 1
             register.opening = opening = Opening(
                 register.cut.round + 1, attempt, tuple([ends[actor] for actor in sorted(ends)]), members
@@ -705,6 +744,11 @@ class World:
             self.ms += 700
             self.drain()
             joined = [member for member in self.up() if member.state == "member"]
+            if not joined:
+                for member in self.up():
+                    self.lead(member, harsh=True)
+                joined = [member for member in self.up() if member.state == "member"]
+                require(bool(joined), "not settled: everyone waits, and nobody is left to welcome anyone")
             leader = next((member for member in joined if self.register.cut.counts(member.actor)), joined[0])
             for member in self.up():
                 if member.state == "pulling":

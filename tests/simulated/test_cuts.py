@@ -10,6 +10,7 @@ import pytest
 
 from coordination.assembly import Assembly, Settings, build
 from mesh.directives import Source
+from mesh.replication import CELLS
 from mesh.replication.cut_messages import JoinAsk, Welcome
 from mesh.replication.standing import LIFE_BITS, Standing
 from simulations.checkers import WatchFold
@@ -17,7 +18,7 @@ from simulations.checkers.base import Violation
 from simulations.checkers.resurrection import standing_of
 from simulations.cluster import Cluster
 from simulations.faults import Faults, Partition
-from simulations.scenarios.forgetting import INTERVAL, often, run_forgetting, slots_of_the_dead
+from simulations.scenarios.forgetting import INTERVAL, often, run_forgetting, run_hostile, slots_of_the_dead
 from simulations.world import MS, SECOND, World
 
 
@@ -27,15 +28,32 @@ def cluster_of(seed: int, nodes: int, **more: Any) -> Cluster:
     return cluster
 
 
+KEPT = (CELLS, "replica")
+"""What a node keeps of its store."""
+
+
 def rounds(cluster: Cluster) -> list[int]:
     return [standing_of(peer).cut.round for peer in cluster.living()]
 
 
-@pytest.mark.parametrize("first", range(0, 12, 4))
+@pytest.mark.parametrize("first", range(0, 29, 8))
 def test_nothing_is_lost_or_undone_and_everything_ended_is_forgotten(first: int) -> None:
-    for seed in range(first, first + 4):
-        run = run_forgetting(seed)
-        assert run.cuts >= 5 and run.forgotten > 20
+    """Of each kind of trouble something, and all at once."""
+    for seed in range(first, min(first + 8, 29)):
+        run = run_hostile(seed, nodes=5, writes=200)
+        assert run.cuts >= 5 and run.forgotten > 20 and run.acks.acknowledged > 10 and run.wholeness.seen > 50
+
+
+def test_thirty_nodes_under_all_of_it() -> None:
+    run = run_hostile(29)
+    assert run.cuts >= 5 and run.lives > 0 and run.forgotten > 100
+
+
+@pytest.mark.parametrize("seed", [11, 28, 41, 65])
+def test_what_the_hostile_campaign_found_once(seed: int) -> None:
+    """11: an ack for what was held aside. 28, 41: a leader that an open round had ended, and that nobody told. 65: the delete
+    of a batch is forgotten, and an older write that nobody had seen outlives it, as documented."""
+    run_hostile(seed, nodes=5, writes=200)
 
 
 @pytest.mark.parametrize("seed", [65, 82, 109, 204])
@@ -52,10 +70,10 @@ def test_many_seeds(first: int) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("first", range(2_000, 2_500, 25))
+@pytest.mark.parametrize("first", range(0, 500, 25))
 def test_thirty_nodes(first: int) -> None:
     for seed in range(first, first + 25):
-        run_forgetting(seed, nodes=30, loss=0.3, writes=400)
+        run_hostile(seed)
 
 
 @pytest.mark.soak
@@ -175,6 +193,39 @@ def test_after_a_restart_of_everyone_at_once_the_register_goes_on() -> None:
     for peer in cluster.living():
         assert all(peer.store.peek(f"by {name}") is not None for name in cluster.names), peer
         assert peer.store.counter("counter") == 4
+
+
+def test_whoever_the_open_round_has_ended_goes_on_when_all_others_have_died() -> None:
+    """Two are cut off, and ended by a round that is never decided: everybody else dies, and comes back with nothing. What the
+    two have is the only store that a cut had counted."""
+    cluster = cluster_of(7, 5, expect=5)
+    cluster.peer("n3").put("kept", 1)
+    cluster.world.run(2 * INTERVAL)
+    run = _cut_off(cluster, [Partition(0, 60 * SECOND, ("n3", "n4"))])
+    ended = {standing_of(cluster.peer(name)).actor for name in ("n3", "n4")}
+    others = [cluster.peer(name) for name in ("n0", "n1", "n2")]
+
+    def opened() -> bool:
+        openings = [peer.assembly.rounds.state.opening for peer in others]
+        return any(opening and ended <= {end.actor for end in opening.ends} for opening in openings)
+
+    assert cluster.world.run_until(opened, 60 * SECOND, SECOND // 10_000) is not None
+    for peer in others:
+        cluster.world.kill(peer.name)
+        peer.process.disk.restore({table: rows for table, rows in peer.process.disk.snapshot().items() if table not in KEPT})
+    for name in ("n3", "n4"):  # the leader's last words have reached them
+        replication = cluster.peer(name).assembly.replication
+        cluster.peer(name).perform(replication, replication.start_anew(cluster.peer(name).process.instant()))
+    for peer in others:
+        cluster.world.boot(peer.name)
+    run.heal()
+    cluster.peer("n4").put("meanwhile", 2)
+    cluster.world.run(20 * INTERVAL)
+    for peer in cluster.living():
+        standing = standing_of(peer)
+        assert standing.open and standing.cut.counts(standing.actor), peer
+        assert all(peer.store.peek(key) is not None for key in ("kept", "meanwhile")), peer
+    assert sum(standing_of(peer).counts["cuts_taken_over"] for peer in cluster.living()) >= 1
 
 
 def test_readers_of_a_returning_member_see_its_old_store_until_it_has_the_new_one() -> None:
