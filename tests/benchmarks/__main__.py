@@ -5,12 +5,25 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.benchmarks import campaigns, durable, hybrid, keys, local, locks, membership, primitives, processes, world
+from tests.benchmarks import (
+    campaigns,
+    differences,
+    durable,
+    hybrid,
+    keys,
+    local,
+    locks,
+    membership,
+    primitives,
+    processes,
+    world,
+)
 
 PARTS = {
     "local": local.main,
     "primitives": primitives.main,
     "keys": keys.main,
+    "differences": differences.main,
     "processes": processes.main,
     "locks": locks.main,
     "membership": membership.main,
