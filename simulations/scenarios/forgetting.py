@@ -31,7 +31,7 @@ from simulations.phases import Phases
 from simulations.scenarios.forgetting_plans import hostile_plan, plan_of
 from simulations.world import MS, SECOND, World
 
-__all__ = ["END_AFTER", "INTERVAL", "Forgetting", "often", "run_forgetting", "run_hostile", "slots_of_the_dead"]
+__all__ = ["END_AFTER", "INTERVAL", "Forgetting", "often", "run_forgetting", "run_hostile", "slots_of_the_dead", "standing_of"]
 
 INTERVAL = 3 * SECOND
 END_AFTER = 8 * SECOND
