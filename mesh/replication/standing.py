@@ -255,7 +255,8 @@ class Standing:
         ended: by the round that is open.
         """
         self.counts["cuts_taken_over"] += 1
-        if self.led in ended or self.is_ended(self.led):
+        gone = {*ended, *[end.actor for end in cut.ended], *[row.actor for row in cut.retired]}
+        if self.led in gone or self.is_ended(self.led):  # its numbers are taken by nobody, or would be given twice
             if self.open:
                 self.life += 1
             self.store.flush()  # as that life's last
