@@ -490,6 +490,12 @@ class World:
             if not alive & {*register.cut.counted}:
                 leader.first, leader.sponsor = register.cut.round + 1, b""
                 self.wiped = True  # what those alone had is lost, whoever goes on
+                ended = {end.actor for end in register.cut.ended} | {row.actor for row in register.cut.retired}
+                if leader.actor in ended:
+                    self.flush(leader)
+                    leader.life += 1
+                    leader.store.actor = f"{leader.name}.{leader.boot}.{leader.life}".encode().ljust(16, b"_")
+                    leader.owned.append(leader.store.actor)
                 leader.cut = register.cut
                 leader.clock.raise_floor(register.cut.stamp)
                 self.apply(leader)

@@ -212,7 +212,7 @@ class NobodyTakesOver(Rules):
 
 
 FAULTS: dict[str, tuple[Callable[[], Rules], str, int]] = {
-    "purged at the covering cut": (PurgesAtOnce, "C18|C7", 0),
+    "purged at the covering cut": (PurgesAtOnce, "C18|C7|brought back", 780),
     "no cut number in frames": (CarriesNoNumber, "C7|C18|C15|not settled|brought back", 0),
     "a joiner that nobody reports for": (NobodyReportsForJoiners, "C7|C18|C15|not settled", 0),
     "a window not flushed before a snapshot": (NotFlushed, "without its dot", 0),
