@@ -360,7 +360,7 @@ def test_an_actor_that_leaves_the_table_leaves_nothing_in_vectors(monkeypatch: p
 def test_the_world_reaches_what_it_is_meant_to_reach() -> None:
     """Returns, voids, joins, folds: none of them is rare."""
     brought = voids = folds = joins = 0
-    for seed in range(60):
+    for seed in range(120):
         world = run(seed)
         cut = world.register.cut
         brought += len(world.brought)
