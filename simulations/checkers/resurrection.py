@@ -6,7 +6,7 @@ known also where it has been replaced since. Rules:
   - What a cut covers was had by everyone who counts. In the end it is there, or something higher is, or it was ended: deleted,
     or given an end, at least as high.
   - Something lower in its place is allowed in one case only, which is documented: the write of somebody who was away, which no
-    cut had ever covered, outlives a deletion that has been forgotten. What some cut has covered is never put again.
+    cut had ever covered, outlives a deletion that has been forgotten. No value that some cut has covered is ever put again.
   - What was acknowledged is owed like what a cut covers, as long as one who held it then kept its memory (`Acks.owed`)."""
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Resurrection(Checker):
 
     def _comes_back(self, peer: SimPeer, cell: Cell) -> None:
         write = (cell[:2], cell.order)
-        if write in self._covered:
+        if write in self._covered and cell.body is not None:  # a deletion that is put again undoes nothing
             self.fail("C7", f"{peer} puts again what a cut had covered: {cell}")
         self._returned.add(write)
 
