@@ -26,7 +26,8 @@ from crdt.dots import NOBODY, Summary
 from crdt.forgetting import apply_cut
 from crdt.returning import bring_back
 from crdt.store import Store
-from tests.crdt.cut_world import Held, Member, Pull, Rules, run
+from tests.crdt.cut_members import Held, Member, Pull, Rules
+from tests.crdt.cut_world import run
 
 SEEDS = 120
 A, B, C = (letter * 16 for letter in (b"a", b"b", b"c"))
