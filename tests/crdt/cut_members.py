@@ -100,7 +100,6 @@ class Rules:
     strangers_are_named = True
     tells_what_it_brings = True
     takes_over = True
-    names_anew = True
 
     def may_go_on(self, member: Member, cut: Cut) -> bool:
         return may_go_on(cut, member.actor, member.first, member.sponsor)

@@ -78,7 +78,7 @@ class Rounds(Mesh):
             if leader.actor in ends:
                 return
             members = opening.members if opening is not None else ()
-            if {*register.cut.counted, *members} <= {*ends} and (self.rules.names_anew or not members):
+            if {*register.cut.counted, *members} <= {*ends}:
                 members = tuple(
                     sorted(each.actor for each in self.up() if each.state == "member" and self.reach(each.name, leader.name))
                 )

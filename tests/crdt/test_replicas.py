@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from crdt.cell import KEY, Cell, put_of
+from crdt.cell import KEY, Cell, expiry_of, put_of
 from crdt.clock import Stamp
 from crdt.dots import DotSet, Summary
 from crdt.store import Place, Store
@@ -252,6 +252,16 @@ class ExpiresInSilence(Store):
         del self._changes[told:]
 
 
+class LongestLife(Store):
+    """The end of a key's life is a maximum of its own: of two puts the longer life counts, whichever is higher."""
+
+    def _join(self, cell: Cell, stamp: Stamp) -> None:
+        own = self._keys.get(cell.key) if cell.kind == KEY else None
+        if own is not None and put_of(cell) > put_of(own) and 0 < expiry_of(cell) < expiry_of(own):
+            cell = cell._replace(order=(*put_of(cell), expiry_of(own), *cell.order[4:]))
+        super()._join(cell, stamp)
+
+
 class ShowsBound(Store):
     """What is bound to a lease is shown if it arrives after the lease's end."""
 
@@ -285,6 +295,7 @@ FAULTS: dict[str, tuple[Faulty, str]] = {
     "expired kept": (of(KeepsExpired), SHOWN),
     "expiry not told": (of(ExpiresInSilence), SHOWN),
     "bound shown": (of(ShowsBound), SHOWN),
+    "the longest life": (of(LongestLife), "equal digests"),
 }
 WITHIN = 200
 """Seeds after which the checks must have failed."""
