@@ -248,6 +248,7 @@ class Rounds:
         wanted.update(opening.members if opening is not None else ())
         for report in self._reports.values():
             wanted.update(report.joiners)
+        self._recognise(wanted - gone - {*ends} - {*self._alive()})
         alive = self._alive()
         for actor in sorted(wanted - gone - {*ends} - {*alive}):
             end = self._ended(actor, alive, now)
@@ -261,6 +262,17 @@ class Rounds:
         for actor in [actor for actor in self._named if actor in gone]:
             del self._named[actor]
         return ends
+
+    def _recognise(self, strangers: set[bytes]) -> None:
+        """Some may be later lives of those that are alive: what life a member leads is told by its frames, and in a large mesh
+        most have sent this one none yet. (They were taken for dead, ended, and began anew again and again.)"""
+        standing = self._standing
+        for actor in sorted(strangers - {*self._named}):
+            for _, session in self._alive().values():
+                known = standing.lives.get(session, 0)
+                for life in range(known + 1, known + 1 + LIVES_TRIED if session != standing.session else 0):
+                    if actor_of(session, life) == actor:
+                        standing.note_life(session, life)
 
     def _ended(self, actor: bytes, alive: dict[bytes, tuple[str, bytes]], now: Instant) -> End | None:
         name, session = self._named.get(actor, ("", b""))

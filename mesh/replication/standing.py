@@ -180,7 +180,7 @@ class Standing:
             return True
         round, life = source.mark >> LIFE_BITS, source.mark & ((1 << LIFE_BITS) - 1)
         if source.name is not None:
-            self._note_life(source.session, life)
+            self.note_life(source.session, life)
         if not self.open:
             return isinstance(message, Chunk) and self._joining is not None
         actor = actor_of(source.session, life)
@@ -194,7 +194,7 @@ class Standing:
             return False
         return True
 
-    def _note_life(self, session: bytes, life: int) -> None:
+    def note_life(self, session: bytes, life: int) -> None:
         if life > self.lives.get(session, 0):
             self.lives[session] = life
             if len(self.lives) > LIVES_KEPT:
@@ -217,7 +217,7 @@ class Standing:
 
     def on_message(self, message: Message, source: Source, now: Instant, out: list[Directive]) -> None:
         if source.name is not None:
-            self._note_life(source.session, source.mark & ((1 << LIFE_BITS) - 1))
+            self.note_life(source.session, source.mark & ((1 << LIFE_BITS) - 1))
         match message:
             case CutAsk(round):
                 if self.cut.round > round and source.name is not None and self.open:

@@ -127,12 +127,17 @@ class Acks(Checker):
             entrusted = self._waiting.pop((process, event.query), None)
             if entrusted is not None:
                 self.acknowledged += 1
-                store = self._cluster.peers[process.machine].store
-                gone = all(self._forgotten(cell) and store.cell(cell.kind, cell.key) is None for cell in entrusted.cells)
-                if len(entrusted.held) < entrusted.need and not gone:
+                if len(entrusted.held) < entrusted.need and not self._held_in_part(entrusted):
                     names = ", ".join(entrusted.held) or "nobody"
                     self.fail("C27", f"{process} was told that {entrusted.need} others have what {names} has")
                 self._kept.append(entrusted)
+
+    def _held_in_part(self, entrusted: Entrusted) -> bool:
+        """Whether enough others hold what of it has not been forgotten by everyone."""
+        store = self._cluster.peers[entrusted.writer.name].store
+        left = [cell for cell in entrusted.cells if not self._forgotten(cell) or store.cell(cell.kind, cell.key) is not None]
+        others = [peer for peer in self._cluster.living() if peer.name != entrusted.writer.name and holds(peer.store, left)]
+        return len(left) < len(entrusted.cells) and len(others) >= entrusted.need
 
     def check(self) -> None:
         """At the end, when all stores are equal."""

@@ -41,7 +41,7 @@ QUIET = 5 * SECOND
 """For which a mesh at rest is listened to."""
 UNDER_WAY = 2 * SECOND
 """After which what was sent before it came to rest has arrived."""
-TRAFFIC = ("pulls", "cells_served", "cells_pushed", "unequal_digests")
+TRAFFIC = ("pulls", "cells_served", "cells_pushed", "unequal_digests", "lives")
 """What does not happen between stores that are equal."""
 
 
@@ -129,7 +129,7 @@ class Forgetting:
                 raise Violation(f"C4: {counter} is {value}, not within {low} and {high} (seed {self.world.seed})")
 
     def listen(self) -> None:
-        """At rest, nothing but digests goes between the stores."""
+        """At rest, nothing but digests goes between the stores, and nobody starts anew."""
         self.world.run(UNDER_WAY)
         before = self._traffic()
         self.world.run(QUIET)
