@@ -234,7 +234,11 @@ class Standing:
     # --- cuts --------------------------------------------------------------------------------------------------------
 
     def _told(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
-        if cut.round > self.cut.round and self.state is not State.WAITING:
+        if self.state is State.WAITING:
+            ended = [end.actor for end in cut.ended] + [row.actor for row in cut.retired]
+            if self.actor in ended:  # before anybody welcomed it: under this name nobody ever will
+                self.start_anew(now, out)
+        elif cut.round > self.cut.round:
             self.meet(cut, now, out)
 
     def meet(self, cut: Cut, now: Instant, out: list[Directive]) -> bool:
@@ -364,7 +368,10 @@ class Standing:
             self.counts["impossible_lives"] += 1  # no mark can tell of it
             return
         actor = actor_of(source.session, life)
-        if source.name is None or not self.open or self.is_ended(actor):
+        if source.name is None or not self.open:
+            return
+        if self.is_ended(actor):
+            out.append(Send(source.session, CutNews(self.cut)))
             return
         # Also if no cut counts this member yet: a cut that does not begins both anew. (After a rolling restart within one round
         # nobody would be left to welcome the last one.)
