@@ -52,7 +52,8 @@ def test_thirty_nodes_under_all_of_it() -> None:
 @pytest.mark.parametrize("seed", [11, 28, 41, 65, 136])
 def test_what_the_hostile_campaign_found_once(seed: int) -> None:
     """11: an ack for what was held aside. 28, 41: a leader that an open round had ended, and that nobody told. 65: the delete
-    of a batch is forgotten, and an older write that nobody had seen outlives it, as documented. 136: a joiner that was ended before anybody had welcomed it."""
+    of a batch is forgotten, and an older write that nobody had seen outlives it, as documented. 136: a joiner that was ended
+    before anybody had welcomed it."""
     run_hostile(seed, nodes=5, writes=200)
 
 
