@@ -3,7 +3,7 @@
 A watcher holds one mark for each member that changed since it last looked, and no more: what it is shown is the difference
 between what it saw before and what is known now. So a slow one costs the members and not the changes, a member that came and
 went between two looks is not shown at all, and events folded by name over a snapshot are equal to `peer.members` whenever no
-mark is left (M19)."""
+mark is left (M19); but for incarnations, which rise untold."""
 
 from __future__ import annotations
 
@@ -172,6 +172,7 @@ class MemberWatch:
             return MemberEvent(STATE_KINDS[new.state], new, old)
         if (old.tags, old.address) != (new.tags, new.address):
             return MemberEvent(MemberEventKind.UPDATED, new, old)
+        self._shown[name] = old  # a higher incarnation alone is not told, so it is not what has been shown
         return None
 
 

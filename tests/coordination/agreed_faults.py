@@ -329,7 +329,7 @@ class Planted(NamedTuple):
 
 FAULTS: dict[str, Planted] = {
     "forgets its promises and votes at once after a restart": Planted(((Acceptor, VotesAtOnce),), ("amnesia",)),
-    "fresh exempts a node that finds a roster": Planted(((Birth, AlwaysFresh),), ("amnesia",)),
+    "fresh exempts a node that finds a roster": Planted(((Birth, AlwaysFresh),), ("amnesia",) * 3),
     "accepts a value that loses a live identity": Planted(((Acceptor, LosesLive), (Owner, TakesLiveForDead))),
     "waits less than the ttl": Planted(((Acceptor, ForgetsEarly),), ("isolate",)),
     "extends an expired or unknown identity": Planted(((Acceptor, ExtendsExpired), (Holder, Undead))),

@@ -169,8 +169,9 @@ class World(Ground):
         record = node.holder._requests.get(worker.request) if node.holder is not None else None
         if record is None or record.group is None:
             worker.uninformed = self.now  # without a roster it waits for one
-        elif self.instant(node).mono < record.abstaining and self.now < node.paused + 4 * S:
-            worker.uninformed = self.now  # it has stood still, and reads only now for how long somebody was to abstain
+        elif self.instant(node).mono < record.abstaining and self.now < max(node.paused + 4 * S, abstained + S):
+            # It has stood still, and reads only now for how long somebody was to abstain; or that news was long on its way.
+            worker.uninformed = self.now
         begun = max(self.isolated.get(node.name, self.now), worker.since, worker.uninformed, node.paused, abstained)
         if worker.state == "asking" and self.voters > 1 and self.now - begun > self.told_within:
             raise Violation(f"L9: {worker} is cut off and has not been told, seed {self.seed}")

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from coordination.agreed import acceptor as acceptor_module
 from coordination.agreed import desks as desks_module
+from coordination.agreed import keeping as keeping_module
 from coordination.agreed import owner as owner_module
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.ballot import ZERO, Ballot
@@ -125,7 +125,7 @@ def test_a_release_that_overtakes_its_accept_is_remembered() -> None:
 
 
 def test_registers_are_bounded_and_those_in_use_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptor_module, "REGISTERS_CAP", 3)
+    monkeypatch.setattr(keeping_module, "REGISTERS_CAP", 3)
     part = acceptor()
     assert isinstance(accept(part, ballot(1), holding(lease(1)), 0), Accepted)
     for number in range(10):

@@ -65,7 +65,7 @@ def test_what_is_broken_is_noticed(plant: Callable[[pytest.MonkeyPatch], None], 
     victim = Victim(4)
     size = victim.state()[1]
     with pytest.raises((AssertionError, OverflowError)):
-        for batch in batches("planted", 80):
+        for batch in batches("planted", 320):
             hold(victim, batch)
             assert victim.state()[1] - size < GROWTH
 
