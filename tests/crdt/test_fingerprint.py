@@ -31,9 +31,7 @@ def kept(store: Store) -> bytes:
 
 @given(st.lists(any_cells(), max_size=30), st.randoms(use_true_random=False))
 def test_it_is_of_the_content_and_not_of_the_way_there(cells: list[Cell], random: Random) -> None:
-    cells = list(
-        {(*cell[:3], cell.actor, cell.n): cell for cell in cells}.values()
-    )  # one write has one content
+    cells = list({(*cell[:3], cell.actor, cell.n): cell for cell in cells}.values())  # one write has one content
     first, second = Store(A), Store(A)
     first.recount(1)
     second.recount(1)  # both from the first change on
