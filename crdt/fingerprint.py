@@ -37,6 +37,7 @@ STEPS = 16
 """In which a walk passes through a store that is small. (All of it at each step was a seventh of what such a node does.)"""
 
 
+ACTOR_BYTES = 16
 _FIXED = Struct("<QQ16sQQ16s16sQQ").pack
 _BEFORE: Place = (-1, "")
 
@@ -44,7 +45,9 @@ _BEFORE: Place = (-1, "")
 def row_of(cell: Cell) -> int:
     """The hash of one cell, with its value or without, as a number of 64 bits: the same in every process and version."""
     kind, key, order, body, bound, actor, n, hash_, lock, batch = cell
-    if kind != KEY or bound is not None or lock or batch is not None:
+    toucher = order[5] if kind == KEY else b""
+    assert isinstance(toucher, bytes)
+    if kind != KEY or bound is not None or lock or batch is not None or len(toucher) > ACTOR_BYTES:
         return _hashed(encode_cell(drop(cell) if kind == KEY and order[3] else cell))
     if body is None:
         body = hash_
@@ -54,7 +57,7 @@ def row_of(cell: Cell) -> int:
         if order[3]:  # it may be dropped here, and not there
             body = blake2b(body, digest_size=ROW_BYTES).digest()
     name = key.encode()
-    return _hashed(b"".join((_FIXED(*order, actor, n, len(name)), name, tail, body)))
+    return _hashed(b"".join((_FIXED(*order, actor, n, len(name) << 5 | len(toucher)), name, tail, body)))
 
 
 def _hashed(data: bytes) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crdt.cell import KEY, Cell, drop
@@ -89,7 +89,11 @@ def test_a_value_that_expired_counts_as_before_dropped_or_not() -> None:
     assert len({row_of(cell) for cell in rows}) == 3
 
 
+SHORT, LONG = [Cell(KEY, "", (0, 0, bytes(16), 0, 0, bytes(size)), b"", None, bytes(16), 1, b"") for size in (0, 1)]
+
+
 @given(any_cells(), any_cells())
+@example(SHORT, LONG)
 def test_different_cells_have_different_rows(cell: Cell, other: Cell) -> None:
     assert (row_of(cell) == row_of(other)) == (drop_if(cell) == drop_if(other))
 
