@@ -45,7 +45,7 @@ from coordination.agreed.roster import RosterValue
 from coordination.agreed.values import FREE
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import Instant
-from mesh.directives import Arm, Directive, Directives, Disarm, Event, Message, Send, Source
+from mesh.directives import Act, Arm, Directive, Directives, Disarm, Event, Message, Send, Source
 
 __all__ = ["Reader"]
 
@@ -176,7 +176,7 @@ class Reader:
         elif answer.boot != reading.of or answer.start != reading.start:
             return
         for row in answer.rows:
-            self._acceptor.read_back(row, now, out)
+            out.append(Act(self._acceptor, self._acceptor.read_back(row, now)))
         self._counts["rows_read"] += len(answer.rows)
         if answer.following > answer.start:
             reading.start, reading.pause = answer.following, ASK_AGAIN

@@ -35,7 +35,7 @@ from coordination.agreed.register import Kept, Register
 from coordination.agreed.succession_messages import EpochAsk
 from coordination.agreed.values import LeaseId, Value
 from crdt.clock import Instant
-from mesh.directives import Directive, Send
+from mesh.directives import Directive, Directives, Send
 
 __all__ = ["Renewing"]
 
@@ -91,16 +91,19 @@ class Renewing(Keeping):
             return 0
         return max(1, until - now.mono)
 
-    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
-        """Take over what another voter keeps of a register: this one has forgotten what it kept itself."""
+    def read_back(self, row: TableRow, now: Instant) -> Directives:
+        """Take over what another voter keeps of a register: this one has forgotten what it kept itself. To be wrapped in `Act`.
+        (A timer of another part comes up nowhere, and as the agenda takes it for armed nothing else does: the ends of leases
+        were up to max_ttl late.)"""
+        out: list[Directive] = []
         key, longest = row.key, self._longest
         group = self._group(key)
         if group is None or is_atomic(key) or len(row.value.holdings) > HOLDINGS_CAP or len(row.leases) > HOLDINGS_CAP:
             self._counts["malformed"] += 1
-            return
+            return out
         register = self._touch(key, now, out)
         if register is None:
-            return
+            return out
         register.promised = max(register.promised, row.promised)
         if row.accepted > register.accepted:
             register.accepted, register.value = row.accepted, row.value
@@ -115,6 +118,7 @@ class Renewing(Keeping):
             self._agenda.sooner(key, self._late(group, register.until()), out)
         if self._memory is not None:
             self._memory.keep(key, register, out)
+        return out
 
     def _renew(self, ask: Renew, now: Instant, out: list[Directive]) -> None:
         if self._boots.superseded():

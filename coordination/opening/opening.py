@@ -72,8 +72,8 @@ async def open_peer(
     expect: how many voters found the mesh together; with 1 and seeds this node joins one that exists.
     voter: whether this peer votes on locks and leases.
     state_dir: a directory of this node's own that keeps its name, its keys and counters, and whatever it promises as a voter:
-        with it a restarted node has its state before it has peers, and votes at once, without it not for max_ttl. A directory
-        that was restored from a backup must be emptied.
+        with it a restarted node has its state before it has peers, and votes at once; without it once others have told it
+        what it may have promised, or after max_ttl. A directory that was restored from a backup must be emptied.
     fresh: the operator's word that no lock of this mesh is alive: the founders vote at once. Refused with a `state_dir` that
         remembers a mesh.
     profile: `local`, `lan` or `wan`: how fast silence is noticed.
@@ -116,7 +116,11 @@ async def open_peer(
             else:
                 await trio.lowlevel.checkpoint()
             if settings.networked and settings.voter and state is None:
-                logger.warning("%s keeps no promises on disk: after a restart it does not vote for max_ttl", settings.name)
+                logger.warning(
+                    "%s keeps no promises on disk: after a restart it votes once enough others have told it what it may have "
+                    "promised, else after max_ttl",
+                    settings.name,
+                )
             try:
                 yield peer
             finally:

@@ -228,7 +228,8 @@ class Prober:
 
     def on_verdict(self, sequence: int) -> Verdict | None:
         """The time for answers is over."""
-        probe = self._probes.pop(sequence)
+        probe = self._probes[sequence]
+        self._end(sequence)
         missing = sum(not answered for answered in probe.helpers.values())
         if not probe.evidence:
             self._health.worsen(missing if probe.helpers else 1)

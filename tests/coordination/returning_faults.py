@@ -11,7 +11,7 @@ from coordination.agreed.reader import Reader
 from coordination.agreed.reader_messages import TableAsk, TableIs, TableRow
 from coordination.agreed.values import FREE
 from crdt.clock import Instant
-from mesh.directives import Directive
+from mesh.directives import Directive, Directives
 from tests.coordination.agreed_world import Changes
 
 __all__ = ["RETURN_FAULTS", "CountsTheReplaced", "TakesNoBoots", "TakesNoTokens", "TeachesNothing"]
@@ -63,13 +63,13 @@ class TakesNoBoots(Reader):
 
 
 class TakesNoLeases(Acceptor):
-    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
-        super().read_back(row._replace(value=FREE, leases=()), now, out)
+    def read_back(self, row: TableRow, now: Instant) -> Directives:
+        return super().read_back(row._replace(value=FREE, leases=()), now)
 
 
 class TakesNoTokens(Acceptor):
-    def read_back(self, row: TableRow, now: Instant, out: list[Directive]) -> None:
-        super().read_back(row._replace(highest=0), now, out)
+    def read_back(self, row: TableRow, now: Instant) -> Directives:
+        return super().read_back(row._replace(highest=0), now)
 
 
 class FirstPageOnly(Reader):

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.boots import BootRecord
+from coordination.agreed.keeping import EXPIRED_STAGGER, Expired
 from coordination.agreed.known_boots import KnownBoots
 from coordination.agreed.lease_memory import LeaseMemory
 from coordination.agreed.messages import (
@@ -33,7 +35,7 @@ from coordination.agreed.round import Round
 from coordination.agreed.standing import Standing
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from crdt.clock import HybridClock, Instant
-from mesh.directives import Boot, Send, Source
+from mesh.directives import Act, Arm, Boot, Directives, Emit, Send, Source
 from tests.coordination.agreed_world import Changes, S, Self_, plant
 from tests.coordination.returning_campaign import relayed, returned, returning_hunt, returning_stress
 from tests.coordination.returning_faults import (
@@ -410,11 +412,47 @@ def test_rows_that_no_voter_may_hold_are_counted_and_left() -> None:
         ),
     )
     for row in rows:
-        b.acceptor.read_back(row, at(1), [])
+        b.acceptor.read_back(row, at(1))
     assert b.acceptor.stats()["malformed"] == 1
     register = b.acceptor.register(KEY)
     assert register is not None
     assert register.until() == at(1).mono + TTL, "no longer than anything may last"
+
+
+def test_who_has_read_back_a_lease_that_binds_sees_to_its_end() -> None:
+    """By the acceptor's own timer, which alone comes up; and by the ones that it sets later."""
+    hall = Hall()
+    held = hall.round(5)
+    assert isinstance(held.message, Accept)
+    (holding,) = held.message.value.holdings
+    hall.accept(Round(replace(held.message, value=Value((holding._replace(binds=True),), b"")), hall.group, 0), "a", "b")
+    b = hall.voters["b"]
+    b.start(at(1))
+    timers: dict[object, int] = {}
+
+    def perform(directives: Directives, part: object) -> list[object]:
+        events: list[object] = []
+        for each in directives:
+            if isinstance(each, Act):
+                events += perform(each.directives, each.part)
+            elif isinstance(each, Arm) and part is b.acceptor:
+                timers[each.timer] = each.at
+            elif isinstance(each, Emit):
+                events.append(each.event)
+        return events
+
+    for name in ("a", "c"):
+        (ask,) = [each for each in hall.asks("b", at(1)) if each.to == name]
+        (answer,) = [each for each in hall.voters[name].reader.on_message(ask.message, SOURCE, at(1)) if isinstance(each, Send)]
+        perform(b.reader.on_message(answer.message, SOURCE, at(1)), b.reader)
+    told: list[object] = []
+    while not told:
+        assert timers, "nothing comes up any more"
+        timer, due = min(timers.items(), key=lambda timer: timer[1])
+        assert due <= at(1).mono + TTL + len(hall.group) * EXPIRED_STAGGER
+        del timers[timer]
+        told = perform(b.acceptor.on_timer(timer, Instant(due, due, WALL)), b.acceptor)
+    assert told == [Expired(KEY)]
 
 
 def test_histories_of_voters_that_come_back_early() -> None:
