@@ -36,6 +36,7 @@ from coordination.agreed.standing import Standing
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directives, Emit, Send, Source
+from tests.coordination.agreed_nodes import ThinView
 from tests.coordination.agreed_world import Changes, S, Self_, plant
 from tests.coordination.returning_campaign import relayed, returned, returning_hunt, returning_stress
 from tests.coordination.returning_faults import (
@@ -61,17 +62,6 @@ def at(seconds: float) -> Instant:
     return Instant(ns, ns, WALL + int(seconds * 1000))
 
 
-class Blind:
-    def is_alive(self, name: str) -> bool:
-        return True
-
-    def boot(self, name: str) -> Boot | None:
-        return None
-
-    def names_alive(self) -> list[str]:
-        return []
-
-
 class Voter:
     """One process after the other of one name; the first remembers everything."""
 
@@ -88,7 +78,7 @@ class Voter:
         self.standing.begin(now)
         self.standing.found(self.roster, Ballot(1, 1, "a", Boot(1, b"")), now, memory=True)
         self.standing.whole = whole
-        self.record = BootRecord(me, Blind())
+        self.record = BootRecord(me, ThinView())
         self.acceptor = Acceptor(me, self, HybridClock(500), self.record, None, self.standing)
         self.reader = Reader(me, self, KnownBoots(self.record), self.acceptor)
         plant((self.acceptor, self.reader), self.changes)
