@@ -39,7 +39,8 @@ class EventKind(StrEnum):
     SYNCED = "synced"
     """The snapshot is over; what follows are changes."""
     RESYNC = "resync"
-    """This watcher has lagged too far behind, or came back too late: forget everything, a fresh snapshot follows."""
+    """This watcher has lagged too far behind, or came back too late, or one of its keys has fallen back to an older write (of a
+    peer that was cut off for long, or from one that was): forget everything, a fresh snapshot follows."""
 
 
 @dataclass(frozen=True, slots=True)

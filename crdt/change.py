@@ -34,3 +34,6 @@ class Change(NamedTuple):
     """The actor of the write, of the touch, or of the lease's end."""
     revision: int
     """Local, strictly increasing."""
+    fell: bool = False
+    """Whether this replica has known a later write of the key, or this very one: what it went on from does not have that, or it
+    is forgotten. Of all other changes of a key the puts rise."""

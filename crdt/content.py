@@ -45,6 +45,7 @@ class Content:
         "_ended",
         "_expiries",
         "_faded",
+        "_forgotten",
         "_keys",
         "_order",
         "_slots",
@@ -70,6 +71,10 @@ class Content:
         self._expiries = Expiries()
         self._faded: dict[str, None] = {}
         """Keys without a value: deleted, or expired."""
+        self._forgotten: Stamp = 0
+        """The highest stamp of a key's write that was known here and is not any more. What is no later, and comes to a key that
+        shows nothing, may be older than what readers were told of that key last. (One number for all keys: it is seldom that
+        something comes which is older than what has been forgotten, and then it costs a follower a snapshot.)"""
         self._changes: list[Change] = []
         self._counters: dict[str, None] = {}
         self._dirty: dict[Place, None] | None = None
@@ -203,7 +208,13 @@ class Content:
         else:
             kind = ChangeKind.LEASE_ENDED
         self.revision = revision = self.revision + 1
-        self._changes.append(Change(kind, cell.key, cell, old, cell.actor, revision))
+        # (Nothing that was forgotten was above the present stamp: a higher number is of a cell that was damaged.)
+        fell = old is None and cell.order[1] <= self._forgotten <= stamp  # type: ignore[operator]
+        self._changes.append(Change(kind, cell.key, cell, old, cell.actor, revision, fell))
+
+    def _lose(self, cell: Cell) -> None:
+        """A key's write is not known any more."""
+        self._forgotten = max(self._forgotten, cell.order[1])  # type: ignore[assignment]
 
     def _unbind(self, lease: str, key: str) -> None:
         keys = self._bound[lease]

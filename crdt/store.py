@@ -133,13 +133,14 @@ class Store(Writing):
         same = cell.order == old.order and cell[5:7] == old[5:7]
         if not trusted and not (same and encode_cell(drop(cell)) > encode_cell(drop(old))):
             return False
-        shown = self.peek(cell.key) if cell.kind == KEY else None
+        shown, told = self.peek(cell.key) if cell.kind == KEY else None, len(self._changes)
         self._pending.pop((cell.kind, cell.key), None)
         self._place(old, cell, stamp)
         now_shown = self.peek(cell.key) if cell.kind == KEY else None
         if shown is not None and now_shown is not None and put_of(shown) == put_of(now_shown):
             self.revision += 1  # which otherwise is a touch, of which nobody is told
             self._changes.append(Change(ChangeKind.PUT, cell.key, now_shown, shown, cell.actor, self.revision))
+        self._changes[told:] = [change._replace(fell=True) for change in self._changes[told:]]
         self.dots.claim(cell.actor, cell.n)
         return True
 
@@ -153,7 +154,7 @@ class Store(Writing):
             self.remove((cell,))
             if shown is not None:
                 self.revision += 1
-                self._changes.append(Change(ChangeKind.DELETE, cell.key, shown, shown, cell.actor, self.revision))
+                self._changes.append(Change(ChangeKind.DELETE, cell.key, shown, shown, cell.actor, self.revision, True))
 
     def claim_previous(self, cell: Cell, previous: int) -> None:
         """Claim the writer's earlier dot under the key of a cell that was applied: what is held is at least that.
@@ -225,6 +226,7 @@ class Store(Writing):
                 self._by_actor[cell.actor].pop(cell.n, None)
             if kind == KEY:
                 self._faded.pop(key, None)
+                self._lose(cell)
                 if cell.bound is not None:
                     self._unbind(cell.bound, key)
             elif kind == COUNTER:
@@ -251,26 +253,35 @@ class Store(Writing):
     def become(self, other: Store, stamp: Stamp) -> Store:
         """Take the content and the actor of another store, which is used up; the own ones as a store of their own.
 
-        Told is what readers see otherwise. As after a purge, the order of a key's puts starts anew."""
+        Told is what readers see otherwise. What the other store has of a key may be older than what was told of it: then that
+        change is one that falls."""
         self.expire(stamp)
         other.expire(stamp)
         old = Store(self.actor)
         for name in (*Content.__slots__, *Writing.__slots__, *Store.__slots__):
-            if name not in ("revision", "_changes", "_counters"):
+            if name not in ("revision", "_changes", "_counters", "_forgotten"):
                 setattr(old, name, getattr(self, name))
                 setattr(self, name, getattr(other, name))
         if old._dirty is not None:  # what keeps the one has the other to keep now
             self._dirty = dict.fromkeys([cell[:2] for store in (old, self) for cell in store.cells()])
             old._dirty = None
+        lost = []
         for key in sorted({*old._keys, *self._keys}):
+            had, has = old._keys.get(key), self._keys.get(key)
             before, after = old.peek(key), self.peek(key)
+            fell = had is not None and (has is None or put_of(has) <= put_of(had))
             if after is not None and (before is None or put_of(before) != put_of(after)):
                 kind, new = ChangeKind.PUT, after
+                fell |= before is None and after.order[1] <= self._forgotten  # type: ignore[operator]
             elif after is None and before is not None:
-                kind, new = ChangeKind.DELETE, self._keys.get(key, before)
+                kind, new = ChangeKind.DELETE, has or before
             else:
+                if fell and had is not None:  # nobody sees that; but what comes next may lie between the two
+                    lost.append(had)
                 continue
             self.revision += 1
-            self._changes.append(Change(kind, key, new, before, new.actor, self.revision))
+            self._changes.append(Change(kind, key, new, before, new.actor, self.revision, fell))
+        for each in lost:
+            self._lose(each)
         self._counters.update(dict.fromkeys([*old._slots, *self._slots]))
         return old

@@ -61,11 +61,12 @@ async def all_done(peer: Peer, instances: int) -> None:
     """Stay until everyone is done: the locks of those who still work need a majority of the founders."""
     await peer.kv.put(f"done/{peer.name}", True)
     async with peer.watch(prefix="done/", snapshot=True) as changes:
-        done = 0
+        done = set()
         with trio.move_on_after(10):
             async for event in changes:
-                done += event.kind == "put"
-                if done == instances:
+                if event.kind == "put":
+                    done.add(event.key)
+                if len(done) == instances:
                     break
 
 

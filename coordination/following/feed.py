@@ -10,6 +10,8 @@
                 goes on: what is replaced meanwhile ahead of the reader is kept for it. So it costs what changes, not a copy
     lagging     a reader that has more than `limit` in line is told so: `RESYNC`, then a fresh snapshot. Until it has read
                 that, nothing is kept for it
+    falling     so is a reader of a key that falls back to an older write than was told: it begins anew, and need not know of
+                stamps that fall
 
 Law: what was handed out, folded over the last snapshot, is what the store had told at the last revision that was handed out."""
 
@@ -202,6 +204,9 @@ class Feed:
     def offer(self, change: Change) -> None:
         """Keep a change for the reader; never waits."""
         if self._lagging or change.revision <= self.base:
+            return
+        if change.fell:
+            self.lag()
             return
         key, fenced = change.key, change.kind is ChangeKind.FENCED
         if self._ahead and not fenced and (self._cursor is None or key > self._cursor):

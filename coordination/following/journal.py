@@ -99,7 +99,8 @@ def resume(feed: Feed, store: Store, stamp: Stamp, journal: Journal, told: tuple
         return
     session, (floor, read, ceiling) = told
     missed = journal.since(floor) if session == store.actor and floor <= read <= ceiling <= store.revision else None
-    if missed is None:
+    wanted = [change for change in missed if wants(feed, change.key)] if missed is not None else None
+    if wanted is None or any(change.fell for change in wanted):
         feed.lag()
         return
-    feed.go_on(told[1], [change for change in missed if wants(feed, change.key)])
+    feed.go_on(told[1], wanted)

@@ -139,12 +139,14 @@ class Leading:
 class Observation:
     """The leaders of one election, one after the other."""
 
-    __slots__ = ("_changes", "_entered", "_last", "_told")
+    __slots__ = ("_anew", "_changes", "_entered", "_last", "_told")
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._entered = False
         self._told = False
+        self._anew = False
+        """A fresh snapshot has begun, and shown nobody yet."""
         self._last: Leader | None = None
 
     async def __aenter__(self) -> Observation:
@@ -179,10 +181,16 @@ class Observation:
                 case EventKind.PUT:
                     said = event.value if isinstance(event.value, dict) else {}
                     leader = Leader(str(said.get("leader")), int(said.get("token") or 0), said.get("value"))
+                    self._anew = False
+                case EventKind.RESYNC:
+                    self._anew = True
+                    continue
                 case EventKind.FENCED:
                     continue
-                case EventKind.SYNCED if self._told:
+                case EventKind.SYNCED if self._told and not self._anew:
                     continue
+                case EventKind.SYNCED:
+                    self._anew = False
             if not self._told or leader != self._last:
                 self._told, self._last = True, leader
                 return leader

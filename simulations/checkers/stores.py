@@ -2,13 +2,14 @@
 
 C15 after faults stop, all replicas are equal within a bound (see also `simulations.checkers.convergence`)
 C5  equal claims (digests) mean equal cells
-C13 the changes that a process was told of, folded, are what its store shows; put stamps of a key rise"""
+C13 the changes that a process was told of, folded, are what its store shows; the writes of a key are told in their order, but
+    for a change that says that it fell"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from crdt.cell import COUNTER, KEY, Cell, drop, expiry_of, stamps_of
+from crdt.cell import COUNTER, KEY, Cell, Order, drop, expiry_of, put_of, stamps_of
 from crdt.change import ChangeKind
 from crdt.clock import stamp_ms
 from crdt.counter import counter_of
@@ -137,7 +138,7 @@ class WatchFold(Checker):
         super().__init__(cluster.world)
         self._cluster = cluster
         self._shown: dict[Process, dict[str, bytes]] = {}
-        self._orders: dict[tuple[Process, str], tuple[int | bytes, ...]] = {}
+        self._orders: dict[tuple[Process, str], Order] = {}
         self._revisions: dict[Process, int] = {}
         self._touched: dict[Process, dict[str, None]] = {}
         self.changes = 0
@@ -155,6 +156,11 @@ class WatchFold(Checker):
             self._revisions[process] = change.revision
             if change.kind is ChangeKind.FENCED:
                 continue  # what is seen is told by the next one
+            order = put_of(change.new)
+            last = self._orders.get((process, key), order)
+            if order < last and order[1] <= last[1] and not change.fell:  # type: ignore[operator]
+                self.fail("C13", f"{process} was told of an older write of {key!r}")
+            self._orders[process, key] = order
             before = change.old.body if change.old is not None else None
             if before != shown.get(key):
                 self.fail("C13", f"{process} missed a change of {key!r}")
@@ -164,10 +170,6 @@ class WatchFold(Checker):
                 continue
             if change.new.body is None:
                 self.fail("C13", f"{process} was told of a put of {key!r} without its value")
-            order = change.new.order[:3]
-            if order < self._orders.get((process, key), (0,)):
-                self.fail("C13", f"{process} was told of an older put of {key!r}")
-            self._orders[process, key] = order
             shown[key] = change.new.body
 
     def settled(self, process: Process) -> None:

@@ -8,8 +8,22 @@ from typing import Any
 import pytest
 import trio
 
-from coordination import AlreadyHeld, BadKey, BadTTL, BadValue, Fenced, Leader, LeaseLost, Peer, connect, open_peer
+from coordination import (
+    AlreadyHeld,
+    BadKey,
+    BadTTL,
+    BadValue,
+    EventKind,
+    Fenced,
+    Leader,
+    LeaseLost,
+    Peer,
+    WatchEvent,
+    connect,
+    open_peer,
+)
 from coordination.agreed.acceptor import Acceptor
+from coordination.locking.elections import Observation
 from tests.coordination.meshes import SECRET, joined, mesh_of
 from tests.coordination.steps import cancelled_at
 
@@ -78,6 +92,45 @@ async def test_one_leads_after_the_other_and_everyone_follows() -> None:
             assert all(one != other for one, other in pairwise(told)), "told twice"
             tokens = [leader.token for leader in follower.told if leader is not None]
             assert tokens == sorted(tokens)
+
+
+class Said:
+    """A watch that tells what it was given."""
+
+    def __init__(self, *told: tuple[str, str | None]) -> None:
+        self._events = [
+            WatchEvent(EventKind(kind), "k", name and {"leader": name, "token": 1}, None, 0, None, number)
+            for number, (kind, name) in enumerate(told)
+        ]
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __anext__(self) -> WatchEvent:
+        await trio.lowlevel.checkpoint()
+        if not self._events:
+            raise StopAsyncIteration
+        return self._events.pop(0)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("told", "leaders"),
+    [
+        ([("put", "a"), ("synced", None), ("resync", None), ("put", "a"), ("synced", None), ("delete", None)], ["a", None]),
+        ([("put", "a"), ("synced", None), ("resync", None), ("put", "b"), ("synced", None)], ["a", "b"]),
+        ([("put", "a"), ("synced", None), ("resync", None), ("synced", None), ("put", "a")], ["a", None, "a"]),
+        ([("synced", None), ("resync", None), ("synced", None), ("put", "a")], [None, "a"]),
+        ([("put", "a"), ("resync", None), ("resync", None), ("put", "a"), ("synced", None)], ["a"]),
+    ],
+)
+async def test_a_fresh_snapshot_tells_who_leads_and_nothing_that_is_known(
+    told: list[tuple[str, str | None]], leaders: list[str | None]
+) -> None:
+    found = [leader async for leader in Observation(Said(*told))]
+    assert names(found) == leaders
 
 
 async def test_a_leader_that_cannot_prove_it_is_cancelled_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

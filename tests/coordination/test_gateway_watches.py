@@ -13,6 +13,7 @@ from coordination.sponsor.watches import MAX_WATCHES
 from crdt.store import Store
 from mesh.values import encode_value
 from tests.coordination.thin_pair import Guest, Pair
+from tests.crdt.writes import remote
 
 
 def kinds(events: list[Happening]) -> list[tuple[str, str]]:
@@ -186,6 +187,24 @@ def fold(seed: int) -> None:
     store: Store = pair.sponsor.store
     assert mirror == {cell.key: cell.body for cell in store.scan("", pair.sponsor.clock.read(pair.now))}
     assert [event.kind for event in told(guest, 1)].count("synced") == 1
+
+
+def test_a_client_of_whose_keys_one_falls_begins_anew() -> None:
+    """Its sponsor had been cut off, and goes on from a store that has an older write of the key."""
+    pair = Pair()
+    guest = pair.welcomed()
+    store: Store = pair.sponsor.store
+    guest.do("watch", 1, None, "a/", False)
+    guest.do("watch", 2, None, "b/", False)
+    later = guest.do("put", "a/k", encode_value(2), None, None)
+    other = Store(b"o" * 16)
+    other.absorb(remote(b"w" * 16, "a/k", encode_value(1), later - 1), later)
+    store.become(other, later)
+    guest.do("put", "b/k", encode_value(3), None, None)
+    events = told(guest, 1)
+    assert kinds(events) == [("put", "a/k"), ("resync", "a/"), ("put", "a/k"), ("synced", "a/")]
+    assert (events[2].value, events[2].old, events[2].stamp) == (encode_value(1), None, later - 1)
+    assert kinds(told(guest, 2)) == [("put", "b/k")], "of these none has fallen"
 
 
 def test_a_watch_that_is_left_or_whose_client_is_gone_costs_nothing() -> None:

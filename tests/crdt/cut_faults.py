@@ -137,6 +137,14 @@ class NoStrangers(Rules):
     strangers_are_named = False
 
 
+class ForgetsHowLate(Rules):
+    """How late what it has forgotten was is forgotten as well."""
+
+    def apply_cut(self, store: Store, cut: Cut, stamp: Stamp) -> None:
+        super().apply_cut(store, cut, stamp)
+        store._forgotten = 0
+
+
 class NobodyTakesOver(Rules):
     """Those whom an open round has ended wait, also when all whom it has to count have died."""
 
@@ -159,6 +167,7 @@ FAULTS: dict[str, tuple[Callable[[], Rules], str, int]] = {
     "folded at once": (FoldsAtOnce, "C4|C18|C15", 0),
     "raised by intervals": (RaisedByIntervals, "C7|C18|C15|C4", 0),
     "strangers not named": (NoStrangers, "not settled", 0),
+    "how late it has forgotten": (ForgetsHowLate, "C13", 0),
     "nobody takes over": (NobodyTakesOver, "everyone waits", 6_766),
 }
 """With what must be found, and the first seed that is tried: some need a chain of accidents that comes once in a thousand."""

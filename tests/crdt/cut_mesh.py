@@ -5,11 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from crdt.cell import KEY, Cell, cell_of, stamps_of
+from crdt.cell import KEY, Cell, Order, cell_of, stamps_of
 from crdt.clock import Instant, Stamp
 from crdt.cuts import Cut, Opening, Report, is_told
 from crdt.dots import NOBODY, DotSet, Summary
-from crdt.store import Place
+from crdt.store import Place, Store
 from crdt.transfer import FIRST, Transfer, missing
 from mesh.wire import load
 from tests.crdt.cut_members import (
@@ -46,6 +46,8 @@ class Mesh:
         self.after: set[tuple[Place, Any]] = set()
         """Writes without a fence, after a deletion with one was forgotten; and those of members that have not joined."""
         self.adds: list[tuple[str, int, str, int]] = []
+        self.told: dict[str, tuple[Store, dict[str, Order]]] = {}
+        """What readers at each member were told last of each key, while its store was this one."""
         self.cuts = 0
         self.takeovers = 0
         self.wiped = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from crdt.cell import COUNTER, KEY, Cell, above, drop, expiry_of, is_dropped
+from crdt.cell import COUNTER, KEY, Cell, above, drop, expiry_of, is_dropped, put_of
+from crdt.change import ChangeKind
 from crdt.counter import slot_actor
 from crdt.returning import unknown
 from crdt.store import Store
@@ -30,6 +31,23 @@ class Rest(Rounds):
             cells = content(member.store)
             name, others = known.setdefault((member.cut.round, member.store.dots.digest()), (member.name, cells))
             require(cells == others, "C18:", name, "and", member.name, "claim the same and differ in", differing(cells, others))
+
+        for member in self.up():
+            self.check_told(member)
+
+    def check_told(self, member: Member) -> None:
+        """C13: of a key nothing is told after what is later, unless it says so."""
+        store, told = self.told.setdefault(member.name, (member.store, {}))
+        if store is not member.store:
+            store, told = self.told[member.name] = member.store, {}
+        for change in store.take_changes()[0]:
+            if change.kind is ChangeKind.FENCED:
+                continue
+            order = put_of(change.new)
+            last = told.get(change.key, order)
+            rises = order >= last or order[1] > last[1]  # type: ignore[operator]
+            require(rises or change.fell, "C13:", member.name, "told", change, "after", last)
+            told[change.key] = order
 
     # --- the end ---------------------------------------------------------------------------------------------------
 

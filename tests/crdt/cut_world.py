@@ -7,6 +7,7 @@ twice, late by any number of cuts, or never. Checked:
     C18   replicas that have applied the same cut and claim the same are equal, at every moment
     C7    what is safe (held by a process that never lost its memory, or covered by a cut) is neither lost nor undone
     C15   in the end all are equal, and nothing ended is left in any vector
+    C13   of a key nothing is told after what is later, but by a change that says so
     C4    counters: what was added by whoever kept its memory counts once
 
 `Rules` holds what planted faults replace."""

@@ -260,7 +260,7 @@ class World:
         stamp = self.read(replica)
         store.expire(stamp)
         changes, _ = store.take_changes()
-        for kind, key, new, old, _, revision in changes:
+        for kind, key, new, old, _, revision, _ in changes:
             require(revision > replica.revision, "a revision does not rise:", revision)
             replica.revision = revision
             if kind is ChangeKind.FENCED:

@@ -14,7 +14,7 @@ def told(store: Store) -> list[tuple[ChangeKind, str, bytes | None, bytes | None
     """(kind, key, old, new), with the value that is shown."""
     return [
         (kind, key, old and old.body, new.body if kind is ChangeKind.PUT else None)
-        for kind, key, new, old, _, _ in store.take_changes()[0]
+        for kind, key, new, old, *_ in store.take_changes()[0]
     ]
 
 
