@@ -59,6 +59,8 @@ CALL_WIDTH = 64
 HEARD_FOR = 3_000 * MS
 PROPOSAL_LASTS = 1_500 * MS
 CANDIDATES_CAP = 256
+ACCEPTED_CAP = 16
+"""Of the ballots that were accepted here, so many are remembered."""
 EPOCH = 1
 
 
@@ -98,8 +100,8 @@ class Birth:
         self._promised = ZERO
         self._accepted = ZERO
         self._accepted_roster: RosterValue | None = None
-        self._accepted_here = ZERO
-        """The highest ballot that this very process, or an earlier one with this memory, accepted."""
+        self._accepted_here: tuple[Ballot, ...] = ()
+        """The ballots that this very process, or an earlier one with this memory, accepted, the highest one last."""
         self._founding = False
         self._counter = 0
         self._candidates: dict[str, tuple[int, Candidate]] = {}
@@ -123,7 +125,8 @@ class Birth:
     def _recall(self, memory: VoterMemory) -> None:
         known, promise = memory.roster(), memory.promise()
         if promise is not None:
-            self._promised, self._accepted, self._accepted_roster, self._accepted_here = promise
+            self._promised, self._accepted, self._accepted_roster = promise.promised, promise.accepted, promise.roster
+            self._accepted_here = (*promise.before, promise.here)
             self._counter = max(self._promised.counter, self._accepted.counter)
         if known is not None:
             lasting = 0 if known.founding else None
@@ -163,7 +166,8 @@ class Birth:
         """This node, which has founded alone, gives that mesh up: it joins the one that it sees."""
         out: list[Directive] = []
         self._founder = self._founding = self._fresh = self._exempt = self._doubted = False
-        self._promised = self._accepted = self._accepted_here = ZERO
+        self._promised = self._accepted = ZERO
+        self._accepted_here = ()
         self._accepted_roster = None
         self._conflict = None
         self._calls = 0
@@ -189,7 +193,7 @@ class Birth:
             out: list[Directive] = []
             roster = found((self._identity.name,), self._parameters)
             ballot = Ballot(EPOCH, 1, self._identity.name, self._identity.boot)
-            self._accepted_here = ballot
+            self._accepted_here = (ballot,)
             self._learn(roster, ballot, now, out)
             return out
         return (Arm("call", now.mono),)
@@ -388,7 +392,9 @@ class Birth:
         if ask.ballot < self._promised:
             out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
             return
-        self._promised = self._accepted = self._accepted_here = ask.ballot
+        self._promised = self._accepted = ask.ballot
+        if ask.ballot not in self._accepted_here:
+            self._accepted_here = (*self._accepted_here, ask.ballot)[-ACCEPTED_CAP:]
         self._accepted_roster = ask.roster
         self._counter = max(self._counter, ask.ballot.counter)
         self._keep_promise(out)
@@ -396,9 +402,9 @@ class Birth:
 
     def _keep_promise(self, out: list[Directive]) -> None:
         if self._memory is not None:
-            self._memory.keep_promise(
-                PromiseNote(self._promised, self._accepted, self._accepted_roster, self._accepted_here), out
-            )
+            *before, here = self._accepted_here or (ZERO,)
+            note = PromiseNote(self._promised, self._accepted, self._accepted_roster, here, tuple(before))
+            self._memory.keep_promise(note, out)
 
     def _answer(self, roster: RosterValue, now: Instant) -> Message:
         """To someone who has no roster."""
@@ -416,9 +422,9 @@ class Birth:
             else:
                 self._doubted = False
             return
-        self._founding = ballot == self._accepted_here
+        self._founding = ballot in self._accepted_here
         if self._fresh and self._founding:
-            standing.whole = 0
+            standing.whole, standing.by_word = 0, True
         standing.found(roster, ballot, now, memory=self._founding)
         self._candidates.clear()
         self._proposal = None

@@ -6,7 +6,9 @@ died, and the next one of its name has promised something else since.) Once cove
 has answered for itself.
 
 Others ask it in turn. It is *firm*, and may be one of those R-q+1, if it remembers everything itself, has been told of every
-group that there can be, or has voted by M alone for M. (A voter that has forgotten says "nothing", and is believed.)"""
+group that there can be, or has voted by M alone for M. (A voter that has forgotten says "nothing", and is believed.) Of two
+voters the other one alone would do: there the word of an operator, `fresh`, stands only after M. (Said wrongly of one
+process, after both had lost the roster, it would give both of them a memory, and a lock a second holder.)"""
 
 from __future__ import annotations
 
@@ -59,9 +61,10 @@ class LeaseMemory:
         standing, roster = self._standing, self._standing.roster
         if roster is None:
             return False
+        lived = now.mono - standing.started
         if standing.whole is not None and standing.whole <= roster.epoch:
-            return True
-        return now.mono - standing.started >= 2 * roster.abstention or self.covers_all()
+            return not standing.by_word or len(roster.voters) > 2 or lived >= roster.abstention
+        return lived >= 2 * roster.abstention or self.covers_all()
 
     def _counts(self, name: str) -> bool:
         boot = self._told.get(name)

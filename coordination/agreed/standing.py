@@ -44,8 +44,8 @@ class Adoption(Enum):
 
 class Standing:
     __slots__ = (
-        "_identity", "_known", "_placements", "confirmed", "lasting", "limit", "memory", "origin", "rosters", "sealed",
-        "settled", "started", "whole", "yielding",
+        "_identity", "_known", "_placements", "by_word", "confirmed", "lasting", "limit", "memory", "origin", "rosters",
+        "sealed", "settled", "started", "whole", "yielding",
     )  # fmt: skip
 
     def __init__(self, identity: Identity) -> None:
@@ -64,6 +64,8 @@ class Standing:
         """The roster of whose successor the memory speaks, and of no later one; 0: of all."""
         self.whole: int | None = None
         """None: of none, until M has passed since `started`."""
+        self.by_word = False
+        """It is whole by an operator's word, `fresh`, and nothing else has shown that it is."""
         self.lasting: int | None = None
         """The same of atomic registers, for which no time makes up; None: of none, but for those that it has read back."""
         self.settled: set[int] = set()
@@ -221,7 +223,7 @@ class Standing:
         """There is no roster any more, and nothing to remember of the one that there was."""
         self.origin, self.rosters, self.sealed, self.confirmed = ZERO, (), 0, NEVER
         self._known, self._placements = {}, {}
-        self.memory, self.limit, self.whole, self.lasting = False, 0, None, None
+        self.memory, self.limit, self.whole, self.by_word, self.lasting = False, 0, None, False, None
         self.settled = set()
 
     def follow(self, roster: RosterValue, now: Instant) -> None:

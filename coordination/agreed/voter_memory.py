@@ -76,6 +76,8 @@ class PromiseNote(NamedTuple):
     """What was accepted."""
     here: Ballot = ZERO
     """The highest ballot that was accepted on this disk: `accepted` may be what others told."""
+    before: tuple[Ballot, ...] = ()
+    """Lower ones that were accepted on it. (It may be one of those that is decided, when two propose at once.)"""
 
 
 class RosterNote(NamedTuple):

@@ -25,6 +25,11 @@ def test_no_violation_with_disks() -> None:
     assert sum(each.quorums for each in laws) > 500, "hardly a grant was looked for on the disks"
 
 
+def test_who_has_accepted_what_was_decided_takes_part_whatever_it_proposed_since() -> None:
+    """Two propose at once: the second has accepted its own proposal when it learns that the first one is decided."""
+    assert durable_stress(1_000_807).grants > 0
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7_200)
 def test_no_violation_with_disks_over_many_seeds() -> None:

@@ -38,7 +38,7 @@ from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directives, Emit, Send, Source
 from tests.coordination.agreed_nodes import ThinView
 from tests.coordination.agreed_world import Changes, S, Self_, plant
-from tests.coordination.returning_campaign import relayed, returned, returning_hunt, returning_stress
+from tests.coordination.returning_campaign import ReturningCampaign, relayed, returned, returning_hunt, returning_stress
 from tests.coordination.returning_faults import (
     RETURN_FAULTS,
     CountsTheReplaced,
@@ -459,6 +459,11 @@ def test_histories_of_voters_that_come_back_early() -> None:
 def test_a_lock_is_kept_over_those_that_forget_it_in_turn() -> None:
     for seed in range(40):
         relayed(seed)
+
+
+def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
+    """Both have lost the roster and found anew, one of them wrongly `fresh`; a lock lives on behind a partition."""
+    assert ReturningCampaign(1_002_646).run().voters == 2
 
 
 @pytest.mark.parametrize("fault", RETURN_FAULTS)
