@@ -266,6 +266,10 @@ class Content:
         """The cells that were last written by it."""
         return list(self._by_actor.get(actor, {}).values())
 
+    def by_dot(self, actor: bytes, n: int) -> Cell | None:
+        """The cell that carries this dot."""
+        return self._by_actor.get(actor, {}).get(n)
+
     # --- what is kept on disk --------------------------------------------------------------------------------------
 
     def keep(self) -> None:

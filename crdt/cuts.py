@@ -11,6 +11,8 @@ what breaks without it:
     that a report claims. A deletion that `least` of cut r covers is forgotten at the first later cut whose `least` covers
     `written` of r: then everything that was written in ignorance of it has lost to it everywhere. (Forgotten at r itself, a
     write that is under way finds nothing that beats it.)
+  - An actor of `written` of whom no report claims anything any more is not waited for: it has retired, or was never counted,
+    and all who had something of it died. Who holds that still brings it back. (Else nothing is forgotten any more.)
   - Numbers of an ended actor below its highest that no report claims are *void*: they are lost, and everyone skips them.
     (Otherwise one lost write of a dead process keeps its entry in every vector, and every later cut from forgetting.) What
     everyone has in full of an ended actor is *retired*: it leaves the vectors for a bounded table.
@@ -222,7 +224,7 @@ def make_cut(previous: Cut, opening: Opening, reports: Mapping[bytes, Report], f
     waiting, purge = previous.waiting, previous.purge
     if not waiting.round:
         waiting = Waiting(opening.round, stamp, 0, *rows, brought)
-    elif all(least.get(actor, 0) >= n or actor in retired_before or actor in now_retired for actor, n in waiting.written):
+    elif all(least.get(actor, 0) >= n or actor not in actors or actor in now_retired for actor, n in waiting.written):
         told_now = waiting.brought
         purge = Waiting(waiting.round, waiting.stamp, waiting.before, waiting.least, ())
         waiting = Waiting(opening.round, stamp, waiting.stamp, *rows, brought)

@@ -41,6 +41,7 @@ def apply_cut(store: Store, cut: Cut, stamp: Stamp, lease_slack: Stamp) -> int:
     for actor, numbers in cut.void:
         for n in numbers:
             dots.claim(actor, n)
+    store.skipped = {actor: {*numbers} - store.again.get(actor, set()) for actor, numbers in cut.void}
     dots.retire([actor for actor in table if actor != NOBODY])
     gone = _purged(store, cut, table, lease_slack)
     store.remove(gone)

@@ -1,4 +1,6 @@
-"""What a member brings back that was ended while it lived on, or that restarts with its memory.
+"""What a member puts again that a cut took for lost: from an old store, or from its own.
+
+First, from the store of a member that was ended while it lived on, or that restarts with its memory (`bring_back`).
 
 It joins with an empty store and keeps its old one aside. Once a cut counts the member, and the ended ones of the old store's
 actors have retired (so all that the mesh ever had of them is known, and here), what the mesh has *not* seen of the old store is
@@ -16,17 +18,27 @@ Rules, each with what breaks without it:
   - Only what is above the mesh's cell of that key. A deletion also where there is nothing: an older write that it beats may
     still be under way. (Left out there, the older write was seen after all.)
   - The slots of a counter are put again as they are, under the key of the actor that wrote them: whoever brings one back, and
-    how often, the highest counts once. Not any more once a cut has closed them (see `crdt.cuts`)."""
+    how often, the highest counts once. Not any more once a cut has closed them (see `crdt.cuts`).
+
+Then, from the store that goes on (`put_again`). A cut takes for void what no report claims of an ended actor. But a member may
+have got it after its own report: from a fellow that this cut does not count (whose sponsor has died, too), or as a joiner,
+which reports nothing; and who goes on over a cut that others made without it holds all that they never had.
+
+  - Whoever applies a cut puts again, under own dots, what it holds under a dot that the cut skips, and tells it once the actor
+    has retired. (All claim that dot, and one alone has its cell: equal claims over other cells, for good.) It had passed all
+    that its sender had forgotten, so nothing comes back by it that `bring_back` of the same write would not bring.
+  - What is told leaves out what was claimed as void and never held. (A third one that does hold it would not bring it back.)"""
 
 from __future__ import annotations
 
-from crdt.cell import COUNTER, FOLD, above
+from crdt.cell import COUNTER, FOLD, Cell, above
 from crdt.clock import Stamp
 from crdt.counter import slot_actor
-from crdt.cuts import Brought, Cut
+from crdt.cuts import Brought, Cut, Retired
+from crdt.dots import NOBODY
 from crdt.store import Store
 
-__all__ = ["bring_back", "unknown"]
+__all__ = ["bring_back", "put_again", "unknown"]
 
 Seen = tuple[int, tuple[int, ...]]
 """The last number of an ended actor that the mesh has, and the void ones below."""
@@ -90,6 +102,43 @@ def bring_back(store: Store, old: Store, cut: Cut, since: int, stamp: Stamp) -> 
     return [_brought(old, actor) for actor, known in seen.items() if known is not FORGOTTEN and old.dots.has(actor)]
 
 
+def put_again(store: Store, cut: Cut, stamp: Stamp) -> list[Brought]:
+    """Put again what this store alone holds of the ended, before it applies the cut; without dots yet. What is to be reported
+    of it, until the table says so."""
+    for actor, numbers in cut.void:
+        for n in numbers:
+            _put_again(store, store.by_dot(actor, n), stamp)
+    brought = []
+    for row in cut.retired:
+        if row.actor == NOBODY or store.dots.is_retired(row.actor):
+            continue
+        for cell in store.by_actor(row.actor):
+            if cell.n > row.last or cell.n in row.void:
+                if cell.kind == COUNTER and row.closed:
+                    store.drop((cell[:2],))
+                else:
+                    _put_again(store, cell, stamp)
+        again = store.again.pop(row.actor, None)
+        if again is not None:
+            brought.append(_told(store, row, again))
+    return brought
+
+
+def _put_again(store: Store, cell: Cell | None, stamp: Stamp) -> None:
+    if cell is not None:
+        store.again.setdefault(cell.actor, set()).add(cell.n)
+        store.rewrite(cell, stamp)
+
+
+def _told(store: Store, row: Retired, again: set[int]) -> Brought:
+    last = max(again)
+    void = [n for n in row.void if n < last and n not in again]
+    beyond = [n for n in range(row.last + 1, last) if n not in again and not store.dots.covers(row.actor, n)]
+    return Brought(row.actor, last, tuple(sorted({*void, *beyond})))
+
+
 def _brought(old: Store, actor: bytes) -> Brought:
     last = max(old.dots.last(actor), *old.dots.extras(actor), 0)
-    return Brought(actor, last, tuple([n for n in range(old.dots.last(actor) + 1, last) if not old.dots.covers(actor, n)]))
+    gaps = {n for n in range(old.dots.last(actor) + 1, last) if not old.dots.covers(actor, n)}
+    skipped = {n for n in old.skipped.get(actor, ()) if n < last}
+    return Brought(actor, last, tuple(sorted(gaps | skipped)))

@@ -30,10 +30,14 @@ class Store(Writing):
     ----------
     actor: under which this replica writes; 16 bytes, never used by another."""
 
-    __slots__ = ("_batches", "_stamp")
+    __slots__ = ("_batches", "_stamp", "again", "skipped")
 
     def __init__(self, actor: bytes) -> None:
         super().__init__(actor)
+        self.skipped: dict[bytes, set[int]] = {}
+        """Dots of ended actors that are claimed as void, by the last cut that was applied: not held."""
+        self.again: dict[bytes, set[int]] = {}
+        """Void dots that were held here, and that stand under own ones (see `crdt.returning`)."""
         self._batches = Batches()
         self._stamp: Stamp = 0
         """At which a cell of a batch arrived last."""

@@ -36,7 +36,7 @@ from crdt.cell import COUNTER, Cell, above
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.cuts import NO_CUT, Brought, Cut, End, Opening, Report, is_told, may_go_on
 from crdt.forgetting import apply_cut
-from crdt.returning import bring_back, unknown
+from crdt.returning import bring_back, put_again, unknown
 from crdt.store import Store
 from crdt.transfer import FIRST
 from mesh.directives import Arm, Directive, Mark, Message, Send, Source
@@ -280,7 +280,9 @@ class Standing:
 
     def _apply(self, now: Instant) -> None:
         cut = self.cut
-        self.counts["cells_forgotten"] += apply_cut(self.store, cut, self._clock.read(now), self._slack)
+        stamp = self._clock.read(now)
+        self.brought += put_again(self.store, cut, stamp)
+        self.counts["cells_forgotten"] += apply_cut(self.store, cut, stamp, self._slack)
         self.counts["cuts_applied"] += 1
         retired = {each.actor for each in cut.retired}
         self.ends = {actor: end for actor, end in self.ends.items() if actor not in retired}
@@ -290,7 +292,7 @@ class Standing:
                 del self.joiners[joiner]
         self.brought = [each for each in self.brought if not is_told(cut, each)]
         for held in list(self.held):
-            brought = bring_back(self.store, held.store, cut, held.since, self._clock.read(now))
+            brought = bring_back(self.store, held.store, cut, held.since, stamp)
             if brought is not None:
                 self.brought += brought
                 self.held.remove(held)

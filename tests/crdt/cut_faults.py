@@ -131,6 +131,26 @@ class RaisedByIntervals(Rules):
         return super().finish(member, pull)
 
 
+class LeavesWhatIsVoid(Rules):
+    """What a member holds and a cut takes for void stays under the dot that the others claim for nothing."""
+
+    def put_again(self, store: Store, cut: Cut, stamp: Stamp) -> list[Brought]:
+        return []
+
+
+class WaitsForTheLost(Rules):
+    """Deletions wait for writes of which nobody that is counted has anything any more."""
+
+    def make_cut(self, previous: Cut, opening: Opening, reports: dict[bytes, Report]) -> Cut | None:
+        cut = super().make_cut(previous, opening, reports)
+        if cut is None:
+            return None
+        known = {row.actor for row in (*previous.retired, *cut.retired)} | {actor for actor, _ in cut.written}
+        if all(actor in known for actor, _ in previous.waiting.written):
+            return cut
+        return cut._replace(waiting=previous.waiting, purge=previous.purge)
+
+
 class NoStrangers(Rules):
     """What a cut-off member had of a fellow that the mesh never heard of is for ever unknown."""
 
@@ -156,8 +176,8 @@ FAULTS: dict[str, tuple[Callable[[], Rules], str, int]] = {
     "no cut number in frames": (CarriesNoNumber, "C7|C18|C15|not settled|brought back", 0),
     "a joiner that nobody reports for": (NobodyReportsForJoiners, "C7|C18|C15|not settled", 0),
     "a window not flushed before a snapshot": (NotFlushed, "without its dot", 0),
-    "frames of the ended": (TakesTheEnded, "C7|C18|C15", 120),
-    "a joiner whose sponsor was ended": (JoinersOfTheDead, "C7|C18|C15", 1_500),
+    "frames of the ended": (TakesTheEnded, "brought back", 4_000),
+    "a joiner whose sponsor was ended": (JoinersOfTheDead, "C7|C18|C15|brought back", 390),
     "brought back twice": (BringsTwice, "brought back", 760),
     "brought back though seen": (BringsEverything, "brought back", 0),
     "deletions left out": (BringsNoDeletions, "C7|C18", 0),
@@ -166,6 +186,8 @@ FAULTS: dict[str, tuple[Callable[[], Rules], str, int]] = {
     "expired dropped at once": (ExpiredGoAtOnce, "C7|C18|C15", 0),
     "folded at once": (FoldsAtOnce, "C4|C18|C15", 0),
     "raised by intervals": (RaisedByIntervals, "C7|C18|C15|C4", 0),
+    "void though held": (LeavesWhatIsVoid, "C18", 45_050),
+    "waits for the lost": (WaitsForTheLost, "C4: slots", 23_950),
     "strangers not named": (NoStrangers, "not settled", 0),
     "how late it has forgotten": (ForgetsHowLate, "C13", 0),
     "nobody takes over": (NobodyTakesOver, "everyone waits", 6_766),

@@ -8,7 +8,7 @@ from typing import Any
 from crdt.clock import COUNTER_BITS, HybridClock, Stamp
 from crdt.cuts import NO_CUT, Brought, Cut, End, Opening, Report, make_cut, may_go_on
 from crdt.forgetting import apply_cut
-from crdt.returning import bring_back
+from crdt.returning import bring_back, put_again
 from crdt.store import Store
 from crdt.transfer import Transfer
 
@@ -106,6 +106,9 @@ class Rules:
 
     def make_cut(self, previous: Cut, opening: Opening, reports: dict[bytes, Report]) -> Cut | None:
         return make_cut(previous, opening, reports, forget_after=FORGET_AFTER)
+
+    def put_again(self, store: Store, cut: Cut, stamp: Stamp) -> list[Brought]:
+        return put_again(store, cut, stamp)
 
     def apply_cut(self, store: Store, cut: Cut, stamp: Stamp) -> None:
         apply_cut(store, cut, stamp, SLACK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from crdt.cell import KEY, Cell, Order, cell_of, stamps_of
+from crdt.cell import KEY, Cell, Order, above, cell_of, stamps_of
 from crdt.clock import Instant, Stamp
 from crdt.cuts import Cut, Opening, Report, is_told
 from crdt.dots import NOBODY, DotSet, Summary
@@ -120,6 +120,13 @@ class Mesh:
 
     def apply(self, member: Member) -> None:
         cut = member.cut
+        before = {cell[:2]: cell for cell in member.store.cells()}
+        again = self.rules.put_again(member.store, cut, self.read(member))
+        for cell in member.store.cells():
+            if cell.n == 0 and before.get(cell[:2]) != cell and not self.wiped:
+                require((cell[:2], cell.order) not in self.seen, "what the mesh had seen is put again:", cell, member.name)
+        if self.rules.tells_what_it_brings:
+            member.brought += again
         self.rules.apply_cut(member.store, cut, self.read(member))
         retired = {each.actor for each in cut.retired}
         member.ends = {actor: end for actor, end in member.ends.items() if actor not in retired}
@@ -155,7 +162,9 @@ class Mesh:
         member.store.actor = waiting.actor
         for cell in list(waiting.cells()):
             if cell.actor == waiting.actor:
-                member.store.rewrite(cell, self.tick(member))
+                here = member.store.cell(cell.kind, cell.key)
+                if here is None or above(cell, here):  # else the write, made in ignorance, would lower a fenced key
+                    member.store.rewrite(cell, self.tick(member))
         member.state, member.pull, member.led = "member", None, None
         member.first, member.sponsor = cut.round + 1, b""
         member.cut = cut
@@ -185,7 +194,8 @@ class Mesh:
             for cell in member.store.cells():
                 if cell.n == 0 and before.get(cell[:2]) != cell and cell.kind == KEY:
                     what = (cell[:2], cell.order)
-                    require(what not in self.seen, "what the mesh had seen is brought back:", cell, member.name)
+                    lost = self.wiped or what not in self.seen  # also by everyone who had seen it
+                    require(lost, "what the mesh had seen is brought back:", cell, member.name)
                     self.brought.add(what)
             member.held.remove(held)
 

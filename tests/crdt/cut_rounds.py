@@ -142,8 +142,9 @@ class Rounds(Mesh):
         """Everyone that is counted has what `least` covers: it is safe, and seen."""
         void = {(actor, n) for actor, numbers in cut.void for n in numbers}
         void |= {(each.actor, n) for each in cut.retired for n in each.void}
+        highest = {each.actor: each.last for each in cut.retired}  # void numbers at the end are not told one by one
         for actor, last in cut.least:
-            for n in range(1, last + 1):
+            for n in range(1, min(last, highest.get(actor, last)) + 1):
                 cell = self.log.get((actor, n))
                 if cell is not None and (actor, n) not in void:
                     self.keep(cell)

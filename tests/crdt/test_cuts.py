@@ -21,6 +21,7 @@ from crdt.cuts import (
 )
 from crdt.dots import NOBODY, Summary
 from crdt.forgetting import apply_cut
+from crdt.returning import bring_back, put_again
 from crdt.store import Store
 from tests.crdt.cut_faults import FAULTS, WITHIN, found
 from tests.crdt.cut_world import run
@@ -63,7 +64,20 @@ FOUND = (
     8729,
     8808,
     9358,
+    12766,
+    12903,
+    17775,
+    23800,
+    23960,
+    27738,
+    28316,
     41662,
+    44020,
+    45058,
+    46319,
+    46342,
+    46800,
+    60053,
 )
 """Seeds that failed while the rules were being found."""
 
@@ -142,6 +156,62 @@ def test_what_died_with_whom_brought_it_is_not_told() -> None:
     cut = cut_of(cut, report(B, 0), ends=(End(A, True),))
     cut = cut_of(cut, report(B, 0))
     assert not is_told(cut, told)
+
+
+def test_writes_of_whom_nobody_has_anything_are_not_waited_for() -> None:
+    first = cut_of(NO_CUT, report(A, 1, (A, 1)), report(B, 0, (C, 1)), members=(A, B))
+    assert first.waiting.written == ((A, 1), (C, 1))
+    second = cut_of(first, report(A, 1, (A, 1)), ends=(End(B, True),))
+    assert second.purge.round == 1, "all that was known of C went with B: no deletion would ever be forgotten"
+
+
+def test_what_is_held_and_void_is_put_again_and_told() -> None:
+    store, other = Store(A), Store(B)
+    for key in ("first", "second", "third", "fourth"):
+        other.put(key, b"v", STAMP)
+    cells = [cell for cell, _ in other.flush()]
+    store.apply(cells[0], STAMP)
+    told = report(A, 0, (B, 1))
+    for cell in cells[1:3]:
+        store.apply(cell, STAMP)  # after the report, from somebody who is not counted
+    ends = (End(B, True),)
+    cut = cut_of(NO_CUT, told, ends=ends, members=(A,))
+    assert cut.retired[0].last == 1
+    (brought,) = put_again(store, cut, STAMP)
+    assert brought == Brought(B, 3, ())
+    apply_cut(store, cut, STAMP, 0)
+    assert [(cell.key, cell.order) for cell, _ in store.flush()] == [(cell.key, cell.order) for cell in cells[1:3]]
+    assert store.cell(KEY, "first") == cells[0], "which everyone has"
+    assert not put_again(store, cut, STAMP) and not store.pending
+
+    holder = Store(A)
+    holder.apply(cells[1], STAMP)
+    claims = Summary((), ((B, (4,)),))
+    cut = cut_of(NO_CUT, Report(A, Summary((), ()), 0, STAMP), Report(C, claims, 0, STAMP), ends=ends, members=(A, C))
+    assert cut.void == ((B, (1, 2, 3)),)
+    assert put_again(holder, cut, STAMP) == [], "it has not retired yet"
+    apply_cut(holder, cut, STAMP, 0)
+    assert [cell.key for cell, _ in holder.flush()] == ["second"]
+    full = Summary(((B, 4),), ())
+    cut = cut_of(cut, Report(A, full, 1, STAMP), Report(C, full, 0, STAMP), ends=ends)
+    assert put_again(holder, cut, STAMP) == [Brought(B, 2, (1,))]
+
+
+def test_what_was_skipped_is_not_told_as_brought() -> None:
+    """Else who does hold it would not bring it back."""
+    old, other = Store(A), Store(B)
+    for key in ("first", "second"):
+        other.put(key, b"v", STAMP)
+    old.apply(other.flush()[1].cell, STAMP)
+    cut = cut_of(NO_CUT, Report(A, old.dots.summary(), 0, STAMP), report(C, 0), ends=(End(B, True),), members=(A, C))
+    assert cut.void == ((B, (1,)),)
+    apply_cut(old, cut, STAMP, 0)
+    cut = cut_of(cut, report(C, 0, (B, 1)), ends=(End(A, True), End(B, True)))
+    fresh = Store(C)
+    apply_cut(fresh, cut, STAMP, 0)
+    brought = bring_back(fresh, old, cut, 1, STAMP)
+    assert brought is not None and Brought(B, 2, (1,)) in brought
+    assert [cell.key for cell, _ in fresh.flush()] == ["second"]
 
 
 def test_the_end_of_a_lease_goes_after_what_it_hides() -> None:
