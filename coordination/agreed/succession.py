@@ -177,6 +177,10 @@ class Succession:
         self._vouching.clear()
         self._memories.clear()
 
+    def votes(self) -> bool:
+        """Whether this node is a voter of the newest roster that it knows, and knows what it promised about the next one."""
+        return self._standing.votes()
+
     def accepted(self) -> RosterValue | None:
         """The undecided successor that this voter has accepted, if there is one."""
         return self._accepted_roster

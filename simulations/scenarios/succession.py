@@ -1,19 +1,22 @@
 """A mesh whose voters change: `mesh simulate run roster`.
 
 Three founders, two more that would vote, and then every one of the five is killed in turn while another one comes: the last one
-is the first that was killed, with what its disk remembers. Users take locks on all nodes throughout."""
+is the first that was killed, with what its disk remembers. Users take locks on all nodes throughout.
+
+Where so many disks were wiped at once that the roster is lost, nobody grants anything, by design, until an operator resets it;
+so one does, once all are back, and from then on everyone gets every lock here too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from coordination.agreed.events import RosterConflict, RosterDecided
+from coordination.agreed.events import ResetOver, RosterConflict, RosterDecided
 from coordination.agreed.roster import RosterValue
 from coordination.assembly import build
 from mesh.directives import Event
 from simulations.checkers import Exclusion, RecordedLocks, Violation
-from simulations.cluster import Build, Cluster
+from simulations.cluster import Build, Cluster, SimPeer
 from simulations.faults import Fault
 from simulations.locking import Locks, LockUser
 from simulations.machine.process import Process
@@ -30,6 +33,9 @@ FIRST_KILL = 14 * SECOND
 KILL_EVERY = 11 * SECOND
 ROSTER_DURATION = FIRST_KILL + VOTERS * KILL_EVERY
 KEYS = ["lock/a", "lock/b"]
+REMEMBERED_WITHIN = 5 * SECOND
+RESET_AGAIN = 6 * SECOND
+RESET_WITHIN = 30 * SECOND
 
 
 class OneRoster(Observer):
@@ -54,6 +60,31 @@ class OneRoster(Observer):
 
     def fail(self, what: str) -> None:
         raise Violation(f"L11: {what} (seed {self.world.seed}, at {self.world.now / SECOND:.6f} s)")
+
+
+class Operator(Observer):
+    """Resets the roster from one node, and repeats it until one is decided."""
+
+    def __init__(self, world: World, peer: SimPeer) -> None:
+        self.world, self.peer = world, peer
+        self.query = 0
+        self.told: list[str] = []
+        """Why there was none."""
+        self.done = False
+        world.observe(self)
+        self._ask()
+
+    def published(self, process: Process, event: Event) -> None:
+        if isinstance(event, ResetOver) and process is self.peer.process:
+            self.done = self.done or (event.roster is not None and not event.refusal)
+            self.told.append(event.refusal)
+
+    def _ask(self) -> None:
+        if not self.done:
+            self.query += 1
+            part = self.peer.assembly.agreed.reset
+            self.peer.perform(part, part.reset(self.query, (), self.peer.process.instant()))
+            self.world.after(RESET_AGAIN, self._ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +153,9 @@ def run_succession(
     phases.reached["replaced"] = len(set(rosters.newest.voters) - set(cluster.names[:VOTERS]))
     for name in cluster.names:
         come(name)
+    phases.converge(60 * SECOND, suspects=False)
+    if world.run_until(lambda: may_go_on(cluster, rosters), REMEMBERED_WITHIN) is None:
+        reset(phases, rosters)
     all_locks_are_free(phases, locks, KEYS)
     newest = rosters.newest
     for peer in cluster.living():
@@ -130,3 +164,24 @@ def run_succession(
             raise Violation(f"L11: {peer} does not know the newest roster (seed {seed})")
     history.check()
     return Succession(world, phases, locks, rosters)
+
+
+def may_go_on(cluster: Cluster, rosters: OneRoster) -> bool:
+    """Whether so many voters of the newest roster know what they promised about the next one that they can tell the others."""
+    roster = rosters.newest
+    remember = 0
+    for peer in cluster.living():
+        agreed = peer.assembly.agreed
+        known = agreed.birth.roster
+        remember += known is not None and known.epoch == roster.epoch and agreed.succession.votes()
+    return remember > len(roster.voters) - roster.majority
+
+
+def reset(phases: Phases, rosters: OneRoster) -> None:
+    """What an operator does about it; everyone is back. Then what the old roster may have granted lapses."""
+    cluster = phases.cluster
+    lost = rosters.newest
+    operator = Operator(phases.world, max(cluster.living(), key=lambda peer: peer.assembly.agreed.succession.stats()["epoch"]))
+    phases.must("L12", f"{lost} is lost, and reset by an operator", lambda: operator.done, RESET_WITHIN, count="reset_ms")
+    phases.reached["resets"] += 1
+    phases.world.run(lost.lapse)

@@ -15,7 +15,9 @@ from simulations.registry import find
 from simulations.scenarios.succession import ROSTER_DURATION, OneRoster, run_succession
 from simulations.world import SECOND, World
 
-SEEDS = range(3)
+SEEDS = range(2)
+TWO_OF_THREE_WIPED = 1
+"""A hostile plan that takes their disks from two founders at once."""
 SOAK_SEEDS = range(100)
 
 
@@ -26,21 +28,31 @@ def test_all_voters_are_replaced_on_a_flaky_network(seed: int) -> None:
     assert result.reached["replaced"] == 4 and result.reached["grants"] > 100
 
 
+def test_a_roster_that_is_lost_serves_again_once_it_is_reset() -> None:
+    result = find("roster").run(TWO_OF_THREE_WIPED, profile="hostile")
+    assert result.violation is None
+    assert result.reached["resets"] == 1 and result.reached["epochs"] == 1, "it was not lost"
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("profile", ["calm", "flaky"])
 def test_no_rule_is_broken_while_machines_keep_their_disks(profile: str) -> None:
     for seed in SOAK_SEEDS:
         result = find("roster").run(seed, profile=profile)
         assert result.violation is None, result.violation
+        assert "resets" not in result.reached, f"seed {seed}: the roster was lost, and no disk was"
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("profile", ["hostile", "disks"])
-def test_nothing_unsafe_happens_also_if_the_roster_is_lost(profile: str) -> None:
-    """Where a majority of the disks are wiped no lock is granted any more, by design; but never two."""
+def test_no_rule_is_broken_also_if_the_roster_is_lost(profile: str) -> None:
+    """Where a majority of the disks are wiped no lock is granted, by design, until an operator has reset the roster."""
+    resets = 0
     for seed in SOAK_SEEDS:
         result = find("roster").run(seed, profile=profile)
-        assert result.violation is None or result.violation.startswith("L12"), result.violation
+        assert result.violation is None, result.violation
+        resets += result.reached.get("resets", 0)
+    assert 0 < resets < len(SOAK_SEEDS) // 3, "a lost roster is the exception"
 
 
 def test_locks_are_granted_throughout() -> None:
