@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from coordination.bell import Bell
+from coordination.bell import Belfry, Bell
 from coordination.core import Core
 from coordination.following.feed import RESYNC, Feed, Told
 from coordination.following.interest import Follower, Interest
@@ -78,10 +78,11 @@ class Counted(Protocol):
 class Hub:
     """The watches of one peer."""
 
-    __slots__ = ("_event", "_told", "core", "counters", "interest", "journal", "resyncs")
+    __slots__ = ("_event", "_told", "belfry", "core", "counters", "interest", "journal", "resyncs")
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self.belfry = Belfry()
         self.interest: Interest[Followed] = Interest()
         self.journal = Journal()
         self.counters: dict[str, dict[Counted, None]] = {}
@@ -94,6 +95,7 @@ class Hub:
 
     def _changed(self, event: Changed) -> None:
         changes, counters = event.changes, event.counters
+        self.belfry.begin()
         if changes:
             self.journal.add(changes)
             self.interest.tell(changes)
@@ -142,7 +144,7 @@ class PeerWatch(ABC):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._entered = False
-        self._bell = Bell()
+        self._bell = Bell(hub.belfry)
 
     @property
     def token(self) -> str | None:

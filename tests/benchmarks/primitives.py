@@ -130,8 +130,8 @@ async def one_for_all(peer: Peer) -> list[float]:
 
 
 async def all_told(peer: Peer, wakes: float) -> None:
-    """As the interpreter comes, and as a service should run: with what was there at its start frozen (`gc.freeze`). The tail of
-    the first is the cyclic collector, which goes through every object of the process, whoever made it."""
+    """With the cyclic collector as the interpreter has it: a full pass goes through every object of the process, and would be
+    the tail of this."""
     limit = (wakes, "1,000 bare wakes")
     with Collections() as passes:
         times(f"1,000 watchers of one key told, {TELLINGS} times", await one_for_all(peer), 0.020, None, *limit, most=0.020)
@@ -139,12 +139,6 @@ async def all_told(peer: Peer, wakes: float) -> None:
     print(
         f"    of that {len(full)} full passes of the collector, the longest {1e3 * max(full, default=0.0):.1f} ms", flush=True
     )
-    gc.collect()
-    gc.freeze()
-    try:
-        times("the same after gc.freeze()", await one_for_all(peer), 0.020, None, *limit, most=0.020)
-    finally:
-        gc.unfreeze()
 
 
 def bare_wakes() -> float:
