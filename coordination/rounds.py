@@ -34,8 +34,9 @@ from crdt.cuts import NO_CUT, Cut, End, Opening, Report, make_cut
 from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
 from mesh.membership import Member, State
 from mesh.replication import Replication
+from mesh.replication.applying import LIFE_BITS, actor_of
 from mesh.replication.cut_messages import CutNews, GivenUp, Open, Reported, Returning, RoundState
-from mesh.replication.standing import LIFE_BITS, STRANDED, Standing, actor_of
+from mesh.replication.standing import STRANDED, Standing
 from mesh.values import decode_value, encode_value
 from mesh.wire import WireError, decode, encode
 

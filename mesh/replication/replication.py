@@ -18,13 +18,14 @@ from crdt.cuts import Cut
 from crdt.dots import Summary
 from crdt.store import Store
 from mesh.directives import Arm, Bye, Directive, Directives, Emit, Event, Marked, Message, Send, Source
+from mesh.replication.applying import LIFE_BITS
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Welcome
 from mesh.replication.events import Corrupted, Diverged
 from mesh.replication.exchange import Exchange
 from mesh.replication.joining import Resume
 from mesh.replication.keeping import Keeper
 from mesh.replication.messages import Announce, Chunk, Digest, Pull, Push, Pushed, Vector, VectorAsk
-from mesh.replication.standing import LIFE_BITS, Standing
+from mesh.replication.standing import Standing
 from mesh.replication.windows import MS, View
 from mesh.replication.writing import Writing
 

@@ -25,67 +25,36 @@ the same session leads its next life, under another actor. Rules, each with what
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from hashlib import blake2b
 from random import Random
 
 from crdt.cell import COUNTER, Cell, above
-from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
-from crdt.cuts import NO_CUT, Brought, Cut, End, Opening, Report, is_told, may_go_on
-from crdt.forgetting import apply_cut
-from crdt.returning import bring_back, put_again, unknown
+from crdt.clock import HybridClock, Instant, Stamp
+from crdt.cuts import Cut, Opening, Report, may_go_on
+from crdt.returning import unknown
 from crdt.store import Store
 from crdt.transfer import FIRST
 from mesh.directives import Arm, Directive, Mark, Message, Send, Source
+from mesh.replication.applying import LIFE_BITS, Applying, Held, State, actor_of
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Reported, Welcome
 from mesh.replication.joining import Joining, Kept
 from mesh.replication.messages import Chunk
 
-__all__ = ["LIFE_BITS", "Standing", "actor_of", "mark_of"]
+__all__ = ["STRANDED", "Standing"]
 
 MS = 1_000_000
-LIFE_BITS = 16
 ASK_INTERVAL = 200 * MS
 """ns between two requests to be welcomed, or for the next part of what a sponsor sends."""
-LIVES_KEPT = 4_096
 STRANDED = 15_000 * MS
 """ns after which a member that has started anew, and that nobody has welcomed, looks itself at what the register holds."""
 STALLED = 5_000 * MS
 """ns after which a sponsor that sends nothing is given up, and another one asked for the rest."""
 
 
-def actor_of(session: bytes, life: int) -> bytes:
-    """Under which a process writes in one of its lives; the first is the session itself."""
-    return session if not life else blake2b(session + life.to_bytes(4, "big"), digest_size=len(session)).digest()
-
-
-def mark_of(round: int, life: int) -> int:
-    return round << LIFE_BITS | life
-
-
-class State(Enum):
-    MEMBER = "member"
-    WAITING = "waiting"
-    PULLING = "pulling"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An old store."""
-
-    store: Store
-    since: int
-    """The last cut that it had applied."""
-
-
-class Standing:
+class Standing(Applying):
     """Parameters
     ----------
-    store: whose first actor is the session.
-    lease_slack_ms: how long after its end something may still be bound to a lease: max_ttl and twice max_drift.
+    names_alive: of the members that may be asked for a welcome. The others: see `Applying`.
     """
 
     def __init__(
@@ -97,23 +66,11 @@ class Standing:
         lease_slack_ms: int,
         kept: int = 0,
     ) -> None:
-        self.store = store
-        self.session = store.actor
-        self.cut: Cut = NO_CUT
-        self.state = State.MEMBER
-        self.life = 0
-        self.lives: dict[bytes, int] = {}
-        """Of other sessions, as they were last heard."""
+        super().__init__(store, clock, lease_slack_ms, kept)
         self.sent = False
         """Whether anything of the store has left under this actor."""
-        self.ends: dict[bytes, End] = {}
-        self.joiners: dict[bytes, None] = {}
-        self.brought: list[Brought] = []
-        self.held: list[Held] = []
-        self._clock = clock
         self._random = random
         self._names_alive = names_alive
-        self._slack: Stamp = lease_slack_ms << COUNTER_BITS
         self._first = 1
         self._sponsor = b""
         self._reported = (0, 0)
@@ -122,55 +79,15 @@ class Standing:
         """Of a join whose sponsor has gone."""
         self._base = 0
         """While a joiner: up to which number its old store may have left."""
-        self._led = 0
-        """The life that the store is of."""
         self._waits_since = 0
         """While a joiner: when it began to be one."""
-        self._since = 0
-        """While a joiner: the last cut that the old store has applied."""
         self._newest = 0
         """The last cut that somebody is said to have applied."""
         self._pulls = 0
-        self._read_at = kept
-        self.counts: Counter[str] = Counter()
-
-    @property
-    def open(self) -> bool:
-        return self.state is State.MEMBER
-
-    @property
-    def actor(self) -> bytes:
-        """Under which this life writes, or will."""
-        return actor_of(self.session, self.life)
-
-    @property
-    def applied(self) -> int:
-        """The number of the cut that the present store is at."""
-        if not self.open:
-            return self._since
-        return self.cut.round or self._read_at
-
-    @property
-    def led(self) -> bytes:
-        """The actor that the store is of: while a joiner, that of the life before."""
-        return actor_of(self.session, self._led)
 
     def waits(self, mono: int) -> int:
         """For how many ns it has been a joiner; 0 if it is none."""
         return 0 if self.open else mono - self._waits_since
-
-    @property
-    def mark(self) -> int:
-        return mark_of(self.cut.round, self.life)
-
-    def stats(self) -> dict[str, int]:
-        return {
-            "cut": self.cut.round,
-            "retired_actors": len(self.cut.retired),
-            "ended_actors": len(self.ends),
-            "old_stores": len(self.held),
-            **self.counts,
-        }
 
     # --- what comes in -----------------------------------------------------------------------------------------------
 
@@ -193,15 +110,6 @@ class Standing:
             out.append(Send(source.session, CutAsk(self.cut.round)))
             return False
         return True
-
-    def note_life(self, session: bytes, life: int) -> None:
-        if life > self.lives.get(session, 0):
-            self.lives[session] = life
-            if len(self.lives) > LIVES_KEPT:
-                del self.lives[next(iter(self.lives))]
-
-    def is_ended(self, actor: bytes) -> bool:
-        return actor in self.ends or self.store.dots.is_retired(actor)
 
     def heard(self, session: bytes, mark: int, out: list[Directive]) -> None:
         """Somebody has applied a newer cut than anyone heard of before."""
@@ -270,33 +178,6 @@ class Standing:
         self._first, self._sponsor = cut.round + 1, b""
         self.life = self._led
         self._adopt(cut, now, out)
-
-    def _adopt(self, cut: Cut, now: Instant, out: list[Directive]) -> None:
-        self.cut = cut
-        self._clock.merge(cut.stamp, now)
-        out.append(Mark(self.mark))
-        if self.open:
-            self._apply(now)
-
-    def _apply(self, now: Instant) -> None:
-        cut = self.cut
-        stamp = self._clock.read(now)
-        self.brought += put_again(self.store, cut, stamp)
-        self.counts["cells_forgotten"] += apply_cut(self.store, cut, stamp, self._slack)
-        self.counts["cuts_applied"] += 1
-        retired = {each.actor for each in cut.retired}
-        self.ends = {actor: end for actor, end in self.ends.items() if actor not in retired}
-        self.ends.update({end.actor: end for end in cut.ended})
-        for joiner in list(self.joiners):
-            if cut.counts(joiner) or joiner in self.ends or joiner in retired:
-                del self.joiners[joiner]
-        self.brought = [each for each in self.brought if not is_told(cut, each)]
-        for held in list(self.held):
-            brought = bring_back(self.store, held.store, cut, held.since, stamp)
-            if brought is not None:
-                self.brought += brought
-                self.held.remove(held)
-                self.counts["stores_brought_back"] += 1
 
     # --- rounds ------------------------------------------------------------------------------------------------------
 

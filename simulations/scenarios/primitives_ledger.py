@@ -15,7 +15,7 @@ import trio
 from coordination import EventKind, Peer, Watch, WatchEvent
 from crdt.cell import COUNTER, FOLD, Cell
 from crdt.counter import counter_of, fold_key, slot_actor, slot_key
-from mesh.replication.standing import actor_of
+from mesh.replication.applying import actor_of
 from simulations.checkers import Violation
 from simulations.checkers.sums import Add, Totals, possible
 from simulations.hybrid import Host

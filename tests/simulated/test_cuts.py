@@ -11,8 +11,9 @@ import pytest
 from coordination.assembly import Assembly, Settings, build
 from mesh.directives import Source
 from mesh.replication import CELLS
+from mesh.replication.applying import LIFE_BITS
 from mesh.replication.cut_messages import JoinAsk, Welcome
-from mesh.replication.standing import LIFE_BITS, Standing
+from mesh.replication.standing import Standing
 from simulations.checkers import WatchFold
 from simulations.checkers.base import Violation
 from simulations.checkers.resurrection import standing_of
