@@ -258,6 +258,10 @@ class Content:
         self._counters.clear()
         return changes, counters
 
+    def fading(self) -> int:
+        """How many keys show nothing, and wait until a cut forgets them."""
+        return len(self._faded) + sum([len(self._bound.get(lease, ())) for lease in self._ended])
+
     def of_kind(self, kind: int) -> Iterable[Cell]:
         """Not to be held while the store changes."""
         return self._cells.get(kind, {}).values()

@@ -28,7 +28,7 @@ from mesh.directives import OtherSecret, StoreFailing, StoreRestored
 from mesh.membership import Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
 from mesh.memory import Memory
-from mesh.replication import Alarm
+from mesh.replication import Alarm, Unforgotten
 from mesh.rotation import RingChanged
 
 __all__ = ["JOIN_SECONDS", "open_peer"]
@@ -109,6 +109,7 @@ async def open_peer(
             core.dispatch.handle(StoreRestored, _log_restored)
             core.dispatch.handle(OtherSecret, _log_other_secret)
             core.dispatch.handle(Alarm, _log_alarm)
+            core.dispatch.handle(Unforgotten, _log_unforgotten)
             core.dispatch.handle(RingChanged, partial(_log_ring, assembly))
             driver.subscribe(core.dispatch)
             if settings.networked and expect == 1 and settings.seeds:
@@ -181,6 +182,15 @@ def _log_alarm(event: Alarm) -> None:
         logger.error(
             "the memory of this node has changed without a write: what others hold is taken for right; check its memory"
         )
+
+
+def _log_unforgotten(event: Unforgotten) -> None:
+    logger.warning(
+        "%d deleted or expired keys wait to be forgotten, and nothing has been for %d s: they cost memory until a majority of "
+        "the voters is there again; bring voters back, or reset the roster (mesh reset-roster)",
+        event.keys,
+        event.seconds,
+    )
 
 
 def _log_ring(assembly: Assembly, event: RingChanged) -> None:

@@ -19,6 +19,7 @@ from crdt.dots import Summary
 from crdt.store import Store
 from mesh.directives import Arm, Bye, Directive, Directives, Emit, Event, Marked, Message, Send, Source
 from mesh.replication.applying import LIFE_BITS
+from mesh.replication.burden import Burden
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Welcome
 from mesh.replication.events import Corrupted, Diverged
 from mesh.replication.exchange import Exchange
@@ -71,6 +72,7 @@ class Replication(Writing, Exchange):
         keeper: Keeper | None = None,
     ) -> None:
         super().__init__(store, clock, random, view, name_of, standing, keeper)
+        self._burden = Burden()
 
     # --- local commands ----------------------------------------------------------------------------------------------
 
@@ -181,6 +183,9 @@ class Replication(Writing, Exchange):
             case "digest":
                 out.append(Arm("digest", now.mono + DIGEST_INTERVAL))
                 self._digest(now, out)
+                told = self._burden.look(self.store.fading(), self.round, now.mono)
+                if told is not None:
+                    out.append(Emit(told))
                 if self._keeper is not None and self._keeper.is_due(now):
                     self._flush(now, out)
                     self._recording = True
@@ -219,6 +224,7 @@ class Replication(Writing, Exchange):
         kept = self._keeper.counts if self._keeper is not None else {}
         return {
             "masked_actors": len(self._masks),
+            "fading_keys": self.store.fading(),
             "waiting_batch_cells": self.store.waiting,
             **self._counts,
             **standing,
