@@ -161,7 +161,9 @@ class Content:
         if old is None:
             self._order[kind].add(key)
         elif old.n and old.actor != NOBODY:
-            self._by_actor[old.actor].pop(old.n, None)  # a clone of this process may have written under the same dot
+            held = self._by_actor.get(old.actor)
+            if held is not None:  # a clone of this process may have written under the same dot
+                held.pop(old.n, None)
         self._cells[kind][key] = cell
         if kind == KEY:
             if cell.body is None:

@@ -48,6 +48,7 @@ def apply_cut(store: Store, cut: Cut, stamp: Stamp, lease_slack: Stamp) -> int:
     count = len(gone) + _fold(store, cut.retired)
     for actor in [actor for actor in dots.retired() if actor not in table and actor != NOBODY]:
         store.settle(actor)
+    store.slim(table)
     return count
 
 

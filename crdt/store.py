@@ -217,6 +217,12 @@ class Store(Writing):
                 self._slots[counter_of(cell.key)][cell.key] = settled
         self.dots.unretire(actor)
 
+    def slim(self, actors: Iterable[bytes]) -> None:
+        """Keep no index of those who have no cell here any more, nor will write one."""
+        for actor in actors:
+            if self._by_actor.get(actor) == {}:
+                del self._by_actor[actor]
+
     def remove(self, cells: Iterable[Cell]) -> None:
         """Forget cells that nobody sees."""
         gone: dict[int, set[str]] = {}
@@ -227,7 +233,7 @@ class Store(Writing):
             if self.fingerprint is not None and cell.n:
                 self.fingerprint.remove(cell)
             if cell.n and cell.actor != NOBODY:
-                self._by_actor[cell.actor].pop(cell.n, None)
+                self._by_actor.get(cell.actor, {}).pop(cell.n, None)
             if kind == KEY:
                 self._faded.pop(key, None)
                 self._lose(cell)

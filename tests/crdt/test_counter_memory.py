@@ -50,3 +50,4 @@ def test_the_memory_of_a_counter_after_a_thousand_restarts_is_that_after_ten(tim
     assert kinds.count(COUNTER) == 0 and kinds.count(FOLD) == 1, "one cell, however many have written"
     assert len(keeper.dots.summary().vector) == 0, "nor is any of them in the vector"
     assert len(cut.retired) <= 512
+    assert len(keeper._by_actor) <= 1, "nor has any an index of its cells"
