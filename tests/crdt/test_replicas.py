@@ -6,9 +6,9 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from crdt.cell import KEY, Cell, expiry_of, put_of
 from crdt.clock import Stamp
@@ -142,6 +142,38 @@ class Stores(RuleBasedStateMachine):
     def slice(self, at: int, limit: int, lost: bool, masked: tuple[int, int] | None) -> None:
         masks = {} if masked is None else {self.world.replicas[masked[0]].store.actor: masked[1]}
         self.world.slice(at, limit, masks, lost)
+
+    # Several steps in a row, which alone would seldom follow each other.
+
+    @rule(at=at, key=st.sampled_from(TIMED), body=bodies, ttl=ttls, more=ttls, lost=st.booleans())
+    def put_and_touch(self, at: int, key: str, body: bytes, ttl: int, more: int, lost: bool) -> None:
+        self.world.put(at, key, body, ttl_ms=ttl)
+        self.world.flush(at, lost=lost)
+        self.world.touch(at, key, ttl + more)
+        self.world.flush(at, alone=True)
+
+    @rule(at=at, key=st.sampled_from(TIMED), body=bodies)
+    def put_and_expire(self, at: int, key: str, body: bytes) -> None:
+        self.world.put(at, key, body, ttl_ms=1_000)
+        self.world.flush(at)
+        for _ in range(len(self.world.replicas)):
+            self.world.deliver(-1, keep=True)
+            self.world.bag.insert(0, self.world.bag.pop())
+        self.world.advance(1_500)
+        for replica in range(len(self.world.replicas)):
+            self.world.expire(replica)
+
+    @rule(
+        at=at,
+        sender=at,
+        limits=st.lists(st.sampled_from((1, 100, EVERYTHING)), min_size=1, max_size=8),
+        masked=st.none() | st.integers(1, 9),
+    )
+    def pull(self, at: int, sender: int, limits: list[int], masked: int | None) -> None:
+        self.world.begin(at, sender)
+        masks = {} if masked is None else {self.world.replicas[sender].store.actor: masked}
+        for limit in limits:
+            self.world.slice(at, limit, masks)
 
     @invariant()
     def rules_hold(self) -> None:
@@ -307,6 +339,22 @@ def test_a_broken_rule_is_found(name: str) -> None:
     with pytest.raises(Broken, match=message):
         for seed in range(WITHIN):
             campaign(fault(3), seed, STEPS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_steps_that_hypothesis_thinks_of_find_it_as_well(name: str) -> None:
+    fault, _ = FAULTS[name]
+
+    class Broke(Stores):
+        def __init__(self) -> None:
+            super().__init__()
+            self.world = fault(3)
+
+    search = settings(
+        max_examples=300, stateful_step_count=40, deadline=None, database=None, derandomize=True, phases=(Phase.generate,)
+    )
+    with pytest.raises(Broken):  # which check says so first depends on the steps
+        run_state_machine_as_test(Broke, settings=search)
 
 
 def test_a_step_alone_finds_a_broken_claim() -> None:
