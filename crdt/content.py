@@ -191,6 +191,8 @@ class Content:
     def _tell(self, old: Cell | None, cell: Cell, stamp: Stamp) -> None:
         ended, bound = self._ended, cell.bound
         if old is not None:
+            if old.order[0] < cell.order[0] and old.order[1] > cell.order[1]:  # type: ignore[operator]
+                self._lose(old)  # a fence beats what is later: once that is forgotten, so is how late this was
             if old.bound is not None and old.bound != bound:
                 self._unbind(old.bound, cell.key)
             if old.body is None or (old.bound is not None and old.bound in ended):
