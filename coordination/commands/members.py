@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from coordination.commands.common import client_options, read_secret, run, tag_filter
 from coordination.output import as_json, say
 
-__all__ = ["command"]
+__all__ = ["command", "warnings"]
 
 
 @click.command("members")
@@ -17,6 +18,8 @@ __all__ = ["command"]
 @client_options
 def command(tags: tuple[str, ...], nodes: tuple[str, ...], secret_file: Path | None, json_output: bool) -> None:
     """List the members of the mesh, as one node sees them.
+
+    If that node has found that it and another one claim the same and hold something else, a line to stderr says so.
 
     \b
     Examples:
@@ -32,6 +35,7 @@ def command(tags: tuple[str, ...], nodes: tuple[str, ...], secret_file: Path | N
 
         async with connect(*nodes, secret=secret) as client:
             members = await client.members()
+            stats = await client.stats()
         for member in members:
             if wanted and not (member.reachable and matches(member, wanted)):
                 continue
@@ -42,5 +46,21 @@ def command(tags: tuple[str, ...], nodes: tuple[str, ...], secret_file: Path | N
             else:
                 shown = " ".join(f"{key}={value}" for key, value in has.items())
                 say(f"{member.name:<24} {member.address:<24} {member.state.value:<8} {shown}".rstrip())
+        for line in warnings(stats):
+            click.echo(line, err=True)
 
     run(work)
+
+
+def warnings(stats: Mapping[str, int]) -> list[str]:
+    """What should never be, of a node's counts."""
+    lines = []
+    if diverged := stats.get("mending.divergences", 0):
+        mended = stats.get("mending.cells_mended", 0)
+        lines.append(
+            f"warning: {diverged} times this node claimed what another one claims and held something else; {mended} entries "
+            "were mended (see its log)"
+        )
+    if corrupted := stats.get("mending.corrupted_buckets", 0):
+        lines.append(f"warning: the memory of this node has changed without a write, {corrupted} times: check its memory")
+    return lines

@@ -54,8 +54,8 @@ async def test_keys_cross_and_the_commands_show_them() -> None:
         event = json.loads(out)
         assert (code, event["kind"], event["key"], event["value"], event["origin"]) == (0, "put", "limit", {"rps": 10}, "n2")
         assert (await command("watch", "p", "--key", "k", "--node", n0))[0] == 2
-        code, out, _ = await command("members", "--node", n0)
-        assert code == 0
+        code, out, err = await command("members", "--node", n0)
+        assert (code, err) == (0, "")
         assert [line.split()[0] for line in out.splitlines()] == ["n0", "n1", "n2"]
         assert all("alive" in line for line in out.splitlines())
 
