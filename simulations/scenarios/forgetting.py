@@ -3,7 +3,8 @@ cuts every few seconds; then everything is healed, and must come to rest.
 
 At the end: everyone is counted by the same cut, nobody has anything left to bring back, all stores are equal, no vector names
 anyone who is gone, nothing deleted is left, what goes between them is digests alone, and nothing that a cut had covered or
-that was acknowledged is lost or undone (C4, C7, C8, C15, C18, C26, C27)."""
+that was acknowledged is lost or undone (C4, C7, C8, C15, C18, C26, C27). All the time readers are told what the stores show
+(C13)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from coordination.assembly import Assembly, build
 from crdt.cell import COUNTER, KEY, Cell
 from crdt.counter import slot_actor
 from crdt.store import Place
-from simulations.checkers import Acks, Resurrection, Violation, Wholeness, cells
+from simulations.checkers import Acks, Resurrection, Violation, WatchFold, Wholeness, cells
 from simulations.checkers.alarms import Alarms
 from simulations.checkers.resurrection import standing_of
 from simulations.cluster import DELETED, Build, Cluster, SimPeer
@@ -62,6 +63,7 @@ class Forgetting:
     resurrection: Resurrection
     wholeness: Wholeness
     acks: Acks
+    fold: WatchFold
     adds: list[tuple[Process, str, int]] = field(default_factory=list)
     cuts: int = 0
     lives: int = 0
@@ -114,6 +116,7 @@ class Forgetting:
             self.resurrection.owe(entrusted.cells)
         self.resurrection.check()
         self.wholeness.check()
+        self.fold.check()
         self._sums(living[0])
 
     def _sums(self, peer: SimPeer) -> None:
@@ -227,10 +230,11 @@ def run_forgetting(
     Alarms(world)
     resurrection = Resurrection(cluster)
     wholeness, acks = Wholeness(cluster, resurrection.was_ended), Acks(cluster, resurrection.was_ended)
+    fold = WatchFold(cluster)
     cluster.form()
     cluster.set_loss(loss, duplicate=0.05, reorder=0.05)
     phases = Phases(cluster, plan_of(seed, cluster.names, duration) if plan is None else plan, duration)
-    run = Forgetting(world, cluster, phases, resurrection, wholeness, acks)
+    run = Forgetting(world, cluster, phases, resurrection, wholeness, acks, fold)
     dice = Random(seed_of(seed, "writes"))
     for _ in range(writes):
         world.after(dice.randrange(duration), run.write, dice)

@@ -1,4 +1,4 @@
-"""Cuts on whole nodes (C4, C7, C8, C15, C18): what is deleted is forgotten by everyone, and nothing else is."""
+"""Cuts on whole nodes (C4, C7, C8, C13, C15, C18): what is deleted is forgotten by everyone, and nothing else is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from coordination.assembly import Assembly, Settings, build
+from crdt.content import Content
 from mesh.directives import Source
 from mesh.replication import CELLS
 from mesh.replication.applying import LIFE_BITS
@@ -56,6 +57,12 @@ def test_what_the_hostile_campaign_found_once(seed: int) -> None:
     of a batch is forgotten, and an older write that nobody had seen outlives it, as documented. 136: a joiner that was ended
     before anybody had welcomed it."""
     run_hostile(seed, nodes=5, writes=200)
+
+
+def test_a_write_behind_a_deletion_that_is_forgotten_and_does_not_say_so_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Content, "_lose", lambda self, cell: None)
+    with pytest.raises(Violation, match="C13"):
+        run_hostile(8, nodes=5, writes=200)
 
 
 @pytest.mark.parametrize("seed", [65, 82, 109, 204])
