@@ -2,7 +2,11 @@
 
 A helper asks the target at once, passes its ack on whenever it comes while the request is remembered, and says `Nack`
 when the ack is overdue, so that the asker can tell a silent target from its own deafness. If the operating system
-refuses the datagram, the nack says so at once: that is a second member's evidence."""
+refuses the datagram, the nack says so at once: that is a second member's evidence.
+
+Who asks about a process that is known here to be dead has missed the news: if the target is silent to this node, too, it is
+told beside the nack. (Where many die at once most of what is told goes to the dead; whom it all missed, and who doubts itself
+as so few answer, would wait out its own suspicion, stretched three times.)"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from dataclasses import dataclass
 
 from mesh.directives import Address, Source
 from mesh.membership.actions import Actions
-from mesh.membership.messages import Confirmed, Nack, Ping, PingRequest
+from mesh.membership.messages import Confirmed, Nack, News, Ping, PingRequest, entry_of
 from mesh.membership.profile import Profile
 from mesh.membership.table import Table
 
@@ -58,6 +62,7 @@ class Relays:
             del self._relays[sequence]
             return
         self._answer(relay, refused=False)
+        self._tell_of_death(relay)
         self._actions.arm(("relay", sequence), now + 2 * self._profile.probe_interval)
 
     def on_ack(self, sequence: int, source: Source) -> bool:
@@ -89,3 +94,9 @@ class Relays:
     def _answer(self, relay: Relay, refused: bool) -> None:
         relay.answered = True
         self._actions.send(relay.asker, Nack(relay.sequence, refused))
+
+    def _tell_of_death(self, relay: Relay) -> None:
+        target = self._table.by_session(relay.target)
+        if target is not None and not target.reachable:
+            self._actions.count("told_better")
+            self._actions.send(relay.asker, News(entry_of(target), None))

@@ -160,6 +160,14 @@ def test_a_story_finds_its_planted_fault(monkeypatch: pytest.MonkeyPatch, invari
             STORIES[invariant](seed)
 
 
+def test_who_missed_a_death_is_told_by_whom_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every telling of it went to the dead or was lost, and who missed it doubts itself."""
+    STORIES["M11"](69)
+    monkeypatch.setattr("mesh.membership.relays.Relays._tell_of_death", lambda self, relay: None)
+    with pytest.raises(AssertionError, match="not within the bound"):
+        STORIES["M11"](69)
+
+
 def test_every_invariant_has_its_watcher_and_its_fault() -> None:
     watched = {"M1", "M2", "M5", "M6", "M7", "M19"}
     assert watched | set(STORIES) == {f"M{number}" for number in range(1, 21)}
