@@ -33,8 +33,8 @@ Name: TypeAlias = tuple[bytes, int]
 
 
 def batch_of(cell: Cell) -> Name | None:
-    """The batch that a cell was put in, if it was."""
-    if cell.batch is None:
+    """The batch that a cell was put in, if it was (one that was put again by itself is in none)."""
+    if cell.batch is None or cell.batch.size == 1:
         return None
     return cell.order[2], cell.batch.first  # type: ignore[return-value]
 

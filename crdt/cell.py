@@ -83,7 +83,8 @@ class CellError(ValueError):
 
 
 class Mark(NamedTuple):
-    """Of what was put in one batch: its dots are `first`, `first + 1`, … of the put's actor."""
+    """Of what was put in one batch: its dots are `first`, `first + 1`, … of the put's actor. A batch of one is what somebody
+    else has put again (see `crdt.returning`): the mark is the dot that it was first written under."""
 
     first: int
     size: int
@@ -264,10 +265,12 @@ def _mark_of(raw: object, kind: int, order: Order, actor: bytes, n: int) -> Mark
     if type(raw) is not tuple or len(raw) != 3 or kind != KEY or any(type(item) is not int for item in raw):
         raise CellError("a mark is three numbers, of a key")
     mark = Mark(*raw)
-    if not 2 <= mark.size <= MAX_BATCH_KEYS or not 0 <= mark.place < mark.size:
+    if not 1 <= mark.size <= MAX_BATCH_KEYS or not 0 <= mark.place < mark.size:
         raise CellError("a batch is of a few keys, each in its place")
     if not 1 <= mark.first <= MAX_DOT - mark.size:
         raise CellError("a dot of a batch is out of range")
+    if mark.size == 1 and actor == order[2]:
+        raise CellError("nobody puts again what is its own")
     if actor == order[2] and not order[4] and n != mark.first + mark.place:
         raise CellError("the dot is not that of its place in the batch")
     return mark

@@ -27,18 +27,24 @@ which reports nothing; and who goes on over a cut that others made without it ho
   - Whoever applies a cut puts again, under own dots, what it holds under a dot that the cut skips, and tells it once the actor
     has retired. (All claim that dot, and one alone has its cell: equal claims over other cells, for good.) It had passed all
     that its sender had forgotten, so nothing comes back by it that `bring_back` of the same write would not bring.
+  - What is put again carries, as its mark, the dot that it was first written under. Whoever got it from a bringer that is ended
+    before it has told so tells it in its place, and it is not put again from somewhere else once that is told. (A process that
+    dies just after it has returned, and returns with the same memory, undid deletions made meanwhile.)
   - What is told leaves out what was claimed as void and never held. (A third one that does hold it would not bring it back.)"""
 
 from __future__ import annotations
 
-from crdt.cell import COUNTER, FOLD, Cell, above
+from crdt.cell import COUNTER, FOLD, KEY, Cell, Mark, above
 from crdt.clock import Stamp
 from crdt.counter import slot_actor
 from crdt.cuts import Brought, Cut, Retired
 from crdt.dots import NOBODY
 from crdt.store import Store
 
-__all__ = ["bring_back", "put_again", "unknown"]
+__all__ = ["bring_back", "put_again", "tell_for_others", "unknown"]
+
+MANY = 256
+"""Numbers that may be named one by one when somebody tells for another: a cut keeps it of everyone who does."""
 
 Seen = tuple[int, tuple[int, ...]]
 """The last number of an ended actor that the mesh has, and the void ones below."""
@@ -89,16 +95,21 @@ def bring_back(store: Store, old: Store, cut: Cut, since: int, stamp: Stamp) -> 
             seen[actor] = known
     store.expire(stamp)
     old.expire(stamp)
-    closed = {each.actor for each in cut.retired if each.closed}
+    table = {each.actor: each for each in cut.retired}
+    closed = {actor for actor, each in table.items() if each.closed}
     for cell in list(old.cells()):
         known = seen.get(cell.actor)
         if cell.n and (known is None or (cell.n <= known[0] and cell.n not in known[1])):
             continue
+        if (mark := _mark(cell)) is not None and cell.actor != cell.order[2]:
+            row = table.get(cell.order[2])  # type: ignore[arg-type]
+            if row is not None and mark.first <= row.last and mark.first not in row.void:
+                continue  # somebody else has put it again, and that is told
         if cell.kind == FOLD or (cell.kind == COUNTER and slot_actor(cell.key) in closed):
             continue
         here = store.cell(cell.kind, cell.key)
         if here is None or above(cell._replace(actor=b"", n=0), here._replace(actor=b"", n=0)):
-            store.rewrite(cell, stamp)
+            store.rewrite(cell, stamp, _mark(cell))
     return [_brought(old, actor) for actor, known in seen.items() if known is not FORGOTTEN and old.dots.has(actor)]
 
 
@@ -127,7 +138,40 @@ def put_again(store: Store, cut: Cut, stamp: Stamp) -> list[Brought]:
 def _put_again(store: Store, cell: Cell | None, stamp: Stamp) -> None:
     if cell is not None:
         store.again.setdefault(cell.actor, set()).add(cell.n)
-        store.rewrite(cell, stamp)
+        store.rewrite(cell, stamp, _mark(cell))
+
+
+def _mark(cell: Cell) -> Mark | None:
+    """The dot that the put was first written under, if that is known and it has not been touched since."""
+    if cell.kind != KEY or cell.order[4]:
+        return None
+    if cell.batch is not None:
+        return Mark(cell.batch.first + cell.batch.place, 1, 0)
+    return Mark(cell.n, 1, 0) if cell.actor == cell.order[2] and cell.n else None
+
+
+def tell_for_others(store: Store, cut: Cut) -> list[Brought]:
+    """What others put again that are ended, and had not told it: to be reported by whoever has seen it."""
+    table = {row.actor: row for row in cut.retired}
+    ended = {end.actor for end in cut.ended}
+    brought = []
+    for actor, numbers in list(store.origins.items()):
+        row = table.get(actor)
+        if row is not None:
+            for n in [n for n in numbers if n <= row.last and n not in row.void]:
+                del numbers[n]  # it is told
+            dead = {n for n, bringer in numbers.items() if bringer in ended or bringer in table}
+            last = max(dead, default=0)
+            if last - row.last <= MANY:
+                if dead:
+                    beyond = [n for n in range(row.last + 1, last) if n not in dead]
+                    void = [n for n in row.void if n < last and n not in dead]
+                    brought.append(Brought(actor, last, tuple(sorted({*void, *beyond}))))
+                for n in dead:
+                    del numbers[n]
+        if not numbers or (row is None and actor not in ended and not store.dots.has(actor)):
+            del store.origins[actor]
+    return brought
 
 
 def _told(store: Store, row: Retired, again: set[int]) -> Brought:

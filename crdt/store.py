@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from crdt.batches import Batches, whole
+from crdt.batches import Batches, batch_of, whole
 from crdt.cell import COUNTER, KEY, Cell, Place, above, drop, encode_cell, fence_of, fill, is_dropped, put_of
 from crdt.change import Change, ChangeKind
 from crdt.clock import Stamp
@@ -30,7 +30,7 @@ class Store(Writing):
     ----------
     actor: under which this replica writes; 16 bytes, never used by another."""
 
-    __slots__ = ("_batches", "_stamp", "again", "skipped")
+    __slots__ = ("_batches", "_stamp", "again", "origins", "skipped")
 
     def __init__(self, actor: bytes) -> None:
         super().__init__(actor)
@@ -38,6 +38,8 @@ class Store(Writing):
         """Dots of ended actors that are claimed as void, by the last cut that was applied: not held."""
         self.again: dict[bytes, set[int]] = {}
         """Void dots that were held here, and that stand under own ones (see `crdt.returning`)."""
+        self.origins: dict[bytes, dict[int, bytes]] = {}
+        """Of what others have put again: the dots that it was first written under, by actor, and who put it again."""
         self._batches = Batches()
         self._stamp: Stamp = 0
         """At which a cell of a batch arrived last."""
@@ -49,7 +51,7 @@ class Store(Writing):
         its batch: then nothing is claimed."""
         if self.dots.covers(cell.actor, cell.n):
             return False
-        if cell.batch is None:
+        if batch_of(cell) is None:
             self._join(cell, stamp)
             return True
         self._stamp = stamp
@@ -100,7 +102,11 @@ class Store(Writing):
             if filled is not old:
                 self._place(old, filled, stamp)
         self.dots.claim(cell.actor, cell.n)
-        if cell.batch is not None and cell.order[2] != self.actor:
+        if cell.batch is None:
+            return
+        if cell.batch.size == 1:
+            self.origins.setdefault(cell.order[2], {}).setdefault(cell.batch.first, cell.actor)  # type: ignore[arg-type]
+        elif cell.order[2] != self.actor:
             # A touched cell stands for what it touched: else others of the batch would wait for a dot that nobody has any more.
             self.dots.claim(cell.order[2], cell.batch.first + cell.batch.place)  # type: ignore[arg-type]
 
@@ -253,7 +259,7 @@ class Store(Writing):
         self.dots.raise_to(claims)
         for cell in cells:
             self._join(cell, stamp)
-            if cell.batch is not None:
+            if batch_of(cell) is not None and cell.batch is not None:
                 # It was held in whole. Were the dots of its replaced keys forgotten, and by everyone in one blackout, whoever
                 # lacks it would wait for them for ever.
                 first, size, _ = cell.batch

@@ -144,11 +144,11 @@ class Writing(Content):
         own = self._slots.get(name, {}).get(slot_key(name, self.actor))
         self._write(own, set_slot(name, self.actor, base, stamp), stamp)
 
-    def rewrite(self, cell: Cell, stamp: Stamp) -> None:
+    def rewrite(self, cell: Cell, stamp: Stamp, mark: Mark | None = None) -> None:
         """Write again, under an own dot, what was written elsewhere: its order stays."""
         if cell.kind not in self._cells:
             self._cells[cell.kind], self._order[cell.kind] = {}, SortedKeys()
-        self._write(self.cell(cell.kind, cell.key), cell._replace(actor=self.actor, n=0, batch=None), stamp)
+        self._write(self.cell(cell.kind, cell.key), cell._replace(actor=self.actor, n=0, batch=mark), stamp)
 
     def take_slot(self, slot: Cell, stamp: Stamp) -> None:
         """Add what a slot has that nobody else has seen to the own one, in its epoch; nothing, if a higher epoch is known."""

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.cuts import NO_CUT, Brought, Cut, End, is_told
 from crdt.forgetting import apply_cut
-from crdt.returning import bring_back, put_again
+from crdt.returning import bring_back, put_again, tell_for_others
 from crdt.store import Store
 from mesh.directives import Directive, Mark
 
@@ -140,6 +140,7 @@ class Applying:
         for joiner in list(self.joiners):
             if cut.counts(joiner) or joiner in self.ends or joiner in retired:
                 del self.joiners[joiner]
+        self.brought += tell_for_others(self.store, cut)
         self.brought = [each for each in self.brought if not is_told(cut, each)]
         for held in list(self.held):
             brought = bring_back(self.store, held.store, cut, held.since, stamp)

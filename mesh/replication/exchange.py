@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import cast
 
+from crdt.batches import batch_of
 from crdt.cell import Cell, expiry_of, is_dropped, stamps_of
 from crdt.clock import HybridClock, Instant, Stamp
 from crdt.dots import DotSet
@@ -84,7 +85,7 @@ class Exchange(Windows):
             alone = is_dropped(cell) and expiry_of(cell) > stamp
             if alone:
                 done = store.apply_touch(cell, stamp) is not None
-            elif cell.batch is not None:
+            elif batch_of(cell) is not None:
                 done = store.apply_together([cell for cell, _ in fresh], stamp)
             else:
                 done = store.apply(cell, stamp) is not None

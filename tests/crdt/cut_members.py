@@ -100,6 +100,9 @@ class Rules:
     strangers_are_named = True
     tells_what_it_brings = True
     takes_over = True
+    steps = 400
+    """After which a run with this fault is judged."""
+    tells_for_others = True
 
     def may_go_on(self, member: Member, cut: Cut) -> bool:
         return may_go_on(cut, member.actor, member.first, member.sponsor)

@@ -9,6 +9,7 @@ from crdt.cell import KEY, Cell, Order, above, cell_of, stamps_of
 from crdt.clock import Instant, Stamp
 from crdt.cuts import Cut, Opening, Report, is_told
 from crdt.dots import NOBODY, DotSet, Summary
+from crdt.returning import tell_for_others
 from crdt.store import Place, Store
 from crdt.transfer import FIRST, Transfer, missing
 from mesh.wire import load
@@ -134,6 +135,8 @@ class Mesh:
         for joiner in list(member.joiners):
             if cut.counts(joiner) or joiner in member.ends or joiner in retired:
                 del member.joiners[joiner]
+        if self.rules.tells_what_it_brings and self.rules.tells_for_others:
+            member.brought += tell_for_others(member.store, cut)
         member.brought = [each for each in member.brought if not is_told(cut, each)]
         self.try_bring_back(member)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crdt.cell import COUNTER, FOLD, KEY, LEASE_END, Cell
+from crdt.cell import COUNTER, FOLD, KEY, LEASE_END, Cell, Mark, cell_of, encode_cell
 from crdt.clock import COUNTER_BITS, Stamp
 from crdt.counter import slot_key
 from crdt.cuts import (
@@ -21,8 +21,9 @@ from crdt.cuts import (
 )
 from crdt.dots import NOBODY, Summary
 from crdt.forgetting import apply_cut
-from crdt.returning import bring_back, put_again
+from crdt.returning import bring_back, put_again, tell_for_others
 from crdt.store import Store
+from mesh.wire import load
 from tests.crdt.cut_faults import FAULTS, WITHIN, found
 from tests.crdt.cut_world import run
 
@@ -80,6 +81,7 @@ FOUND = (
     27738,
     28316,
     41662,
+    42857,
     44020,
     45058,
     46319,
@@ -93,6 +95,10 @@ FOUND = (
 @pytest.mark.parametrize("seed", FOUND)
 def test_what_failed_once(seed: int) -> None:
     run(seed)
+
+
+def test_what_failed_once_in_a_longer_run() -> None:
+    run(200_889, steps=1_200)
 
 
 @pytest.mark.soak
@@ -203,6 +209,29 @@ def test_what_is_held_and_void_is_put_again_and_told() -> None:
     full = Summary(((B, 4),), ())
     cut = cut_of(cut, Report(A, full, 1, STAMP), Report(C, full, 0, STAMP), ends=ends)
     assert put_again(holder, cut, STAMP) == [Brought(B, 2, (1,))]
+
+
+def test_what_the_dead_had_put_again_is_told_by_who_has_it() -> None:
+    old, bringer, other = Store(B), Store(A), Store(C)
+    for key in ("first", "second"):
+        old.put(key, b"v", STAMP)
+    old.flush()
+    retired = Retired(B, 1, (), 1, STAMP, True)
+    cut = NO_CUT._replace(round=2, counted=(A, C), retired=(retired,))
+    for each in (bringer, other):
+        apply_cut(each, cut, STAMP, 0)
+    assert bring_back(bringer, old, cut, 0, STAMP) == [Brought(B, 2, ())]
+    (put,) = bringer.flush()
+    assert put.cell.batch == Mark(2, 1, 0) and cell_of(load(encode_cell(put.cell), 1 << 20, 4)) == put.cell
+    assert other.apply(put.cell, STAMP)
+    assert tell_for_others(other, cut) == [], "it tells that itself"
+    cut = cut._replace(round=3, counted=(C,), retired=(retired, Retired(A, 1, (), 3, STAMP, True)))
+    assert tell_for_others(other, cut) == [Brought(B, 2, ())] and tell_for_others(other, cut) == []
+
+    told = cut._replace(round=4, counted=(C,), retired=(retired._replace(last=2), cut.retired[1]._replace(last=0)))
+    third = Store(C)
+    assert bring_back(third, bringer, told, 3, STAMP) is not None and not third.pending, "of A unseen, and as B's told"
+    assert not tell_for_others(other, told) and not other.origins
 
 
 def test_what_was_skipped_is_not_told_as_brought() -> None:

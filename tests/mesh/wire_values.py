@@ -77,7 +77,7 @@ def cells(draw: st.DrawFn) -> Cell:
         order = tuple(draw(st.lists(st.one_of(_BIG, _ACTORS), max_size=5)))
     actor, n, batch = draw(_ACTORS), draw(st.integers(1, (1 << 64) - 1)), None
     if kind == KEY and draw(st.booleans()):
-        size = draw(st.integers(2, MAX_BATCH_KEYS))
+        size = draw(st.integers(1 + (actor == order[2]), MAX_BATCH_KEYS))
         batch = Mark(draw(st.integers(1, 1 << 60)), size, draw(st.integers(0, size - 1)))
         if actor == order[2]:
             n = batch.first + batch.place
