@@ -16,7 +16,8 @@ from mesh.directives import Message
 from tests.coordination.agreed_world import MS, Changes
 from tests.coordination.exploring.cast import Cast, Outcome
 from tests.coordination.exploring.cores import Core, User, View
-from tests.coordination.exploring.space import KINDS, Bounds, Found, Space, State
+from tests.coordination.exploring.space import KINDS, Bounds, Found, Space
+from tests.coordination.exploring.state import State
 
 __all__ = ["CASES", "Case", "explore", "prepare"]
 
@@ -136,9 +137,9 @@ def prepare(case: Case, faults: Changes = ()) -> Space:
     return Space(cast, start, case.bounds, key=KEY, group=group, restart=restart)
 
 
-def explore(case: Case, faults: Changes = (), *, limit: int = 0, seconds: float = 0) -> Found:
+def explore(case: Case, faults: Changes = (), *, limit: int = 0, seconds: float = 0, reduced: bool = True) -> Found:
     """Search the space of a case; `limit` states, and so many seconds of processor time, at the most."""
-    return prepare(case, faults).search(limit=limit, seconds=seconds)
+    return prepare(case, faults).search(limit=limit, seconds=seconds, reduced=reduced)
 
 
 def users(*names: str, rounds: int = 1, keeps: bool = False) -> dict[str, User]:
@@ -215,6 +216,17 @@ CASES: dict[str, Case] = {
         others=1,
         elastic=True,
         before=(("n0", "acquire"),),
+    ),
+    "a voter is replaced, and its lease goes on": Case(
+        2,
+        users("n0"),
+        Bounds(change=1, rosters=(("n1", "n2"),), proposers=("n0",), calm=QUIET),
+        others=1,
+        elastic=True,
+        before=(("n0", "acquire"),),
+    ),
+    "two ask while the roster follows itself": Case(
+        2, users("n0", "n1"), Bounds(change=1, rosters=(("n0", "n1"),), proposers=("n0",), calm=QUIET), elastic=True
     ),
     "two propose": Case(
         3,

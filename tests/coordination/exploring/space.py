@@ -16,6 +16,8 @@ and of faults as many of each kind as the bounds allow, at any moment:
     start     one that crashed comes back
     change    a voter proposes another roster
 
+Letters that change nothing any more are taken away at once (`spent`): each of them would have every state twice.
+
 States that are equal in all that any process may look at, in what is under way, in the time, in the faults that are left and in
 what the laws remember are one state. Nothing is hashed away: a state is known by numbers that stand for exactly one content.
 
@@ -27,16 +29,18 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 from mesh.directives import Message
 from tests.coordination.exploring.cast import Cast, Outcome
 from tests.coordination.exploring.laws import Broken, check_state
+from tests.coordination.exploring.spent import SpentLetters
+from tests.coordination.exploring.state import State
 
-__all__ = ["KINDS", "Bounds", "Found", "Space", "State"]
+__all__ = ["KINDS", "Bounds", "Found", "Space"]
 
 SLOW, AGAIN, LEAP, CRASH, START, CHANGE = range(6)
 """Kinds of faults, as they are counted in `State.spent`."""
@@ -67,19 +71,8 @@ class Bounds:
     calm: tuple[type[Message], ...] = ()
 
 
-class State(NamedTuple):
-    cores: tuple[int, ...]
-    flight: tuple[int, ...]
-    """Letters under way, sorted; ~letter: one that is late."""
-    now: int
-    spent: tuple[int, ...]
-    """How many faults of each kind there have been."""
-    token: int
-    """The highest that was granted."""
-    rosters: tuple[tuple[str, ...], ...] = ()
-    """Voters of each roster that was decided, from epoch 2 on."""
-
-
+BEYOND = ("crash", "start")
+"""Steps that no process lives through."""
 Step = tuple[str, int]
 """What happens, and to which letter or process, or until when."""
 
@@ -133,17 +126,20 @@ class Space:
 
     # --- the search -------------------------------------------------------------------------------------------------------
 
-    def search(self, *, limit: int = 0, seconds: float = 0) -> Found:
-        """Until a law is broken, all states have been seen, or so many, or so much time has gone."""
+    def search(self, *, limit: int = 0, seconds: float = 0, reduced: bool = True) -> Found:
+        """Until a law is broken, all states have been seen, or so many, or so much time has gone.
+
+        `reduced`: without the letters that change nothing any more (`spent`)."""
         gc.disable()  # it would go through all states again and again, and find nothing
         try:
-            return self._search(limit, seconds)
+            return self._search(limit, seconds, reduced)
         finally:
             gc.enable()
 
-    def _search(self, limit: int, seconds: float) -> Found:
+    def _search(self, limit: int, seconds: float, reduced: bool) -> Found:
         begun = time.process_time()
         start = self.start
+        self.spent_letters = spent = SpentLetters(self.cast) if reduced else None
         number_of: dict[State, int] = {start: 0}
         parents = [-1]
         level = [start]
@@ -160,9 +156,15 @@ class Space:
                 return found(True)
             after: list[State] = []
             for state in level:
-                for step, following, wrong in self.following(state):
+                number = number_of[state]
+                for step, reached, wrong in self.following(state):
                     steps += 1
                     broken = wrong
+                    following = reached
+                    if not broken and spent is not None:
+                        if step[0] not in BEYOND:
+                            spent.step(state.cores, reached.cores)
+                        following = spent.without(reached, number)
                     if not broken and following not in number_of:
                         number_of[following] = len(parents)
                         parents.append(number)
@@ -170,7 +172,12 @@ class Space:
                         broken = self._judge(following)
                     if broken:
                         return found(False, broken, number, self._told(step))
-                number += 1
+                    while spent is not None and spent.mistaken:
+                        for again, parent in spent.correct():
+                            if again not in number_of:
+                                number_of[again] = len(parents)
+                                parents.append(parent)
+                                after.append(again)
                 if limit and len(parents) >= limit:
                     return found(False)
             if seconds and time.process_time() - begun > seconds:
@@ -334,10 +341,16 @@ class Space:
         path.reverse()
         lines = []
         for state, following in pairwise(path):
-            taken = next(what for what, after, _ in self.following(state) if after == following)
+            taken = next(what for what, after, _ in self.following(state) if self._becomes(after, following))
             lines.append(f"{(state.now - self.start.now) / 1e6:10.3f} ms  {self._told(taken)}")
         lines.append(f"{(path[-1].now - self.start.now) / 1e6:10.3f} ms  {step}")
         return lines
+
+    def _becomes(self, after: State, following: State) -> bool:
+        """Whether it is that state, but for spent letters."""
+        left = Counter(after.flight)
+        left.subtract(following.flight)
+        return after._replace(flight=()) == following._replace(flight=()) and all(count >= 0 for count in left.values())
 
     def _told(self, step: Step) -> str:
         what, which = step
