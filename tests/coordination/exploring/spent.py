@@ -1,15 +1,15 @@
 """Letters that change nothing any more: the answer that comes when all has been decided, and most of what is said twice.
 
 As long as such a letter is under way, every state is there twice, with it and without it. So it is taken away as soon as its
-delivery would leave its receiver as it is, send nothing and tell nothing; and it is seen to that this stays so: for every state
-of the receiver that the search ever comes to after that one, and every time at which it is met, the delivery is tried. Where it
-does change something after all, every state that it had been taken away from is looked at once more, with it.
+delivery would leave its receiver as it is, send nothing and tell nothing; and it is seen to that this stays so: for every
+state of the receiver that the search ever comes to after that one, and every time at which it is met, the delivery is tried.
+Where it does change something after all, every state that it had been taken away from is looked at once more, with it.
 
 Why nothing is missed: let a history of the full space deliver letters later that have been taken away here. Without these
 deliveries it is a history of the smaller space, step by step: up to the first of them the receiver is in a state that the
-search has been to, where the letter was tried and changed nothing; so the rest of the history goes on as without it. A crash takes
-what is on its way to a process, so what comes after does not count as one of its later states. (That a letter under way keeps
-time from passing is no difference: it could have been delivered. A fault that befalls it might as well not have been.)
+search has been to, where the letter was tried and changed nothing; so the rest of the history goes on as without it. A crash
+takes what is on its way to a process, so what comes after does not count as one of its later states. (That a letter under way
+keeps time from passing is no difference: it could have been delivered. A fault that befalls it might as well not have been.)
 
 The later states of a process are all that follow in any company, which is more than what may follow in one: some letters are
 kept that could go."""
