@@ -4,7 +4,8 @@ D1  what a voter with a whole disk has told (promise, accepted ballot, highest t
     knows after any restart
 D2  a grant rests on the disks of a quorum at the moment at which it is told
 D3  a voter whose disk was emptied or damaged gives no vote until it has abstained for M in one process, or so many others of
-    the register's group have told it what they keep as share one with every quorum
+    the register's group have told it what they keep as share one with every quorum; but for one that took part in a birth
+    by an operator's word that no lock of this mesh is alive
 D4  a voter whose disk is whole does not abstain"""
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ class DiskLaws:
             whole = node.parts is not None and node.parts.recall.stats().get("complete")
             if self.world.now - node.up_at < 2 * S and not whole and not self._told(node, key):
                 self.fail("D3", f"{node.name} votes without memory")
-            if whole and self.world.now - emptied < 2 * S:
+            by_word = node.parts is not None and node.parts.succession._standing.by_word
+            if whole and not by_word and self.world.now - emptied < 2 * S:
                 self.fail("D3", f"{node.name} calls a memory complete that was emptied a moment ago")
         tales = self.told.setdefault(node.name, {})
         told = tales.setdefault(key, Told())

@@ -466,6 +466,11 @@ def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
     assert ReturningCampaign(1_002_646).run().voters == 2
 
 
+def test_who_founds_anew_by_an_operators_word_has_a_whole_memory() -> None:
+    """Both voters have lost their disks at once, and one of them says `fresh`: no law of disks is broken by that (D3)."""
+    assert returning_stress(20_091, durable=True).grants
+
+
 @pytest.mark.parametrize("fault", RETURN_FAULTS)
 def test_planted_fault_is_found(fault: str) -> None:
     changes, within = RETURN_FAULTS[fault]
