@@ -285,6 +285,11 @@ class Content:
         self._dirty = {}
 
     @property
+    def kept(self) -> bool:
+        """Whether somebody keeps what changes: then it may be met again, as it was."""
+        return self._dirty is not None
+
+    @property
     def is_dirty(self) -> bool:
         return bool(self._dirty)
 

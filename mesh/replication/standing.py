@@ -329,9 +329,13 @@ class Standing(Applying):
         store = self.store
         store.flush()
         unsent = [cell for cell in store.cells() if cell.actor == store.actor and cell.n > self._base]
+        # Of its actor nobody has ever heard: its slots would stay for ever, and are moved to the new one. But what was kept may
+        # come back from an old copy of the disk, beside what was moved: then they stay, and the actor is named.
+        moves = not self._base and not store.kept
+        stays = self._base or (store.kept and any(cell.kind == COUNTER for cell in unsent))
         for cell in unsent:  # before readers see the new store, so that none of it is gone for a moment
-            if cell.kind == COUNTER and not self._base:
-                fresh.take_slot(cell, stamp)  # of its actor nobody has ever heard: its slot would stay for ever
+            if cell.kind == COUNTER and moves:
+                fresh.take_slot(cell, stamp)
                 continue
             here = fresh.cell(cell.kind, cell.key)
             if here is None or above(cell._replace(actor=b"", n=0), here._replace(actor=b"", n=0)):
@@ -339,6 +343,6 @@ class Standing(Applying):
         old = store.become(fresh, stamp)
         old.remove(unsent)
         self.state, self._joining, self.sent, self._led = State.MEMBER, None, False, self.life
-        if len(old) or self._base:
+        if len(old) or stays:
             self.held.append(Held(old, self._since))
         self._apply(now)
