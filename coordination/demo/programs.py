@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,9 @@ __all__ = ["DemoFailed", "Program", "Programs", "free_addresses"]
 
 STOP_SECONDS = 5.0
 LINE_BYTES = 1 << 16
+LOWEST_PORT = 10_000
+LOWEST_EPHEMERAL = 32_768
+"""Where the system does not tell."""
 
 
 class DemoFailed(Exception):
@@ -138,18 +142,28 @@ class Programs:
         return program
 
 
+def lowest_ephemeral() -> int:
+    """The first of the ports that the system gives to connections that go out."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return LOWEST_EPHEMERAL
+
+
 def free_addresses(count: int) -> Sequence[str]:
-    """Loopback addresses whose ports are free for UDP and TCP, at this moment."""
+    """Loopback addresses whose ports are free for UDP and TCP, at this moment, and are given to no connection that goes out.
+    (One of those was gone before the node that was to have it had started, when many others had.)"""
     held: list[socket.socket] = []
     addresses: list[str] = []
+    end = max(lowest_ephemeral(), LOWEST_PORT + 1_000)
     try:
         while len(addresses) < count:
+            port = LOWEST_PORT + secrets.randbelow(end - LOWEST_PORT)
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             held += [udp, tcp]
-            udp.bind(("127.0.0.1", 0))
-            port = udp.getsockname()[1]
             try:
+                udp.bind(("127.0.0.1", port))
                 tcp.bind(("127.0.0.1", port))
             except OSError:
                 continue

@@ -10,6 +10,7 @@ import pytest
 
 from coordination.assembly import Assembly, Settings, build
 from crdt.content import Content
+from crdt.store import Store
 from mesh.directives import Source
 from mesh.replication import CELLS
 from mesh.replication.applying import LIFE_BITS
@@ -318,3 +319,37 @@ def test_a_life_that_no_process_can_lead_is_counted_and_welcomes_nobody() -> Non
         assert list(one.assembly.replication.on_message(JoinAsk(life), source, now)) == []
     assert standing_of(one).stats()["impossible_lives"] == 2 and not standing_of(one).joiners
     assert [type(sent.message) for sent in one.assembly.replication.on_message(JoinAsk(1), source, now)] == [Welcome]  # type: ignore[union-attr]
+
+
+def counted() -> list[int]:
+    """A newcomer adds before it has joined; later it is restarted from its disk as it was then. At what the counter stands."""
+    cluster = cluster_of(3, 4, expect=3)
+    world = cluster.world
+    world.run(4 * INTERVAL)
+    Faults(world).set([Partition(0, 3 * SECOND, ("n3",))])
+    world.run(MS)
+    world.kill("n3", wipe=True)
+    world.boot("n3")
+    cluster.peer("n3").add("counter", 5)
+    world.run(2 * SECOND)
+    disk = world.machines["n3"].disk
+    copied = disk.snapshot()
+    world.run(4 * INTERVAL)
+    assert cluster.peer("n0").store.counter("counter") == 5
+    world.kill("n3")
+    disk.restore(copied)
+    world.boot("n3")
+    world.run(12 * INTERVAL)
+    assert len(cluster.living()) == 4
+    assert not any(slots_of_the_dead(peer) for peer in cluster.living())
+    return [peer.store.counter("counter") for peer in cluster.living()]
+
+
+def test_what_a_newcomer_added_counts_once_though_an_old_disk_brings_it_back() -> None:
+    """30 nodes, hostile, seed 134."""
+    assert counted() == [5] * 4
+
+
+def test_fault_moved_to_another_slot_it_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "kept", False)
+    assert counted() == [10] * 4
