@@ -22,6 +22,8 @@ from mesh.directives import Directive, Mark
 __all__ = ["LIFE_BITS", "Applying", "Held", "State", "actor_of", "mark_of"]
 
 LIFE_BITS = 16
+LAST_ROUND = (1 << 64 - LIFE_BITS) - 1
+"""A mark has 64 bits. (A cut with a higher number, once it was applied, left a node that could send nothing any more.)"""
 LIVES_KEPT = 4_096
 
 

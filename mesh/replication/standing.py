@@ -35,7 +35,7 @@ from crdt.returning import unknown
 from crdt.store import Store
 from crdt.transfer import FIRST
 from mesh.directives import Arm, Directive, Mark, Message, Send, Source
-from mesh.replication.applying import LIFE_BITS, Applying, Held, State, actor_of
+from mesh.replication.applying import LAST_ROUND, LIFE_BITS, Applying, Held, State, actor_of
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Reported, Welcome
 from mesh.replication.joining import Joining, Kept
 from mesh.replication.messages import Chunk
@@ -130,6 +130,8 @@ class Standing(Applying):
             case CutAsk(round):
                 if self.cut.round > round and source.name is not None and self.open:
                     out.append(Send(source.session, CutNews(self.cut)))
+            case CutNews(cut) | Welcome(cut=cut) if cut.round > LAST_ROUND:
+                self.counts["impossible_rounds"] += 1
             case CutNews(cut):
                 self._told(cut, now, out)
             case JoinAsk(life):

@@ -13,8 +13,8 @@ from crdt.content import Content
 from crdt.store import Store
 from mesh.directives import Source
 from mesh.replication import CELLS
-from mesh.replication.applying import LIFE_BITS
-from mesh.replication.cut_messages import JoinAsk, Welcome
+from mesh.replication.applying import LAST_ROUND, LIFE_BITS
+from mesh.replication.cut_messages import CutNews, JoinAsk, Welcome
 from mesh.replication.standing import Standing
 from simulations.checkers import WatchFold
 from simulations.checkers.base import Violation
@@ -353,3 +353,16 @@ def test_what_a_newcomer_added_counts_once_though_an_old_disk_brings_it_back() -
 def test_fault_moved_to_another_slot_it_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "kept", False)
     assert counted() == [10] * 4
+
+
+def test_a_cut_whose_number_fits_no_mark_is_counted_and_changes_nothing() -> None:
+    """A node that had applied one could send nothing any more (mutated frames, seed 12)."""
+    cluster = cluster_of(4, 3)
+    cluster.world.run(2 * INTERVAL)
+    one, other = (cluster.peers[name] for name in ("n0", "n1"))
+    source = Source(other.store.actor, other.process.address, "n1", other.assembly.identity.boot, None)
+    cut = standing_of(one).cut
+    far = cut._replace(round=LAST_ROUND + 1)
+    assert not list(one.assembly.replication.on_message(CutNews(far), source, one.process.instant()))
+    assert standing_of(one).cut == cut
+    assert standing_of(one).stats()["impossible_rounds"] == 1
