@@ -19,7 +19,7 @@ from crdt.returning import bring_back, put_again, tell_for_others
 from crdt.store import Store
 from mesh.directives import Directive, Mark
 
-__all__ = ["LIFE_BITS", "Applying", "Held", "State", "actor_of", "mark_of"]
+__all__ = ["LAST_ROUND", "LIFE_BITS", "Applying", "Held", "State", "actor_of", "mark_of"]
 
 LIFE_BITS = 16
 LAST_ROUND = (1 << 64 - LIFE_BITS) - 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from coordination.demo.programs import free_addresses
+from coordination.demo.programs import LOWEST_PORT, free_addresses, lowest_ephemeral
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -108,3 +108,9 @@ async def test_the_example_writes_each_report_once(tmp_path: Path) -> None:
     assert tokens == sorted(set(tokens))
     assert sum(output.count(" wrote report ") for output in outputs) == 12
     assert any("12 reports in all" in output for output in outputs)
+
+
+def test_no_address_of_a_node_is_one_that_a_connection_may_be_given() -> None:
+    ports = [int(address.rpartition(":")[2]) for address in free_addresses(40)]
+    assert len(set(ports)) == 40
+    assert min(ports) >= LOWEST_PORT and max(ports) < max(lowest_ephemeral(), LOWEST_PORT + 1_000)

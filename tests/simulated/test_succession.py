@@ -15,7 +15,7 @@ from simulations.registry import find
 from simulations.scenarios.succession import ROSTER_DURATION, OneRoster, run_succession
 from simulations.world import SECOND, World
 
-SEEDS = range(2)
+SEEDS = range(3)
 TWO_OF_THREE_WIPED = 1
 """A hostile plan that takes their disks from two founders at once."""
 SOAK_SEEDS = range(100)
