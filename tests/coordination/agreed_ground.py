@@ -382,6 +382,14 @@ class Ground:
             if other != name:
                 self.cut(name, other)
 
+    def join(self, a: str, b: str) -> None:
+        """The link between two is whole again, in both directions: neither is cut off from everyone any more."""
+        self.trouble()
+        for link in ((a, b), (b, a)):
+            self.cuts.pop(link, None)
+        for name in (a, b):
+            self.isolated.pop(name, None)
+
     def heal(self) -> None:
         self.trouble()
         self.cuts.clear()

@@ -227,8 +227,7 @@ def go_over(cast: Cast, name: str) -> None:
         if other != name:
             world.cut(name, other)
     for other in cast.far:
-        world.cuts.pop((name, other), None)
-        world.cuts.pop((other, name), None)
+        world.join(name, other)
 
 
 def settle(world: RosterWorld, seed: int) -> None:

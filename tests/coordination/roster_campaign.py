@@ -296,12 +296,10 @@ class RosterCampaign(Campaign):
                 return
             for each in few[2:]:
                 for far in rest:
-                    world.cuts.pop((each, far), None)
-                    world.cuts.pop((far, each), None)
+                    world.join(each, far)
             for far in self.members:
                 if far != few[1]:
-                    world.cuts.pop((few[1], far), None)
-                    world.cuts.pop((far, few[1]), None)
+                    world.join(few[1], far)
             world.isolate(few[0])
             if world.nodes[few[1]].up:
                 world.crash(few[1])

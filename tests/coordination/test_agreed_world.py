@@ -6,6 +6,7 @@ import pytest
 
 from tests.coordination.agreed_campaign import FAULT_KINDS, PLAIN, hunt, stress
 from tests.coordination.agreed_faults import FAULTS
+from tests.coordination.agreed_world import S, World
 
 SEEDS = range(380)
 SOAK_SEEDS = range(10_000, 20_000)
@@ -47,3 +48,13 @@ def test_planted_fault_is_caught(fault: str) -> None:
     planted = FAULTS[fault]
     found = hunt(SEEDS_FOR_FAULTS, planted.changes, planted.focus, PLAIN)
     assert found is not None, f"{fault}: no checker noticed in {len(SEEDS_FOR_FAULTS)} seeds"
+
+
+def test_who_meets_one_other_again_is_not_cut_off() -> None:
+    world = World(0, voters=3)
+    world.isolate("n0")
+    world.join("n0", "n1")
+    assert not world.isolated and world.cuts.keys() == {("n0", "n2"), ("n2", "n0")}
+    world.now += S
+    world.isolate("n0")
+    assert world.isolated == {"n0": world.now}, "it is cut off since now, not since before"
