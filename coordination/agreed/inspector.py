@@ -22,7 +22,7 @@ from coordination.agreed.ports import Identity, View
 from coordination.agreed.registers import split_register
 from coordination.agreed.standing import Standing
 from coordination.agreed.succession_messages import ExplainStanding
-from coordination.agreed.values import FREE
+from coordination.agreed.values import FREE, LeaseId
 from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Arm, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
@@ -65,7 +65,25 @@ class Question:
         return None
 
     def done(self) -> bool:
-        return len(self.answers) == len(self.group) or (self.early and self.decided() is not None)
+        if len(self.answers) == len(self.group):
+            return True
+        decided = self.decided() if self.early else None
+        return decided is not None and all(self._clear(holding.lease) for holding in decided.value.holdings)
+
+    def _clear(self, lease: LeaseId) -> bool:
+        """Whether those that have not answered make no difference to whether it is held. (Its end may have been noted by q, and one
+        that answers missed it.)"""
+        told = self.told(lease)
+        return len(told) >= self.group.quorum or not told or len(told) + len(self.group) - len(self.answers) < self.group.quorum
+
+    def told(self, lease: LeaseId) -> list[int]:
+        """The ns that those who have answered still wait for it, if they do."""
+        return [
+            live.remaining
+            for answer in self.answers.values()
+            for live in answer.leases
+            if live.lease == lease and live.remaining
+        ]
 
 
 class Inspector:
@@ -202,7 +220,7 @@ class Inspector:
         holders = []
         for holding in value.holdings:
             lease = holding.lease
-            told = [live.remaining for answer in answers for live in answer.leases if live.lease == lease and live.remaining]
+            told = question.told(lease)
             left = max(told, default=0)
             # One that was not told of a release keeps to the lease for a ttl.
             if left and len(told) + len(question.group) - len(answers) >= question.group.quorum:

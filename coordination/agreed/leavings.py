@@ -36,7 +36,7 @@ LeavingKey = LeaseId | tuple[int]
 class Leaving:
     """One release or cancel, until it is confirmed or has run out."""
 
-    __slots__ = ("acks", "asked", "asker", "binds", "group", "key", "lease", "names", "tries", "until")
+    __slots__ = ("acks", "asked", "asker", "binds", "group", "key", "lease", "names", "noting", "tries", "until")
 
     def __init__(self, request: Request, until: int, *, tell: bool) -> None:
         self.key = request.key
@@ -47,8 +47,13 @@ class Leaving:
         self.asked: Iterable[str] = request.asked
         self.binds = request.binds
         self.acks: dict[str, None] = {}
+        self.noting = False
+        """Whether this node's own acceptor has been asked to note it."""
         self.tries = 0
         self.until = until
+
+    def votes(self, name: str) -> bool:
+        return self.group is not None and name in self.group
 
 
 class Leavings:
@@ -90,11 +95,18 @@ class Leavings:
         if record.lease is not None:
             target = record.owner or (record.group[0] if record.group else self._identity.name)
             out.append(Send(target, Release(record.key, record.lease, record.binds)))
+            if leaving.votes(self._identity.name) and target != self._identity.name and not (record.binds or record.queued_at):
+                self._note(leaving, record.lease, out)
         else:
             cancel = Cancel(record.key, self._identity.name, self._identity.boot, record.wire)
             for name in record.asked:
                 out.append(Send(name, cancel))
         self._agenda.at(key, now.mono + REPEAT, out)
+
+    def _note(self, leaving: Leaving, lease: LeaseId, out: list[Directive]) -> None:
+        """Have this node's own acceptor note the end."""
+        leaving.noting = True
+        out.append(Send(self._identity.name, Drop(leaving.key, lease)))
 
     def repeat(self, key: LeavingKey, now: Instant, out: list[Directive]) -> None:
         leaving = self._leaving.get(key)
@@ -138,6 +150,8 @@ class Leavings:
             leaving.acks[answer.acceptor] = None
             if len(leaving.acks) >= leaving.group.quorum:
                 self.done(answer.lease, out)
+            elif not leaving.noting and leaving.votes(self._identity.name):
+                self._note(leaving, answer.lease, out)
 
     def on_cancel_done(self, answer: CancelDone, now: Instant, out: list[Directive]) -> None:
         leaving = self._leaving.get((answer.request,))

@@ -56,6 +56,7 @@ from coordination.agreed.messages import (
     Release,
 )
 from coordination.agreed.modes import Mode, fills
+from coordination.agreed.noting import note_end
 from coordination.agreed.placement import Placement
 from coordination.agreed.ports import Identity, RosterSource, View
 from coordination.agreed.proposer import Proposer
@@ -250,6 +251,9 @@ class Owner:
             return
         if ask.lease in desk.ended and ask.lease not in desk.ends and not desk.base.has(ask.lease):
             self._replies.release_done(desk, ask.lease, out, binds=ask.binds)
+            return
+        if note_end(desk, ask, self._identity, self._acceptor, now, out):
+            self._counts["noted"] += 1
             return
         if self._end(desk, ask.lease, now) and ask.binds:
             desk.binding[ask.lease] = None

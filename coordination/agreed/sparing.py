@@ -26,6 +26,7 @@ UNANSWERED = 16
 """Accepts that one acceptor may owe an answer to before it may count on anything."""
 RENEWED_AFTER = 8
 """A lease older than this part of its ttl may have been renewed: well before the first renewal of its own accord."""
+NEVER = 1 << 63
 
 
 class Acceptances:
@@ -41,6 +42,16 @@ class Acceptances:
 
     def leases(self) -> frozenset[LeaseId] | None:
         return None if self.base is None else self.base.union(*self.sent.values())
+
+    def forget(self, lease: LeaseId) -> bool:
+        """It has noted the end of a lease. Whether it may have counted it as live."""
+        found = False
+        if self.base is not None and lease in self.base:
+            self.base, found = self.base - {lease}, True
+        for ballot, leases in self.sent.items():
+            if lease in leases:
+                self.sent[ballot], found = leases - {lease}, True
+        return found
 
     def settle(self, ballot: Ballot, leases: frozenset[LeaseId]) -> None:
         """Its answer at a ballot: nothing below that counts any more."""
@@ -102,6 +113,27 @@ class Sparing:
         kept = {holding.lease: self._since.get(holding.lease, 0) for holding in value.holdings}
         kept[fresh.lease] = mono + fresh.worth // RENEWED_AFTER
         self._since = kept
+
+    def noted(self, lease: LeaseId, group: Group, own: str, heard: dict[str, int], mono: int) -> list[str] | None:
+        """The own acceptor has noted that its holder has ended it, as that of the holder's node does: who has to note it beside, so
+        that q do, and all that may count it as live. None if it is so old that everyone may.
+
+        Nobody of them is taken to count it as live from now on: if a note is lost, that acceptor refuses the next accept, and is
+        told then."""
+        if self._since.get(lease, 0) < mono:
+            return None
+        told, others = [], []
+        for name in group:
+            acceptor = self._acceptors.get(name)
+            counts = acceptor is not None and acceptor.forget(lease)
+            if name != own and name != lease.name:
+                (told if counts else others).append(name)
+        needed = group.quorum - 1 - (lease.name != own and lease.name in group)
+        if len(told) < needed:
+            others.sort(key=lambda name: mono - heard.get(name, -HEARD_LATELY) >= HEARD_LATELY)
+            told += others[: needed - len(told)]
+        self._since[lease] = NEVER
+        return told
 
     def few(self, ask: Accept, base: Value, group: Group, heard: dict[str, int], own: str, mono: int) -> list[str] | None:
         """Those to send `ask` to, which changes `base`; None for all of the group."""

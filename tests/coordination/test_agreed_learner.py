@@ -6,7 +6,7 @@ import pytest
 
 from coordination.agreed import desk
 from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.messages import Accept, Accepted, Acquire, Grant, Live, Release, ReleaseDone
+from coordination.agreed.messages import Accept, Accepted, Acquire, Drop, Dropped, Grant, Live, Release, ReleaseDone
 from coordination.agreed.placement import Group
 from coordination.agreed.proposer import Proposer
 from coordination.agreed.reader_messages import TableIs
@@ -50,10 +50,26 @@ def test_an_acquire_of_a_voter_takes_two_hops_and_so_does_its_release() -> None:
     for _ in range(10):
         acquire, release = taken(world, voter)
         assert acquire <= 2 * MS and release <= 2 * MS
-    assert story == 10 * [Acquire, Accept, Accepted, Release, Accept, Accepted], "no Grant, no ReleaseDone, one acceptor asked"
+    assert story == 10 * [Acquire, Accept, Accepted, Release, Dropped], "no Grant, no ReleaseDone, one acceptor asked"
     story.clear()
     assert taken(world, owner) == (2 * MS, 2 * MS)
-    assert story == 2 * [Accept, Accepted]
+    assert story == [Accept, Accepted, Drop, Dropped]
+
+
+def test_the_end_of_a_lease_that_may_have_been_renewed_is_learned_too() -> None:
+    world = ready()
+    voter = group(world)[1]
+    taken(world, voter)
+    worker = held(world, voter)
+    world.run(S)  # more than an eighth of its ttl
+    story: list[type[Message]] = []
+    counted(world, story)
+    begun = world.now
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    assert world.now - begun <= 2 * MS
+    world.run(5 * MS)
+    assert story == [Release, Accept, Accept, Accepted, Accepted], "everyone may keep to it"
 
 
 def test_one_that_is_no_voter_is_told() -> None:
@@ -62,7 +78,7 @@ def test_one_that_is_no_voter_is_told() -> None:
     story: list[type[Message]] = []
     counted(world, story)
     taken(world, "n3")
-    assert [kind for kind in story if kind in (Grant, ReleaseDone)] == [Grant, ReleaseDone]
+    assert [kind for kind in story if kind in (Grant, ReleaseDone, Dropped)] == [Grant, Dropped, Dropped]
 
 
 def one_of_five_hears(faults: Changes) -> tuple[World, Worker]:

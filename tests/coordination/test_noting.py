@@ -1,0 +1,160 @@
+"""Releases that q acceptors note, and no round: what a release promises holds whatever is lost and whoever dies behind it."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordination.agreed import desk
+from coordination.agreed.leavings import Leavings
+from coordination.agreed.messages import Accept, Drop, Dropped, Release, ReleaseDone
+from coordination.agreed.placement import Group
+from coordination.agreed.requests import Request
+from coordination.agreed.sparing import Sparing
+from coordination.agreed.values import LeaseId
+from crdt.clock import Instant
+from mesh.directives import Directive, Message
+from tests.coordination.agreed_world import MS, Changes, S, World
+from tests.coordination.test_agreed_interleavings import KEY, group, held, live_at, ready
+
+TTL = 3 * S
+SAYS = (Release, Drop, Dropped, ReleaseDone, Accept)
+"""What a release may be made of."""
+
+
+def noted(world: World) -> int:
+    return sum(node.parts.owner.stats().get("noted", 0) for node in world.nodes.values() if node.parts is not None)
+
+
+def taken_once(world: World, name: str) -> None:
+    """So that its owner knows the register."""
+    worker = held(world, name)
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    world.run(10 * MS)
+
+
+def closed_for(holder: int, lost: int | None, voters: int = 3, faults: Changes = ()) -> int:
+    """ns for which a lock stays closed whose owner dies in the moment in which a release of it has returned. `holder` is its
+    rank in the group, or above all for one that does not vote; the message of that number after the release is lost."""
+    world = ready(voters=voters, clients=1, faults=faults)
+    names = group(world)
+    name = names[holder] if holder < len(names) else f"n{voters}"
+    taken_once(world, name)
+    worker = held(world, name, ttl=TTL)
+    world.run(10 * MS)
+    before, said = noted(world), -1
+
+    def lose(at: int, a: str, b: str, message: Message) -> bool:
+        nonlocal said
+        if isinstance(message, SAYS):
+            said += 1
+            return said == lost
+        return False
+
+    world.lose = lose
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    assert noted(world) > before or lost == 0, "it took a round at once"
+    world.lose = None
+    world.crash(names[0])
+    begun = world.now
+    held(world, names[1] if name != names[1] else names[2], within=2 * TTL)
+    return world.now - begun
+
+
+@pytest.mark.parametrize("holder", [0, 1, 3])
+def test_a_lock_that_has_been_given_back_is_open_though_its_owner_dies(holder: int) -> None:
+    """The owner may be the holder: what it has said is known to others then."""
+    for lost in (None, 0, 1, 2):
+        assert closed_for(holder, lost) < S, lost
+
+
+def test_the_same_with_five_voters() -> None:
+    for holder in (1, 5):
+        for lost in (None, 0, 1, 2, 3, 4):
+            assert closed_for(holder, lost, voters=5) < S, (holder, lost)
+
+
+class OneNote(Leavings):
+    """Takes what one acceptor has noted for what q have."""
+
+    __slots__ = ()
+
+    def start(self, record: Request, now: Instant, out: list[Directive], *, tell: bool) -> None:
+        super().start(record, now, out, tell=tell)
+        assert record.group is not None and record.lease is not None
+        group = self._leaving[record.lease].group = Group(record.group)
+        group.quorum = 1
+
+
+def test_one_note_is_not_enough() -> None:
+    closed = [closed_for(3, lost, faults=((Leavings, OneNote),)) for lost in (0, 1, 2, 3)]
+    assert max(closed) > S, "the fault is seen"
+
+
+class NotesTheOld(Sparing):
+    """Takes it that nobody has renewed the lease."""
+
+    __slots__ = ()
+
+    def noted(self, lease: LeaseId, group: Group, own: str, heard: dict[str, int], mono: int) -> list[str] | None:
+        self._since[lease] = mono
+        return super().noted(lease, group, own, heard, mono)
+
+
+def left_behind(world: World) -> int:
+    """Voters at which a lease that has been held for long, and given back, counts as live."""
+    name = group(world)[1]
+    taken_once(world, name)
+    worker = held(world, name, ttl=TTL)
+    world.run(2 * S)  # it is renewed, at all of them
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    world.run(10 * MS)
+    return len(live_at(world, worker))
+
+
+def test_everyone_hears_of_the_end_of_a_lease_that_was_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert left_behind(ready()) == 0
+    monkeypatch.setattr(desk, "Sparing", NotesTheOld)
+    assert left_behind(ready()) > 0, "the fault is seen"
+
+
+@pytest.mark.parametrize("holder", [0, 1, 2, 3])
+def test_what_has_been_noted_stands_in_nobody_s_way(holder: int) -> None:
+    """All take it in turn, and every release is noted; no round is refused."""
+    world = ready(clients=1)
+    names = [*group(world), "n3"]
+    taken_once(world, names[holder])
+    before = noted(world)
+    for turn in range(12):
+        taken_once(world, names[(holder + turn) % 4])
+    assert noted(world) - before == 12
+    counts = [node.parts.acceptor.stats() for node in world.nodes.values() if node.parts is not None]
+    assert not [name for each in counts for name in each if name.startswith("refused")]
+
+
+def test_who_waits_gets_it_in_the_same_round() -> None:
+    world = ready(clients=1)
+    name = group(world)[1]
+    taken_once(world, name)
+    before = noted(world)
+    worker = held(world, name)
+    waiter = world.acquire("n3", KEY, ttl=TTL)
+    world.run(100 * MS)
+    begun = world.now
+    world.command(worker, "release")
+    assert world.run_until(lambda: waiter.state == "held", S)
+    assert world.now - begun <= 6 * MS and noted(world) == before
+
+
+def test_a_release_that_binds_is_decided() -> None:
+    world = ready()
+    name = group(world)[1]
+    taken_once(world, name)
+    before = noted(world)
+    worker = held(world, name, kind="lease")
+    assert world.visible
+    world.command(worker, "release")
+    assert world.run_until(lambda: not world.visible, S), "everyone is told of its end"
+    assert noted(world) == before
