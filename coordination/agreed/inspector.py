@@ -71,8 +71,8 @@ class Question:
         return decided is not None and all(self._clear(holding.lease) for holding in decided.value.holdings)
 
     def _clear(self, lease: LeaseId) -> bool:
-        """Whether those that have not answered make no difference to whether it is held. (Its end may have been noted by q, and one
-        that answers missed it.)"""
+        """Whether those that have not answered make no difference to whether it is held. (Its end may have been noted by q, and
+        one that answers missed it.)"""
         told = self.told(lease)
         return len(told) >= self.group.quorum or not told or len(told) + len(self.group) - len(self.answers) < self.group.quorum
 

@@ -1,18 +1,18 @@
 """Releases that nobody waits for: q acceptors note the holder's word, and no round is needed.
 
-A round would say the same at twice the cost: an accept of a value without the lease, by the same acceptors. Instead the owner has
-its own acceptor note the end (`Acceptor.drop`), and asks others for it where the holder does not see to that; each tells the
-holder, who counts to q. The value goes on naming a lease that has ended, and the next accept takes it out.
+A round would say the same at twice the cost: an accept of a value without the lease, by the same acceptors. Instead the owner
+has its own acceptor note the end (`Acceptor.drop`), and asks others for it where the holder does not see to that; each tells
+the holder, who counts to q. The value goes on naming a lease that has ended, and the next accept takes it out.
 
-- Only where the register is known: the lease stands in it alone, nothing else is asked, no round is under way, and a ballot is ready.
-  Everything else is a round, and so is a release that comes again: then a note has been lost.
-- Any quorum that is read later meets one of those q, and so takes the lease for ended, whoever reads. (Confirmed by fewer, a lock
-  that has been given back is closed for a ttl once its owner dies.)
-- Whoever may count the lease as live is told, beyond q, too: it would name a holder that there is not. A lease that may have been
-  renewed everyone may count, so its end takes a round.
+- Only where the register is known: the lease stands in it alone, nothing else is asked, no round is under way, and a ballot is
+  ready. Everything else is a round, and so is a release that comes again: then a note has been lost.
+- Any quorum that is read later meets one of those q, and so takes the lease for ended, whoever reads. (Confirmed by fewer, a
+  lock that has been given back is closed for a ttl once its owner dies.)
+- Whoever may count the lease as live is told, beyond q, too: it would name a holder that there is not. A lease that may have
+  been renewed everyone may count, so its end takes a round.
 - The holder's own node notes its end without being asked (`leavings`), so that with disks it is written in two places at once.
 - The end of a lease that binds is told to everyone by whoever decides it, so it is decided.
-- Nothing is said of a lease that was never granted, or of one of many: a reading has to see who stands beside whom."""
+- Nothing is noted of one lease among several: a reading has to see who stands beside whom."""
 
 from __future__ import annotations
 

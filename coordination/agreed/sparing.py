@@ -115,18 +115,18 @@ class Sparing:
         self._since = kept
 
     def noted(self, lease: LeaseId, group: Group, own: str, heard: dict[str, int], mono: int) -> list[str] | None:
-        """The own acceptor has noted that its holder has ended it, as that of the holder's node does: who has to note it beside, so
-        that q do, and all that may count it as live. None if it is so old that everyone may.
+        """The own acceptor has noted that its holder has ended it, as that of the holder's node does: who has to note it
+        beside, so that q do, and all that may count it as live. None if it is so old that everyone may.
 
-        Nobody of them is taken to count it as live from now on: if a note is lost, that acceptor refuses the next accept, and is
-        told then."""
+        Nobody of them is taken to count it as live from now on: if a note is lost, that acceptor refuses the next accept, and
+        is told then."""
         if self._since.get(lease, 0) < mono:
             return None
         told, others = [], []
         for name in group:
             acceptor = self._acceptors.get(name)
             counts = acceptor is not None and acceptor.forget(lease)
-            if name != own and name != lease.name:
+            if name not in (own, lease.name):
                 (told if counts else others).append(name)
         needed = group.quorum - 1 - (lease.name != own and lease.name in group)
         if len(told) < needed:
