@@ -122,7 +122,8 @@ class Sparing:
         is told then."""
         if self._since.get(lease, 0) < mono:
             return None
-        told, others = [], []
+        told: list[str] = []
+        others: list[str] = []
         for name in group:
             acceptor = self._acceptors.get(name)
             counts = acceptor is not None and acceptor.forget(lease)
