@@ -7,7 +7,8 @@ The node decides nothing of the protocol. It
     stream what no datagram holds (`mesh.courier`).
 
 One input is one step: `_settle` runs until nothing is left to deliver, then what was sent leaves, then the driver takes the
-outputs. (Datagrams that were read together are a step each, and what they sent leaves after the last of them.) A part is never
+outputs. (Datagrams that were read together are a step each, and what they sent leaves after the last of them. A driver may have
+the node hold what several steps send, and let it leave together.) A part is never
 re-entered: what it sends to the own name, and each event, waits in a queue behind the current call.
 
 Everything dropped is counted in `stats`."""
@@ -111,6 +112,8 @@ class Node:
         self.parts = tuple(parts)
         self.mark = 0
         """What every frame says of this node's standing."""
+        self.holds = False
+        """What is sent in a step is kept until the driver calls `flush`."""
         self._heard = 0
         self._session = identity.boot.session
         self._seal = Seal(keyring, self._session, entropy)
@@ -343,6 +346,11 @@ class Node:
     def _finish(self) -> None:
         if self._queue:
             self._settle()
+        if not self.holds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let what has been sent leave, and what has been recorded go to the disk."""
         if self._packer.outgoing:
             for contact, batch in self._packer.take():
                 self._transmit(contact, batch)

@@ -101,6 +101,8 @@ class Datagrams:
             elif batch:
                 node.on_datagrams(batch, read_instant())
                 perform()
+            if failed == -1 and count > 1:
+                host.flush()  # more have come: what these are answered with does not wait for them
             batch.clear()
         host.counts["udp_received"] += count
         self._lately = count

@@ -2,6 +2,7 @@
 
 Rules:
   - one input is one step of the node, with a fresh `Instant`; its outputs are performed before anything else is fed to it;
+  - what the node sends in one turn of the loop leaves together (`turns`);
   - performing outputs never waits and never feeds the node: what the kernel does not take at once waits, bounded, for a task;
   - a halt (the node's own, an exception in a step, in a task or in a subscriber) makes the shell deaf at once and cancels the
     body of `open_driver`, which raises the reason, alone and not in a group;
@@ -35,6 +36,7 @@ from mesh.shell.disk import Disk, Store
 from mesh.shell.outcomes import leaves, outcome_of, raise_bare
 from mesh.shell.sockets import Sockets, bind_sockets
 from mesh.shell.streams import Streams
+from mesh.shell.turns import MOST_INPUTS, Turns
 
 __all__ = ["FLUSH_SECONDS", "HELD_EVENTS", "NO_ADDRESS", "TrioDriver", "open_driver"]
 
@@ -89,6 +91,7 @@ class TrioDriver(Generic[N]):
         self._datagrams = Datagrams(self, sockets.udp) if sockets else None
         self._streams = Streams(self, sockets.family if sockets else None)
         self._disk = Disk(self, store) if store is not None else None
+        self._turns = Turns(self)
         _drivers.add(self)
 
     # --- for the layer above ---------------------------------------------------------------------------------------
@@ -158,8 +161,12 @@ class TrioDriver(Generic[N]):
     def perform(self) -> None:
         """Take and perform the node's outputs, in order. Called again from within (by a subscriber), it leaves them to the
         call under way."""
+        turns = self._turns
+        turns.inputs += 1
         if self._performing:
             return
+        if turns.inputs >= MOST_INPUTS:
+            turns.flush()
         outputs = self._node.take()
         if outputs:
             self._performing = True
@@ -175,6 +182,18 @@ class TrioDriver(Generic[N]):
             if due is not None and due < self._armed:
                 self._armed = due
                 self._timer.deadline = trio.current_time() + (due - read_instant().mono) / NS
+
+    def flush(self) -> bool:
+        """Let the node send what it has held in this turn; whether a task waits to be run for it. Raises nothing."""
+        if self._crashed or self._forked or not self._node.holds:
+            return False
+        try:
+            self._node.flush()
+            for output in self._node.take():
+                self._output(output)
+        except Exception as error:
+            self._crash(error)
+        return self.failed is not None or (self._datagrams is not None and self._datagrams.waiting > 0)
 
     def spawn(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         if self._nursery is not None:
@@ -272,8 +291,14 @@ class TrioDriver(Generic[N]):
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    self._running.set()
-                    await trio.sleep_forever()
+                    trio.lowlevel.add_instrument(self._turns)
+                    try:
+                        self._node.holds = True
+                        self._running.set()
+                        await trio.sleep_forever()
+                    finally:
+                        self._node.holds = False
+                        trio.lowlevel.remove_instrument(self._turns)
         finally:
             self._ended.set()
 
@@ -302,6 +327,7 @@ class TrioDriver(Generic[N]):
         with trio.move_on_after(FLUSH_SECONDS, shield=True):
             if self._begun and not self._crashed and not self._forked:
                 try:
+                    self._node.holds = False
                     self._node.stop(read_instant())
                     self.perform()
                 except Exception as error:

@@ -24,7 +24,11 @@ class Host(Protocol):
     def node(self) -> NodeLike: ...
 
     def perform(self) -> None:
-        """Take and perform the node's outputs: to be called after each of its inputs."""
+        """Take and perform the node's outputs: to be called after each of its inputs. What it sends may be held until the end
+        of the turn."""
+
+    def flush(self) -> bool:
+        """Let it leave now."""
 
     def spawn(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         """Run a task until the driver ends. An exception in it halts the driver."""

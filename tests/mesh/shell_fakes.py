@@ -50,6 +50,9 @@ class FakeNode:
 
     def __init__(self, address: Address = "") -> None:
         self.address = address
+        self.holds = False
+        self.kept: list[Output] = []
+        """What waits for `flush`."""
         self.heard: list[tuple[Any, ...]] = []
         self.says: list[Output] = []
         self.on_start: list[Output] = []
@@ -116,12 +119,18 @@ class FakeNode:
     def stop(self, now: Instant) -> None:
         self._hear(now, "stop")
         self.says += self.last_words
+        if not self.holds:
+            self.flush()
 
     def command(self, part: Part, directives: Directives, now: Instant) -> None:
         self.says += cast(list[Output], directives)
 
     def due(self) -> int | None:
         return self.timer
+
+    def flush(self) -> None:
+        kept, self.kept = self.kept, []
+        self.says += kept
 
     def take(self) -> list[Output]:
         says, self.says = self.says, []

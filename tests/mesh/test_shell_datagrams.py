@@ -154,6 +154,9 @@ class NurseryHost:
 
     def perform(self) -> None: ...
 
+    def flush(self) -> bool:
+        return False
+
     def spawn(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         self._nursery.start_soon(task, *args)
 

@@ -24,6 +24,7 @@ class FakeNode:
 
     def __init__(self, process: Process) -> None:
         self.process = process
+        self.holds = False
         self.seen: list[tuple[str, Instant, Any]] = []
         self.timers: list[int] = []
         self.then: Callable[[str, Any], None] = lambda kind, what: None
@@ -114,6 +115,8 @@ class FakeNode:
 
     def command(self, part: Part, directives: Directives, now: Instant) -> None:
         self._note("command", now, directives)
+
+    def flush(self) -> None: ...
 
     def take(self) -> list[Output]:
         outputs, self._outputs = self._outputs, []
