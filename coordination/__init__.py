@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from coordination.errors import OutcomeUnknown as OutcomeUnknown
     from coordination.errors import ResetRefused as ResetRefused
     from coordination.errors import SecretLacking as SecretLacking
+    from coordination.errors import StoreFull as StoreFull
     from coordination.errors import TooLarge as TooLarge
     from coordination.errors import Unreachable as Unreachable
     from coordination.fence import Fence as Fence
@@ -91,7 +92,7 @@ _HOMES = {
         "AddressRefused", "AlreadyHeld", "BadConfig", "BadKey", "BadTTL", "BadValue", "BindFailed", "ClockDrift", "Closed",
         "DifferentMesh", "Disconnected", "DiskFailed", "Exhausted", "Fenced", "Forked", "JoinFailed", "LeaseLost",
         "LimitDiffers", "MemoryLost", "MeshError", "NameTaken", "NoQuorum", "NotDelivered", "NotHolding", "OutcomeUnknown",
-        "ResetRefused", "SecretLacking", "TooLarge", "Unreachable",
+        "ResetRefused", "SecretLacking", "StoreFull", "TooLarge", "Unreachable",
     ),
     "coordination.locking.exclusive": ("exclusive",),
     "coordination.fence": ("Fence", "SqliteFence"),

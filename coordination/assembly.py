@@ -26,6 +26,7 @@ from mesh.memory import Memory
 from mesh.messaging import Messaging
 from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
 from mesh.replication import Entrusting, Keeper, Mending, Replication
+from mesh.replication.burden import LIMIT
 from mesh.replication.standing import Standing
 from mesh.rotation import Rotation
 from mesh.seal import Seal
@@ -33,6 +34,7 @@ from mesh.seal import Seal
 __all__ = ["Assembly", "Settings", "build"]
 
 MS = 1_000_000
+SECOND = 1_000 * MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Settings:
     profile: Profile = LAN
     tags: Tags = ()
     parameters: Parameters = DEFAULT_PARAMETERS
+    max_fading: int = LIMIT
+    """Keys that may wait to be forgotten while no cut is made."""
 
 
 class Others:
@@ -98,6 +102,13 @@ class Assembly:
     rounds: Rounds
     keyring: Keyring
 
+    def forgets(self, now: Instant) -> str:
+        """Why the mesh forgets nothing, if it does not."""
+        still = self.replication.still(now)
+        if not still:
+            return ""
+        return f"no cut has been made for {still // SECOND} s, so nothing is forgotten: {self.rounds.stillness().why}"
+
 
 def build(
     settings: Settings,
@@ -140,7 +151,7 @@ def build(
     slack_ms = (settings.parameters.max_ttl + 2 * settings.parameters.max_drift) // MS
     kept = 0 if keeper is None else keeper.round
     standing = Standing(store, clock, random, others.names_alive, slack_ms, kept)
-    replication = Replication(store, clock, random, others, name_of, standing, keeper)
+    replication = Replication(store, clock, random, others, name_of, standing, keeper, settings.max_fading)
     messaging = Messaging(identity, membership, clock, random)
     rotation = Rotation(identity, membership, keyring, clock, random, memory)
     agreed = build_agreed(
@@ -190,8 +201,9 @@ def build(
     )
     gateway.operations.stats = node.stats
     gateway.operations.rotation = rotation
+    gateway.operations.stillness = rounds.stillness
     gateway.operations.end_member = lambda name, now: Act(rounds, rounds.give_up(name, now))
-    return Assembly(
+    assembly = Assembly(
         settings,
         node,
         identity,
@@ -208,3 +220,5 @@ def build(
         rounds,
         keyring,
     )
+    gateway.operations.forgets = assembly.forgets
+    return assembly

@@ -15,10 +15,11 @@ from coordination.agreed.reset import lost
 from coordination.arguments.calling import new_voters
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
-from coordination.errors import ClockDrift, DiskFailed
+from coordination.errors import ClockDrift, DiskFailed, StoreFull
 from crdt.clock import Instant
 from mesh.directives import Directives
 from mesh.driver import Driver
+from mesh.replication import StoreFullError
 
 if TYPE_CHECKING:  # a thin client has no use for all the parts of a node
     from coordination.assembly import Assembly
@@ -102,7 +103,7 @@ class Core:
         finally:
             self.dispatch.asked(query)
         assert isinstance(event, Explained)
-        return event.explanation
+        return event.explanation.beside(self.assembly.forgets(self.now()))
 
     async def list_locks(self, prefix: str) -> Listed:
         census = self.assembly.agreed.census
@@ -158,6 +159,9 @@ class Core:
         offset = self.assembly.clock.check()
         if offset is not None:
             raise ClockDrift(offset)
+
+    def full(self, problem: StoreFullError) -> StoreFull:
+        return StoreFull(problem.keys, problem.limit, problem.seconds, *self.assembly.rounds.stillness())
 
     async def turn(self) -> None:
         """The checkpoint of a local write: always a point of cancellation, and every 32nd time one of scheduling."""

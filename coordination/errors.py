@@ -39,6 +39,7 @@ __all__ = [
     "OutcomeUnknown",
     "ResetRefused",
     "SecretLacking",
+    "StoreFull",
     "TooLarge",
     "Unreachable",
 ]
@@ -188,6 +189,22 @@ class DiskFailed(MeshError):
             "on by themselves then"
         )
         self.reason = reason
+
+
+class StoreFull(MeshError):
+    """So many deleted, expired and hidden keys wait for a cut that this node lets no more keys fade: deletes, and puts of new
+    keys with a ttl or a lease, are refused until cuts are made again. Nothing was written. `keys` wait, `limit` may
+    (`max_fading`), `seconds` have gone by since the last cut, and `names` hold it back, as far as this node can see."""
+
+    def __init__(self, keys: int, limit: int, seconds: int, names: tuple[str, ...], why: str) -> None:
+        super().__init__(
+            f"{keys} deleted or expired keys wait to be forgotten, of {limit} that may (max_fading), and no cut has been made "
+            f"for {seconds} s: {why}. Until then only what lets no more keys fade is taken"
+        )
+        self.keys = keys
+        self.limit = limit
+        self.seconds = seconds
+        self.names = names
 
 
 class Fenced(MeshError):

@@ -15,7 +15,7 @@ from coordination.errors import BadTTL, Fenced, LeaseLost
 from crdt.cell import KEY, Cell, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, Instant
 from crdt.store import Put, StoreFencedError
-from mesh.replication import Acknowledged
+from mesh.replication import Acknowledged, StoreFullError
 from mesh.values import decode_value
 
 __all__ = ["KV", "Acks", "Binding", "Entry", "Fencing"]
@@ -192,7 +192,8 @@ class KV:
         ------
         BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none; NotHolding if the
         lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the lease or the lock is not
-        held any more.
+        held any more; StoreFull if the mesh forgets nothing, and too many keys wait for it: then what has a ttl or a lease is
+        taken only under a key that had one.
         """
         check_key(key)
         body = encode_checked(value)
@@ -246,8 +247,17 @@ class KV:
             stamp, directives = replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound, fence=token, lock=lock)
         except StoreFencedError as problem:
             raise Fenced.refused(key, problem.fence, problem.lock, token, lock) from None
+        except StoreFullError as problem:
+            raise self._core.full(problem) from None
         self._driver.command(replication, directives, now)
         return stamp
+
+    def _check_room(self, keys: Sequence[str]) -> None:
+        """Refuse before the first is written what would be refused before the last."""
+        try:
+            self._replication.check_room(keys, self._driver.instant())
+        except StoreFullError as problem:
+            raise self._core.full(problem) from None
 
     @staticmethod
     def _token(fence: Fencing | None, now: Instant) -> tuple[int, str]:
@@ -265,6 +275,8 @@ class KV:
         need = check_acks(acks)
         encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
         await self._core.turn()
+        if ttl_ms:
+            self._check_room([key for key, _ in encoded])
         for number, (key, body) in enumerate(encoded, 1):
             self._put(key, body, ttl_ms)
             if number % TOGETHER == 0:
@@ -276,7 +288,7 @@ class KV:
         """Delete a key; whether it had a value here. A checkpoint, before anything is written.
 
         Also without a value here: one that is on its way from elsewhere, and older, is deleted too. `fence` and `acks` as for
-        `put`: a key that was deleted under a fence keeps it."""
+        `put`: a key that was deleted under a fence keeps it. Raises as `put`."""
         check_key(key)
         check_handed(None, fence)
         need = check_acks(acks)
@@ -291,7 +303,7 @@ class KV:
         """Delete every key under a prefix that has a value here at the call ("" for all); how many those were.
 
         What is put meanwhile stays. Each is a delete for itself: a checkpoint before the first and after each 128, and one that
-        is cancelled, or meets a key that refuses it (`Fenced`), has deleted the first of them. Raises as `put`."""
+        is cancelled, or meets a key that refuses it (`Fenced`, `StoreFull`), has deleted the first of them. Raises as `put`."""
         if prefix:
             check_key(prefix, "prefix")
         check_handed(None, fence)
@@ -314,9 +326,9 @@ class KV:
         batch.delete(...)`.
 
         They are written when the context is left, under one stamp (`batch.stamp`); or not at all, if it is left by an exception
-        or one of the keys refuses (`Fenced`). Leaving is a checkpoint, before anything is written. At most 4,096 keys, and
-        1 MiB of keys and values. `fence` and `acks` as for `put`, for all of it. A later write of one of its keys replaces that
-        key alone. Raises as `put`."""
+        or one of the keys refuses (`Fenced`, `StoreFull`). Leaving is a checkpoint, before anything is written. At most 4,096
+        keys, and 1 MiB of keys and values. `fence` and `acks` as for `put`, for all of it. A later write of one of its keys
+        replaces that key alone. Raises as `put`."""
         check_handed(None, fence)
         need = check_acks(acks)
 
@@ -337,6 +349,8 @@ class KV:
                 stamp, directives = self._replication.put_batch(puts, now, fence=token, lock=lock)
             except StoreFencedError as problem:
                 raise Fenced.refused(problem.key, problem.fence, problem.lock, token, lock) from None
+            except StoreFullError as problem:
+                raise self._core.full(problem) from None
             self._driver.command(self._replication, directives, now)
             if need is not None:
                 await self._acknowledged([put.key for put in puts], need)

@@ -29,6 +29,7 @@ from coordination.agreed.caller import Caller
 from coordination.agreed.events import Called, CallFailed, RosterDecided
 from coordination.agreed.placement import Placement
 from coordination.errors import BadConfig
+from coordination.stillness import Stillness, stillness
 from crdt.clock import COUNTER_BITS, Instant
 from crdt.cuts import NO_CUT, Cut, End, Opening, Report, make_cut
 from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
@@ -204,6 +205,23 @@ class Rounds:
 
     def stats(self) -> dict[str, int]:
         return dict(self._counts)
+
+    def stillness(self) -> Stillness:
+        """Why no cut is made, for whoever waits for one."""
+        standing, alive = self._standing, self._alive()
+        leader = self._leader()
+        opening = self._state.opening
+        waited_for = {*standing.cut.counted} - {*alive}
+        if leader == self._own and self._phase == "reports" and opening is not None:
+            ended = {end.actor for end in opening.ends}
+            waited_for = {*self._state.cut.counted, *opening.members} - ended - {*self._reports}
+        voters = () if self._placement is None else self._placement.group(REGISTER)
+        names = {name for name, _ in alive.values()}
+        return stillness(self._own, voters, leader, names, standing.open, waited_for, self._name_of)
+
+    def _name_of(self, actor: bytes) -> str:
+        name, _ = self._named.get(actor, ("", b""))
+        return name or f"a process that is gone ({actor.hex()[:8]})"
 
     # --- who ---------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from coordination.agreed.roster import RosterValue
@@ -240,6 +240,10 @@ class Explanation:
     which it has started the register)."""
     moved: bool = True
     """Whether a quorum has started the register in the newest roster: else the next change moves it, or it is free."""
+
+    def beside(self, note: str) -> Explanation:
+        """With one more note, if it is not empty."""
+        return replace(self, note=f"{self.note}; {note}" if self.note else note) if note else self
 
 
 @dataclass(frozen=True, slots=True)

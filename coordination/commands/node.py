@@ -39,6 +39,7 @@ __all__ = ["command"]
 @click.option("--elastic", is_flag=True, help="Founders: let voters come and go. Else the founders vote for ever.")
 @click.option("--profile", type=click.Choice(["local", "lan", "wan"]), default="lan", show_default=True)
 @click.option("--tag", "tags", metavar="KEY=VALUE", multiple=True, help="A text that members see; repeat it.")
+@click.option("--max-fading", type=int, help="Deleted and expired keys that may wait while no cut is made: open_peer.")
 @click.option("--verbose", is_flag=True, help="Log what the node does, to standard error.")
 @click.option("--json", "json_output", is_flag=True, help="Report events as JSON, one object a line.")
 def command(
@@ -55,6 +56,7 @@ def command(
     elastic: bool,
     profile: str,
     tags: tuple[str, ...],
+    max_fading: int | None,
     verbose: bool,
     json_output: bool,
 ) -> None:
@@ -90,6 +92,8 @@ def command(
         "tags": pairs,
         "config": MeshConfig(elastic=elastic),
     }
+    if max_fading is not None:
+        arguments["max_fading"] = max_fading
     run(lambda: serve(arguments, json_output))
 
 

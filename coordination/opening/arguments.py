@@ -18,6 +18,7 @@ from mesh.membership.identity import valid_name
 __all__ = ["Secrets", "check_address", "checked_secrets", "checked_settings"]
 
 MAX_EXPECT = 99
+LEAST_FADING, MOST_FADING = 1_000, 100_000_000
 
 Secrets = str | bytes | Sequence[str | bytes] | None
 """One secret, or several of which the first one seals."""
@@ -35,6 +36,7 @@ def checked_settings(
     profile: str,
     tags: Mapping[str, str] | None,
     config: MeshConfig | None,
+    max_fading: int,
 ) -> Settings:
     """The settings of a node whose address is not known yet.
 
@@ -51,6 +53,8 @@ def checked_settings(
         raise BadConfig(f"profile={profile!r} is unknown: one of {', '.join(sorted(PROFILES))}")
     if name is not None and not valid_name(name):
         raise BadConfig(f"the name {name!r} is refused: use 1 to 64 of A-Z a-z 0-9 . _ -")
+    if type(max_fading) is not int or not LEAST_FADING <= max_fading <= MOST_FADING:
+        raise BadConfig(f"max_fading={max_fading!r} is out of range: {LEAST_FADING:,} to {MOST_FADING:,} keys")
     pairs = check_tags(tags or {})
     named = name if name is not None else state.name() if state is not None else None
     founder = expect > 1 or not seeds
@@ -83,6 +87,7 @@ def checked_settings(
         profile=PROFILES[profile] if networked else LOCAL,
         tags=pairs,
         parameters=(config or MeshConfig()).parameters(),
+        max_fading=max_fading,
     )
 
 

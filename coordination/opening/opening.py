@@ -28,7 +28,8 @@ from mesh.directives import OtherSecret, StoreFailing, StoreRestored
 from mesh.membership import Joined, MemberChanged
 from mesh.membership import JoinFailed as JoinAttempt
 from mesh.memory import Memory
-from mesh.replication import Alarm, Unforgotten
+from mesh.replication import Alarm, Relieved, Unforgotten
+from mesh.replication.burden import LIMIT
 from mesh.rotation import RingChanged
 
 __all__ = ["JOIN_SECONDS", "open_peer"]
@@ -54,6 +55,7 @@ async def open_peer(
     profile: str = "lan",
     tags: Mapping[str, str] | None = None,
     config: MeshConfig | None = None,
+    max_fading: int = LIMIT,
 ) -> AsyncIterator[Peer]:
     """Join a mesh, found one, or be one alone; leave it on exit.
 
@@ -79,6 +81,9 @@ async def open_peer(
     profile: `local`, `lan` or `wan`: how fast silence is noticed.
     tags: short texts that the members see.
     config: what the founders agree on.
+    max_fading: deleted, expired and hidden keys that may wait in this node while the mesh makes no cut (docs/cuts.md), 1,000 to
+        100,000,000, of about 400 bytes each. Beyond it deletes, and puts of new keys with a ttl or a lease, raise `StoreFull`.
+        As a dead member holds cuts back for eleven minutes, no fewer than fade in that time.
 
     Raises
     ------
@@ -88,7 +93,7 @@ async def open_peer(
     """
     state = await STATE.get()(Path(state_dir)) if state_dir is not None else None
     try:
-        settings = checked_settings(name, bind, seeds, secret, expect, voter, state, fresh, profile, tags, config)
+        settings = checked_settings(name, bind, seeds, secret, expect, voter, state, fresh, profile, tags, config, max_fading)
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
             return build(
@@ -109,7 +114,8 @@ async def open_peer(
             core.dispatch.handle(StoreRestored, _log_restored)
             core.dispatch.handle(OtherSecret, _log_other_secret)
             core.dispatch.handle(Alarm, _log_alarm)
-            core.dispatch.handle(Unforgotten, _log_unforgotten)
+            core.dispatch.handle(Unforgotten, partial(_log_unforgotten, assembly))
+            core.dispatch.handle(Relieved, _log_relieved)
             core.dispatch.handle(RingChanged, partial(_log_ring, assembly))
             driver.subscribe(core.dispatch)
             if settings.networked and expect == 1 and settings.seeds:
@@ -184,13 +190,21 @@ def _log_alarm(event: Alarm) -> None:
         )
 
 
-def _log_unforgotten(event: Unforgotten) -> None:
-    logger.warning(
-        "%d deleted or expired keys wait to be forgotten, and nothing has been for %d s: they cost memory until a majority of "
-        "the voters is there again; bring voters back, or reset the roster (mesh reset-roster)",
+def _log_unforgotten(assembly: Assembly, event: Unforgotten) -> None:
+    then = "deletes, and puts of new keys with a ttl or a lease, are refused" if event.full else "they cost memory"
+    (logger.error if event.full else logger.warning)(
+        "%d deleted or expired keys wait to be forgotten, of %d that may, and nothing has been forgotten for %d s: %s. Until "
+        "then %s",
         event.keys,
+        event.limit,
         event.seconds,
+        assembly.rounds.stillness().why,
+        then,
     )
+
+
+def _log_relieved(event: Relieved) -> None:
+    logger.warning("the mesh forgets again: every write is taken (%d had been refused)", event.refused)
 
 
 def _log_ring(assembly: Assembly, event: RingChanged) -> None:

@@ -187,6 +187,7 @@ class Gateway:
                 if self._watches.changed(changes, counters):
                     self._watches.tell_all(self._guests.values(), now, out)
             case Explained(query, explanation):
+                explanation = explanation.beside(self.operations.forgets(now))
                 self._conclude(query, [getattr(explanation, name) for name in explanation.__slots__], out)
             case Posted():
                 posted = self._letters.posted(event)

@@ -14,14 +14,15 @@ from coordination.agreed.values import parse_lease
 from coordination.arguments.batches import check_size
 from coordination.arguments.checks import check_amount, check_key, key_ttl_ms
 from coordination.arguments.rotating import add_secret, remove_secret, standing_of, use_secret
-from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, DiskFailed, Fenced, LeaseLost
+from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, DiskFailed, Fenced, LeaseLost, StoreFull
 from coordination.sponsor.messages import WRITES
+from coordination.stillness import Stillness
 from crdt.cell import MAX_LOCK_BYTES, expiry_of, fence_of
 from crdt.clock import COUNTER_BITS, HybridClock, Instant
 from crdt.store import Put, Store, StoreFencedError
 from mesh.directives import Act, Directive
 from mesh.membership import Membership
-from mesh.replication import Replication
+from mesh.replication import Replication, StoreFullError
 from mesh.rotation import Rotation
 from mesh.values import decode_value
 from mesh.wire import WireError
@@ -53,6 +54,10 @@ class Operations:
         """Every count of the peer."""
         self.end_member: Callable[[str, Instant], Directive] | None = None
         """Gives a dead member up."""
+        self.stillness: Callable[[], Stillness] = lambda: Stillness((), "")
+        """Why no cut is made."""
+        self.forgets: Callable[[Instant], str] = lambda now: ""
+        """That none is, and why, if cuts stand still."""
         self.leave: Callable[[], None] | None = None
         """Tells the program of this peer that it is asked to leave the mesh."""
         self._written: list[str] = []
@@ -251,6 +256,8 @@ class Operations:
             stamp, directives = self._replication.put_batch([*puts.values()], now, fence=token, lock=lock)
         except StoreFencedError as problem:
             raise Fenced.refused(problem.key, problem.fence, problem.lock, token, lock) from None
+        except StoreFullError as problem:
+            raise self._full(problem) from None
         self._written += puts
         out.append(Act(self._replication, directives))
         return stamp
@@ -271,6 +278,7 @@ class Operations:
             if number == PAGE_ENTRIES:
                 last = cell.key
                 break
+        self._check_room(keys, now)
         for key in keys:
             self._write(key, None, now, out, token=token, lock=lock)
         return [len(keys), last, until]
@@ -281,6 +289,8 @@ class Operations:
             check_arguments("put_many", (Text, (bytes,)), pair if type(pair) is tuple else ())
             check_key(pair[0])
             check_body(pair[1])
+        if ttl_ms:
+            self._check_room([key for key, _ in pairs], now)
         for key, body in pairs:
             self._write(key, body, now, out, ttl_ms)
 
@@ -306,9 +316,21 @@ class Operations:
             stamp, directives = self._replication.put(key, body, now, ttl_ms=ttl_ms, bound=bound, fence=token, lock=lock)
         except StoreFencedError as problem:
             raise Fenced.refused(key, problem.fence, problem.lock, token, lock) from None
+        except StoreFullError as problem:
+            raise self._full(problem) from None
         self._written.append(key)
         out.append(Act(self._replication, directives))
         return stamp
+
+    def _check_room(self, keys: Sequence[str], now: Instant) -> None:
+        """Refuse before the first is written what would be refused before the last."""
+        try:
+            self._replication.check_room(keys, now)
+        except StoreFullError as problem:
+            raise self._full(problem) from None
+
+    def _full(self, problem: StoreFullError) -> StoreFull:
+        return StoreFull(problem.keys, problem.limit, problem.seconds, *self.stillness())
 
     def _touch(self, now: Instant, out: list[Directive], key: str, ttl: float) -> bool:
         done, directives = self._replication.touch(check_key(key), key_ttl_ms(ttl), now)

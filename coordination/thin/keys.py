@@ -102,7 +102,7 @@ class ThinKV:
         ------
         BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none; NotHolding if the
         lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the lease or the lock is not
-        held any more.
+        held any more; StoreFull as a peer's `put`.
         """
         check_key(key)
         body = encode_checked(value)

@@ -1,6 +1,6 @@
 """Replicated state between nodes: pushes, gaps, digests and pulls, over `crdt.store`."""
 
-from mesh.replication.burden import Unforgotten
+from mesh.replication.burden import Relieved, StoreFullError, Unforgotten
 from mesh.replication.entrusting import MAJORITY, MAX_ACKS, Acknowledged, Entrusting
 from mesh.replication.events import Changed, Synced
 from mesh.replication.keeping import CELLS, REPLICA, REPLICAS, Keeper, RepeatedActorError
@@ -20,7 +20,9 @@ __all__ = [
     "Changed",
     "Entrusting",
     "Mending",
+    "Relieved",
     "Replication",
+    "StoreFullError",
     "Synced",
     "Unforgotten",
 ]

@@ -20,6 +20,7 @@ from crdt.dots import DotSet
 from crdt.store import Store
 from crdt.transfer import FIRST, missing, rest
 from mesh.directives import Arm, Directive, Disarm, Emit, Send, Source
+from mesh.replication.burden import LIMIT
 from mesh.replication.events import Synced
 from mesh.replication.freshness import Freshness
 from mesh.replication.joining import Resume
@@ -58,8 +59,9 @@ class Exchange(Windows):
         name_of: Callable[[bytes], str | None],
         standing: Standing | None,
         keeper: Keeper | None,
+        max_fading: int = LIMIT,
     ) -> None:
-        super().__init__(store, clock, random, view, standing, keeper)
+        super().__init__(store, clock, random, view, standing, keeper, max_fading)
         self._name_of = name_of
         self._gap_armed = False
         self._pulling = Pulling()

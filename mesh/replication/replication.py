@@ -19,7 +19,7 @@ from crdt.dots import Summary
 from crdt.store import Store
 from mesh.directives import Arm, Bye, Directive, Directives, Emit, Event, Marked, Message, Send, Source
 from mesh.replication.applying import LIFE_BITS
-from mesh.replication.burden import Burden
+from mesh.replication.burden import LIMIT
 from mesh.replication.cut_messages import CutAsk, CutNews, JoinAsk, Open, Welcome
 from mesh.replication.events import Corrupted, Diverged
 from mesh.replication.exchange import Exchange
@@ -53,6 +53,7 @@ class Replication(Writing, Exchange):
     name_of: the living member whose process an actor is, if any: a gap is pulled from its writer.
     standing: to the cuts; without one nothing is ever forgotten here.
     keeper: what keeps the store on a disk, if there is one.
+    max_fading: keys that may wait to be forgotten while cuts stand still (see `burden`).
     """
 
     name = "replication"
@@ -70,15 +71,19 @@ class Replication(Writing, Exchange):
         name_of: Callable[[bytes], str | None] = lambda actor: None,
         standing: Standing | None = None,
         keeper: Keeper | None = None,
+        max_fading: int = LIMIT,
     ) -> None:
-        super().__init__(store, clock, random, view, name_of, standing, keeper)
-        self._burden = Burden()
+        super().__init__(store, clock, random, view, name_of, standing, keeper, max_fading)
 
     # --- local commands ----------------------------------------------------------------------------------------------
 
     def lag(self, now: Instant) -> int:
         """ns since this replica was last heard to have all that the others had: the longest of those alive; 0 if alone."""
         return self._freshness.lag(self._view.names_alive(), now.mono)
+
+    def still(self, now: Instant) -> int:
+        """ns since the last cut was applied here, if so many that cuts stand still; else 0."""
+        return self._burden.still(now.mono)
 
     def take(self, cells: Sequence[Cell], source: Source, now: Instant) -> Directives:
         """Merge cells that somebody wants to be held here."""
@@ -87,11 +92,6 @@ class Replication(Writing, Exchange):
         if self.standing is None or self.standing.admits(pushed, source, out):
             self._pushed(pushed.news, source, now, out)
         return self._kept(now, out)
-
-    @property
-    def round(self) -> int:
-        """Of the cut that this store is at."""
-        return 0 if self.standing is None else self.standing.cut.round
 
     def admits(self, message: Message, source: Source, out: list[Directive]) -> bool:
         """Whether what somebody sends about stores may be looked at, by the rules of cuts."""
@@ -225,6 +225,8 @@ class Replication(Writing, Exchange):
         return {
             "masked_actors": len(self._masks),
             "fading_keys": self.store.fading(),
+            "fading_limit": self._burden.limit,
+            "writes_refused_full": self._burden.refused,
             "waiting_batch_cells": self.store.waiting,
             **self._counts,
             **standing,

@@ -14,6 +14,7 @@ from crdt.cell import Cell, drop
 from crdt.clock import COUNTER_BITS, HybridClock, Instant, Stamp
 from crdt.store import Place, Store
 from mesh.directives import Arm, Directive, Directives, Emit, Persist, Record, Send
+from mesh.replication.burden import LIMIT, Burden
 from mesh.replication.events import Changed
 from mesh.replication.keeping import Keeper
 from mesh.replication.spreading import Window, choose, news_of
@@ -43,10 +44,18 @@ class Windows:
     view: the members.
     standing: to the cuts; without one nothing is ever forgotten here.
     keeper: what keeps the store on a disk, if there is one.
+    max_fading: keys that may wait to be forgotten while cuts stand still.
     """
 
     def __init__(
-        self, store: Store, clock: HybridClock, random: Random, view: View, standing: Standing | None, keeper: Keeper | None
+        self,
+        store: Store,
+        clock: HybridClock,
+        random: Random,
+        view: View,
+        standing: Standing | None,
+        keeper: Keeper | None,
+        max_fading: int = LIMIT,
     ) -> None:
         self.store = store
         self.standing = standing
@@ -65,6 +74,12 @@ class Windows:
         self._forward: dict[Place, tuple[str | None, tuple[bytes, int], int]] = {}
         """What was new and is to be passed on: from whom it came, its dot, and its writer's previous dot."""
         self._counts: Counter[str] = Counter()
+        self._burden = Burden(max_fading)
+
+    @property
+    def round(self) -> int:
+        """Of the cut that this store is at."""
+        return 0 if self.standing is None else self.standing.cut.round
 
     @property
     def _closed(self) -> bool:

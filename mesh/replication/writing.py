@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from crdt.cell import expiry_of
+from crdt.cell import KEY, expiry_of
 from crdt.clock import COUNTER_BITS, Instant, Stamp
 from crdt.store import Put
 from mesh.directives import Directive, Directives
+from mesh.replication.burden import lasts
 from mesh.replication.spreading import choose
 from mesh.replication.windows import Windows
 
@@ -33,7 +34,11 @@ class Writing(Windows):
         Raises
         ------
         StoreFencedError: the key's cell carries a higher fence, or one of another lock. Nothing was written.
+        StoreFullError: too much waits to be forgotten, and this would let one more key fade. Nothing was written.
         """
+        if (body is None or ttl_ms or bound is not None) and self._burden.counts(self.round):
+            self.store.check_fences((Put(key, body),), fence, lock)  # what will never be taken is told first
+            self._take((key,), now)
         stamp = self._clock.tick(now)
         expiry = stamp + (ttl_ms << COUNTER_BITS) if ttl_ms else 0
         self.store.put(key, body, stamp, expiry, bound, fence, lock)
@@ -43,8 +48,10 @@ class Writing(Windows):
 
     def put_batch(self, puts: Sequence[Put], now: Instant, *, fence: int = 0, lock: str = "") -> tuple[Stamp, Directives]:
         """Put several keys, or delete them, so that every replica sees all or none; their stamp. The expiry of each is given in
-        ms from now. Raises `StoreFencedError` as `put` does; then nothing was written."""
+        ms from now. Raises `StoreFencedError` and `StoreFullError` as `put` does; then nothing was written."""
         self.store.check_fences(puts, fence, lock)  # before the window ends: what that answers must not be lost
+        if self._burden.counts(self.round):
+            self._take([put.key for put in puts if put.body is None or put.expiry or put.bound is not None], now)
         out: list[Directive] = []
         self._flush(now, out)
         stamp = self._clock.tick(now)
@@ -57,6 +64,18 @@ class Writing(Windows):
             self._push(written, choose(names, self._random), out)
         self._wrote()
         return stamp, self._kept(now, out)
+
+    def check_room(self, keys: Iterable[str], now: Instant) -> int:
+        """How many of these keys will be let fade that would not have been, if they are deleted or put for a time; nothing is
+        counted. Raises `StoreFullError` if not all of them may be."""
+        if not self._burden.counts(self.round):
+            return 0
+        more = sum([lasts(self.store.cell(KEY, key)) for key in keys])
+        self._burden.check(more, now.mono)
+        return more
+
+    def _take(self, keys: Iterable[str], now: Instant) -> None:
+        self._burden.take(self.check_room(keys, now))
 
     def touch(self, key: str, ttl_ms: int, now: Instant) -> tuple[bool, Directives]:
         """Extend the life of a value that is visible and has a ttl; False if there is none. It never shortens one."""

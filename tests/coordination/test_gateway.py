@@ -140,6 +140,32 @@ def test_a_fence_and_a_bad_clock_refuse_writes_alone(monkeypatch: pytest.MonkeyP
     assert decode_value(guest.do("get", "k")) == 1
 
 
+def test_a_store_that_is_full_refuses_what_fades_alone_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.replication.burden.PAUSE", 0)
+    pair = Pair(max_fading=10)
+    guest = pair.welcomed()
+    pair.advance(5 * SECOND)
+    guest.do("put_many", [(f"k{number}", encode_value(number)) for number in range(20)], None)
+    for number in range(5):
+        guest.do("delete", f"k{number}")
+    pair.advance(2 * SECOND)  # the alarm
+    error, sentence = guest.fails("clear", "k", None, 0, 0, "")
+    assert error == "StoreFull"
+    assert sentence.startswith(
+        "5 deleted or expired keys wait to be forgotten, of 10 that may (max_fading), and no cut has been "
+    )
+    assert guest.fails("put_many", [(f"t{number}", encode_value(0)) for number in range(6)], 5.0)[0] == "StoreFull"
+    wishes = [(f"k{number}", None, None, None) for number in range(5, 11)]
+    assert guest.fails("batch", wishes, 0, "")[0] == "StoreFull"
+    assert len(guest.do("scan", "", None)[0]) == 15, "none of them, not the first five"
+    guest.do("batch", wishes[:5], 0, "")
+    assert guest.fails("delete", "k10")[0] == guest.fails("put", "t", encode_value(1), 5.0, None)[0] == "StoreFull"
+    guest.do("put", "k10", encode_value(2), None, None)
+    assert guest.do("stats")["replication.writes_refused_full"] == 5
+    pair.advance(130 * SECOND)  # cuts
+    assert guest.do("delete", "k10") is True and guest.do("stats")["replication.fading_keys"] == 1
+
+
 # --- once ---------------------------------------------------------------------------------------------------------------
 
 

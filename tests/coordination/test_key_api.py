@@ -17,6 +17,7 @@ from coordination import (
     LeaseLost,
     MeshError,
     NotHolding,
+    StoreFull,
     TooLarge,
     connect,
     open_peer,
@@ -239,3 +240,43 @@ async def test_an_error_of_the_sponsor_comes_back_with_acks_too() -> None:
         assert scope.cancelled_caught
         await until(lambda: peers[0].stats()["entrusting.queries"] == 0)
         assert await client.kv.get("k2") == 2
+
+
+async def test_a_store_that_forgets_nothing_refuses_what_fades(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a peer, and of a thin client with the same error; plain puts are taken, and a batch whole or not at all."""
+    monkeypatch.setattr("mesh.replication.burden.PAUSE", 0)
+    async with open_peer(name="a", bind="127.0.0.1:0", secret=SECRET, max_fading=1_000) as peer:
+        kv = peer.kv
+        await kv.put_many({f"k{number:04}": number for number in range(1_200)})
+        assert await kv.clear("k0") == 1_000
+        await until(lambda: "are refused" in caplog.text)
+        assert "1000 deleted or expired keys wait to be forgotten, of 1000 that may" in caplog.text
+        with pytest.raises(
+            StoreFull, match=r"wait to be forgotten, of 1000 that may .* has been made for .*: a leads the"
+        ) as found:
+            await kv.delete("k1001")
+        assert (found.value.keys, found.value.limit, found.value.names) == (1_000, 1_000, ("a",))
+        with pytest.raises(StoreFull):
+            await kv.put_many({"new/1": 1, "new/2": 2}, ttl=5)
+        async with peer.lease() as lease:
+            with pytest.raises(StoreFull):
+                await kv.put("bound", 1, lease=lease)
+        with pytest.raises(StoreFull):
+            async with kv.batch() as batch:
+                batch.put("plain", 1)
+                batch.delete("k1001")
+        with pytest.raises(StoreFull):
+            await kv.clear("k1")
+        async with connect(peer.address, secret=SECRET) as client:
+            with pytest.raises(StoreFull, match="a leads the") as told:
+                await client.kv.delete("k1001")
+            assert told.value.limit == 1_000
+            assert "so nothing is forgotten" in (await client.explain("jobs")).note
+        assert "so nothing is forgotten" in (await peer.explain("jobs")).note
+        assert kv.get("plain") is None and len([*kv.scan("k1")]) == 200
+        await kv.put("plain", 1)
+        await kv.delete("k0001")
+        stats = peer.stats()
+        assert (stats["replication.fading_limit"], stats["replication.writes_refused_full"]) == (1_000, 6)

@@ -94,11 +94,11 @@ class Guest:
 class Pair:
     """A mesh of one, and whoever dials it."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, **more: Any) -> None:
         self.random = random.Random(seed)
         self.mono = SECOND
         self.sponsor: Assembly = build(
-            Settings("n0", "127.0.0.1:1", networked=False, profile=LOCAL),
+            Settings("n0", "127.0.0.1:1", networked=False, profile=LOCAL, **more),
             session=self.random.randbytes(16),
             entropy=self.random.randbytes,
             random=self.random,
