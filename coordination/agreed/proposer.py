@@ -165,7 +165,7 @@ class Proposer:
         if isinstance(message, Accept) and message.voted and own not in desk.round.answers:
             desk.round.message = message = replace(message, voted=0)  # it has refused
         few = None
-        if isinstance(message, Accept) and message.voted:
+        if isinstance(message, Accept) and (message.voted or (self._acceptor.remembers and own in desk.group)):
             few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
         desk.round.spared = () if few is None else tuple([name for name in desk.group if name != own and name not in few])
         for name in few or desk.group:

@@ -1,7 +1,8 @@
 """Whom an accept goes to at first: as many as make a quorum with the proposer's own acceptor. The others get it only if these
 are silent ("thrifty", as in Moraru, Andersen and Kaminsky, "There is more consensus in egalitarian parliaments", 2013).
 
-It halves the messages of an uncontended lock, and is only worth it if nobody is left behind with a lease that it keeps to:
+It halves the messages of an uncontended lock, with disks it spares one of three the writing, and it is only worth it if nobody
+is left behind with a lease that it keeps to:
 
 - Whoever may still count a lease as live that the accept ends is among them. (It refuses the next grant that it is asked for.)
 - So is everyone, if that lease is old enough to have been renewed: renewals go to the whole group.

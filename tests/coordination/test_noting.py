@@ -6,7 +6,7 @@ import pytest
 
 from coordination.agreed import desk
 from coordination.agreed.leavings import Leavings
-from coordination.agreed.messages import Accept, Drop, Dropped, Release, ReleaseDone
+from coordination.agreed.messages import Accept, Accepted, Acquire, Drop, Dropped, Grant, Release, ReleaseDone
 from coordination.agreed.placement import Group
 from coordination.agreed.requests import Request
 from coordination.agreed.sparing import Sparing
@@ -158,3 +158,41 @@ def test_a_release_that_binds_is_decided() -> None:
     world.command(worker, "release")
     assert world.run_until(lambda: not world.visible, S), "everyone is told of its end"
     assert noted(world) == before
+
+
+def test_with_disks_each_half_is_written_in_two_places() -> None:
+    world = World(3, voters=3, latency=(MS, MS), durable=True)
+    assert world.run_until(world.founded, 20 * S)
+    world.run(S)
+    name = group(world)[1]
+    taken_once(world, name)
+    story: list[type[Message]] = []
+
+    def note(at: int, a: str, b: str, message: Message) -> bool:
+        if a != b:
+            story.append(type(message))
+        return False
+
+    def commits() -> list[int]:
+        return [node.disk.commits for node in world.nodes.values() if node.disk is not None]
+
+    before = commits()
+    world.lose = note
+    taken_once(world, name)
+    assert story == [Acquire, Accept, Accepted, Grant, Release, Dropped]
+    assert sorted(after - at for after, at in zip(commits(), before, strict=True)) == [0, 2, 2]
+
+
+def test_with_disks_one_that_stands_still_is_made_up_for() -> None:
+    world = World(3, voters=3, latency=(MS, MS), durable=True)
+    assert world.run_until(world.founded, 20 * S)
+    world.run(S)
+    owner, second, third = group(world)
+    taken_once(world, second)
+    for name in (second, third):
+        world.isolate(name)
+        begun = world.now
+        taken_once(world, owner)
+        assert world.now - begun < 200 * MS, "the other one is asked"
+        world.heal()
+        world.run(S)
