@@ -9,6 +9,7 @@ more it is given at once (group commit). A batch is durable whole or not at all,
     Persist c, Send 3                               waits for 2
     Send 4                  -> Send 4               rests on nothing: at once
     Persist (), Send 5                              rests on what was recorded, so waits for 2
+    Persist d, Act(Persist e, Send 6)               Send 6 waits for d and e; both are recorded now
     on_committed(1)         -> Send 1, Commit(2: b, c)
 
 What fails is tried again, at growing intervals, with what has arisen since. Nothing that waits is given up, for it may be
@@ -21,9 +22,9 @@ process; nothing is read from it later."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 
-from mesh.directives import NANOSECONDS, Directive, Record
+from mesh.directives import NANOSECONDS, Act, Arm, Directive, Disarm, Part, Persist, Record
 from mesh.outputs import Commit
 
 __all__ = ["HELD_CAP", "STALLED", "Memory", "Tables"]
@@ -93,6 +94,25 @@ class Memory:
         """Add to the next batch; of two values of one key in it the later counts."""
         for table, key, value in records:
             self._next[table, key] = value
+
+    def waiting(
+        self, part: Part, following: Iterable[Directive], timed: Callable[[Part, Arm | Disarm], None]
+    ) -> list[Directive]:
+        """What of this has to wait: all but records, which are added to the next batch, and timers, which `timed` sets. Held,
+        an older one would come after a newer one and take its place, also one in an act of another part: the disk would keep
+        an older promise than the one that was told."""
+        held: list[Directive] = []
+        for directive in following:
+            if isinstance(directive, Persist):
+                self.record(directive.records)
+            elif isinstance(directive, Arm | Disarm):
+                timed(part, directive)
+            elif isinstance(directive, Act):
+                if rest := self.waiting(directive.part, directive.directives, timed):
+                    held.append(Act(directive.part, rest))
+            else:
+                held.append(directive)
+        return held
 
     def hold(self, owner: int, directives: Sequence[Directive]) -> None:
         """Keep directives of a part until all that has been recorded is durable."""

@@ -427,23 +427,17 @@ class Node:
                 self._perform_rare(directive)
 
     def _persist(self, memory: Memory, owner: int, persist: Persist, following: Iterator[Directive]) -> None:
-        """Record, and keep what follows until that is durable, but for the timers: held, an older one would come after a
-        newer one and take its place."""
+        """Record, and keep what follows until that is durable, but for the timers."""
         memory.record(persist.records)
-        if not memory.pending:
-            return
-        held: list[Directive] = []
-        for directive in following:
-            if isinstance(directive, Arm):
-                self._timers.arm(owner, directive.timer, directive.at)
-            elif isinstance(directive, Disarm):
-                self._timers.disarm(owner, directive.timer)
-            elif isinstance(directive, Persist):
-                memory.record(directive.records)
-            else:
-                held.append(directive)
-        if held:
+        if memory.pending and (held := memory.waiting(self.parts[owner], following, self._set)):
             memory.hold(owner, held)
+
+    def _set(self, part: Part, timer: Arm | Disarm) -> None:
+        owner = self._index[id(part)]
+        if isinstance(timer, Arm):
+            self._timers.arm(owner, timer.timer, timer.at)
+        else:
+            self._timers.disarm(owner, timer.timer)
 
     def _perform_rare(self, directive: Directive) -> None:
         match directive:

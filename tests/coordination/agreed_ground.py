@@ -274,16 +274,7 @@ class Ground:
         memory, parts = node.memory, node.parts
         assert memory is not None and parts is not None
         memory.record(persist.records)
-        if not memory.pending:
-            return
-        held: list[Directive] = []
-        for directive in following:
-            if isinstance(directive, Persist):
-                memory.record(directive.records)
-            elif isinstance(directive, Arm | Disarm):
-                self.perform(node, part, (directive,))
-            else:
-                held.append(directive)
+        held = memory.waiting(part, following, lambda of, timer: self.perform(node, of, (timer,))) if memory.pending else None
         if held:
             memory.hold(parts.index(part), held)
 

@@ -150,6 +150,25 @@ def test_timers_are_set_at_once() -> None:
     assert rig.node.due() == 50
 
 
+def test_what_is_in_an_act_takes_no_newer_one_s_place() -> None:
+    """What another part is made to write is as old as the rest of the list, and so are its timers."""
+    rig = Rig(Memory())
+    act = Act(rig.other, (put(b"b", b"old"), Arm("t", 100), say("old")))
+    assert rig.answers(put(b"a"), say("mine"), act) == [(1, [(b"a", b"1"), (b"b", b"old")])]
+    assert rig.answers(put(b"b", b"new"), Arm("t", 50), say("new"), part=rig.other) == []
+    assert rig.committed(1) == ["mine", "old", (2, [(b"b", b"new")])]
+    assert rig.node.due() == 50
+    assert rig.committed(2) == ["new"]
+
+
+def test_what_is_in_an_act_waits_for_what_it_writes() -> None:
+    rig = Rig(Memory())
+    assert rig.answers(put(b"z")) == [(1, [(b"z", b"1")])]
+    assert rig.answers(Persist(), Act(rig.other, (put(b"b"), say("told")))) == []
+    assert rig.committed(1) == [(2, [(b"b", b"1")])]
+    assert rig.committed(2) == ["told"]
+
+
 def test_of_one_key_the_last_counts() -> None:
     rig = Rig(Memory())
     rig.answers(put(b"z"))

@@ -26,7 +26,7 @@ from coordination.agreed.roster import Parameters, RosterValue
 from coordination.agreed.succession import Succession
 from coordination.agreed.values import LeaseId, Value
 from crdt.clock import HybridClock, Instant
-from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Persist, Send, Source
+from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Part, Persist, Send, Source
 from mesh.memory import Memory
 from tests.coordination.agreed_nodes import EPOCH_MS, MS, Changes, plant
 from tests.coordination.exploring.freezing import Pool, freeze, settle
@@ -301,21 +301,19 @@ class Core:
                     raise AssertionError(f"{self.identity.name} answers {directive}")
 
     def persist(self, index: int, persist: Persist, following: Iterator[Directive]) -> None:
-        memory = self.memory
-        assert memory is not None
+        memory, parts = self.memory, self.parts
+        assert memory is not None and parts is not None
         memory.record(persist.records)
-        if not memory.pending:
-            return
-        held: list[Directive] = []
-        for directive in following:
-            if isinstance(directive, Persist):
-                memory.record(directive.records)
-            elif isinstance(directive, Arm):
-                self.timers[index, directive.timer] = directive.at
-            else:
-                held.append(directive)
-        if held:
+        if memory.pending and (held := memory.waiting(parts.all()[index], following, self.timed)):
             memory.hold(index, held)
+
+    def timed(self, part: Part, timer: Arm | Disarm) -> None:
+        assert self.parts is not None
+        token = next(index for index, other in enumerate(self.parts.all()) if other is part), timer.timer
+        if isinstance(timer, Arm):
+            self.timers[token] = timer.at
+        else:
+            self.timers.pop(token, None)
 
     def finish(self, now: int) -> None:
         """Write what is to be written, and put the timers in order."""
