@@ -20,13 +20,17 @@ from coordination.agreed.sparing import Sparing
 from coordination.agreed.succession_messages import Seen
 from coordination.agreed.tickets import Asker, Queue
 from coordination.agreed.values import FREE, Holding, LeaseId, Value
-from mesh.directives import Boot
+from mesh.directives import NANOSECONDS, Boot
 
 __all__ = ["ASKED_CAP", "Change", "Desk", "GrantMade", "Reading"]
 
 ENDED_REMEMBERED = 64
 ASKED_CAP = 4096
 """Tickets, ends, cancels and checks of one register, each; beyond it they are counted, dropped, and asked again."""
+READ_EVERY = NANOSECONDS
+"""An owner with waiters reads a live register at least this often."""
+READ_BLOCKED = NANOSECONDS // 4
+"""As often if a lease that is not in the value is in the way: a majority that answers next time may not know of it."""
 MISSING_AFTER = 1_500_000_000
 """Longer than a round lasts: one that is asked once a round is not missing."""
 
@@ -269,6 +273,19 @@ class Desk:
         self.foreign.update({lease: 0 for lease in reading.loose if lease not in held})
         self.live_until = now + max(*reading.live.values(), *reading.foreign.values(), 0, 0)
         self.read_at = self.learnt_at = now
+
+    def stands_until(self) -> int:
+        """When a live register is to be read again for those that wait."""
+        blocked = any(not self.is_ended(lease) for lease in self.foreign)
+        return min(self.live_until, self.read_at + (READ_BLOCKED if blocked else READ_EVERY))
+
+    def refused(self) -> None:
+        """An acceptor has refused what is decided: whatever comes next begins with a prepare.
+
+        It will refuse it again, so completing the value for that one has to end somewhere: those that only wait are content
+        with what was read. (Refused late, at the speed of the network until the lease is over.)"""
+        self.ready = None
+        self.known_until = self.stands_until()
 
     def remember_ended(self, leases: Iterable[LeaseId]) -> None:
         for lease in leases:

@@ -71,14 +71,10 @@ from coordination.agreed.tickets import Ticket
 from coordination.agreed.usher import TELL_WITHIN, Usher
 from coordination.agreed.values import Holding, LeaseId, parse_lease
 from crdt.clock import HybridClock, Instant
-from mesh.directives import NANOSECONDS, Directive, Directives, Emit, Event, Message, Send, Source
+from mesh.directives import Directive, Directives, Emit, Event, Message, Send, Source
 
 __all__ = ["Owner"]
 
-READ_EVERY = NANOSECONDS
-"""An owner with waiters reads a live register at least this often."""
-READ_BLOCKED = NANOSECONDS // 4
-"""As often if a lease that is not in the value is in the way: a majority that answers next time may not know of it."""
 READ_PAUSE = 5_000_000
 ASKED = frozenset({Acquire, Release, Cancel, Mend, Freed, Call})
 """Of a register; the rest are answers to its proposer."""
@@ -374,7 +370,7 @@ class Owner:
         desk.losses = 0
         change, desk.change = desk.change, None
         assert change is not None
-        desk.ready = None if round_.refused() else message.ballot.next()
+        desk.ready = message.ballot.next()
         desk.ballot = message.ballot
         desk.base = message.value
         desk.dead = {}
@@ -383,9 +379,10 @@ class Owner:
         desk.waits = {}
         desk.made = {asker: made for asker, made in desk.made.items() if message.value.has(made.holding.lease)}
         desk.live_until = now.mono + max(message.waits, default=0)
-        # An acceptor that refuses this value will refuse it again: completing it for that one has to end somewhere.
-        desk.known_until = 0 if desk.ready is not None else min(desk.live_until, now.mono + READ_EVERY)
+        desk.known_until = 0
         desk.read_at = now.mono
+        if round_.refused():
+            desk.refused()
         desk.as_of = round_.started
 
         def knows(lease: LeaseId) -> bool:
@@ -557,8 +554,7 @@ class Owner:
         read |= self._usher.occupied(desk, alive, out)
         if not desk.wanted():
             return False
-        every = READ_BLOCKED if blocked else READ_EVERY
-        again = max(min(desk.live_until, desk.read_at + every), desk.read_at + READ_PAUSE)
+        again = max(desk.stands_until(), desk.read_at + READ_PAUSE)
         if not read and mono >= again and (busy := self._usher.at_work(desk, now)):
             # Two owners, each with a queue: what the other one grants passes by those who wait here.
             self._usher.forward(desk, busy, now, out)

@@ -211,8 +211,9 @@ class Proposer:
             else:
                 desk.sparing.accepted(answer.name, answer.ballot)
         if round_ is None or not round_.add(answer):
-            if isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason not in NO_VOTE:
-                desk.ready = None
+            late = isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason not in NO_VOTE
+            if late and desk.ready is not None:
+                desk.refused()
             return
         if isinstance(answer, Rejected):
             # One of the few will not do: then the others have to.

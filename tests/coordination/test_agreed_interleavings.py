@@ -9,7 +9,19 @@ import pytest
 from coordination.agreed import events
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.desk import Desk
-from coordination.agreed.messages import Accept, Acquire, Drop, Grant, Mend, Prepare, Release, Renew
+from coordination.agreed.messages import (
+    Accept,
+    Accepted,
+    Acquire,
+    Drop,
+    Grant,
+    Mend,
+    Prepare,
+    Promise,
+    Rejected,
+    Release,
+    Renew,
+)
 from coordination.agreed.placement import Group, Placement
 from coordination.agreed.register import Kept, Register
 from coordination.agreed.replies import Replies
@@ -274,6 +286,44 @@ def test_an_acceptor_that_keeps_to_another_lease_is_not_told_of_the_value_in_a_l
     before = world.sent
     world.run(2 * S)
     assert world.sent - before < 300 and others
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_value_that_one_acceptor_refuses_is_read_no_more_often_than_another(late: bool) -> None:
+    """Exploration of small cases: refused once it had been decided, a value was read and completed again at the speed of the
+    network, until its lease was over."""
+    world = ready(clients=2)
+    first, second, third = group(world)
+    world.isolate(third)
+    world.run(2 * S)
+    held(world, "n3", ttl=3 * S)
+    parts = world.nodes[third].parts
+    assert parts is not None
+    now = world.instant(world.nodes[third])
+    register = parts.acceptor._touch(KEY, now, [])
+    assert register is not None
+    register.leases[LeaseId(1, "n4", world.nodes["n4"].boot, 99)] = Kept(1, now.mono + 5 * S, False)
+    world.heal()
+    rounds: dict[type[Message], set[Ballot]] = {Prepare: set(), Accept: set()}
+    slow: list[Message] = []
+
+    def note(at: int, a: str, b: str, message: Message) -> bool:
+        """The second in rank answers a prepare later than the third; an accept, too, or earlier."""
+        if isinstance(message, Prepare | Accept):
+            rounds[type(message)].add(message.ballot)
+        if message in slow or not isinstance(message, (Promise, Rejected) if late else (Promise, Accepted)):
+            return False
+        if a == (third if isinstance(message, Rejected) else second):
+            slow.append(message)
+            world.after(MS, world.transmit, world.nodes[a], b, message)
+            return True
+        return False
+
+    world.lose = note
+    world.acquire("n4", KEY, ttl=3 * S)
+    world.run(2 * S)
+    assert 1 <= len(rounds[Prepare]) <= 3 and len(rounds[Accept]) >= 1, rounds
+    assert first != third and any(isinstance(message, Rejected) for message in slow) == late
 
 
 def test_an_owner_at_work_is_passed_a_question_that_came_to_two() -> None:

@@ -30,6 +30,9 @@ WHOLE = (
     "two voters, one forgets",
     "two voters, one remembers",
     "two voters, time leaps",
+    "reads back what it forgot",
+    "reads back, and a message is late or lost",
+    "reads back, and a message comes twice",
     "a voter is replaced, and its lease goes on",
 )
 """Their whole space is within that."""

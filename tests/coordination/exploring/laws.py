@@ -6,7 +6,8 @@ In every state:
          nobody can read it as free. And what two acceptors accepted under one ballot is one value
 Over every step:
     no promise is taken back, an accepted ballot is promised too, no highest token falls
-    the `until` of a lease never falls, and rises with a higher serial (or another roster) only
+    the `until` of a lease never falls, and rises with a higher serial (or another roster) only; or while its voter abstains and
+    reads back what it forgot: each lease counts for a full ttl from each answer, and nobody rests on it yet
 Over the whole history:
     L2   tokens rise over the grants
     L11  of one epoch there is one roster
@@ -79,6 +80,8 @@ def check_step(before: Seen, after: Seen, now: int) -> None:
                 continue
             if until < last[1]:
                 raise Broken(f"L3: {after.name} waits less long for {lease.token} than before")
+            if before.votes_from > now:
+                continue
             if until > last[1] and serial <= last[0] and not moved:
                 raise Broken(f"L12: {after.name} waits longer for {lease.token}, though its holder has not asked for it again")
             if until > last[1] and last[1] <= now and register.accepted == known.accepted:
