@@ -34,13 +34,15 @@ class Claims:
     def __init__(self) -> None:
         self._entries: dict[trio.lowlevel.Task, list[Entry]] = {}
 
-    def check(self, key: str, mode: Mode, what: str) -> None:
-        """Refuse what this task would wait for itself for.
+    def check(self, key: str, mode: Mode, what: object) -> None:
+        """Refuse what this task would wait for itself for; `what` is how that is spoken of.
 
         A semaphore may be entered again as long as there can be permits left; a reader not, for a writer may wait between."""
+        if not self._entries:
+            return
         taken = [entry.permits for entry in self._entries.get(trio.lowlevel.current_task(), ()) if entry.key == key]
         if taken and not (mode.limit and sum(taken) + mode.permits <= mode.limit):
-            raise AlreadyHeld(what)
+            raise AlreadyHeld(str(what))
 
     def enter(self, entry: Entry) -> None:
         self._entries.setdefault(trio.lowlevel.current_task(), []).append(entry)

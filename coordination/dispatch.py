@@ -5,9 +5,8 @@ request (a lock, a query) is a `Mailbox`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import trio
 
@@ -36,27 +35,52 @@ __all__ = ["Dispatch", "Mailbox", "Waiting"]
 
 
 class Waiting:
-    """One call that waits for the first event of some classes."""
+    """One call that waits for the first event of some classes, as long as its context lasts.
 
-    __slots__ = ("_arrived", "_event", "kinds")
+    It parks its task itself: an event of Trio's beside it cost as much again for each lock."""
 
-    def __init__(self, kinds: tuple[type[Event], ...]) -> None:
+    __slots__ = ("_event", "_mailbox", "_over", "_task", "kinds")
+
+    def __init__(self, mailbox: Mailbox, kinds: tuple[type[Event], ...]) -> None:
         self.kinds = kinds
+        self._mailbox = mailbox
         self._event: Event | None = None
-        self._arrived = trio.Event()
+        self._over = False
+        self._task: trio.lowlevel.Task | None = None
+
+    def __enter__(self) -> Self:
+        self._mailbox.waiting.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mailbox.waiting.remove(self)
 
     def close(self) -> None:
         """Nothing comes any more."""
-        self._arrived.set()
+        self._over = True
+        self._wake()
 
     def tell(self, event: Event) -> None:
         if self._event is None and isinstance(event, self.kinds):
             self._event = event
-            self._arrived.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def outcome(self) -> Event:
-        """A checkpoint; cancelling loses nothing. Raises `Closed` if the peer has left meanwhile."""
-        await self._arrived.wait()
+        """A checkpoint, of one task; cancelling loses nothing. Raises `Closed` if the peer has left meanwhile."""
+        if self._event is not None or self._over:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
         if self._event is None:
             raise ClosedError
         return self._event
@@ -66,33 +90,27 @@ class Mailbox:
     """The events of one request: each is told to everyone who waits for its kind, for a lease may be renewed by one task and
     released by another at the same time."""
 
-    __slots__ = ("_waiting", "guarded", "on_event")
+    __slots__ = ("guarded", "on_event", "waiting")
 
     def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
         self.on_event = on_event
         self.guarded = False
         """A body runs under what was granted, and is cancelled when that ends."""
-        self._waiting: list[Waiting] = []
+        self.waiting: list[Waiting] = []
 
     def close(self) -> None:
-        for waiting in self._waiting:
+        for waiting in self.waiting:
             waiting.close()
 
     def put(self, event: Event) -> None:
         if self.on_event is not None:
             self.on_event(event)
-        for waiting in self._waiting:
+        for waiting in self.waiting:
             waiting.tell(event)
 
-    @contextmanager
-    def expecting(self, *kinds: type[Event]) -> Iterator[Waiting]:
-        """Wait for what comes from now on: to be entered before the command is given."""
-        waiting = Waiting(kinds)
-        self._waiting.append(waiting)
-        try:
-            yield waiting
-        finally:
-            self._waiting.remove(waiting)
+    def expecting(self, *kinds: type[Event]) -> Waiting:
+        """Wait for what comes from now on: its context is to be entered before the command is given."""
+        return Waiting(self, kinds)
 
 
 class Dispatch:

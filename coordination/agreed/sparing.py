@@ -42,7 +42,8 @@ class Acceptances:
         """What it has been sent since, and may have accepted."""
 
     def leases(self) -> frozenset[LeaseId] | None:
-        return None if self.base is None else self.base.union(*self.sent.values())
+        base = self.base
+        return base if base is None or not self.sent else base.union(*self.sent.values())
 
     def forget(self, lease: LeaseId) -> bool:
         """It has noted the end of a lease. Whether it may have counted it as live."""
@@ -104,8 +105,11 @@ class Sparing:
 
     def owed(self, value: Value, ended: Mapping[LeaseId, None]) -> tuple[LeaseId, ...]:
         """Of the leases that their holders have ended: those that someone may still count on, though `value` lacks them."""
-        known = frozenset[LeaseId]().union(*[each.leases() or () for each in self._acceptors.values()])
-        gone = [lease for lease in known if lease in ended and not value.has(lease)]  # few of few, where many have ended
+        gone: dict[LeaseId, None] = {}
+        for acceptor in self._acceptors.values():
+            for lease in acceptor.leases() or ():
+                if lease in ended and not value.has(lease):
+                    gone[lease] = None
         return tuple(gone) if len(gone) < 2 else tuple([lease for lease in ended if lease in gone])
 
     def granted(self, value: Value, granting: int, mono: int) -> None:
@@ -142,11 +146,12 @@ class Sparing:
         needed = group.quorum - 1
         if needed >= len(group) - 1 or ask.value.state:
             return None
-        over = [holding.lease for holding in base.holdings if not ask.value.has(holding.lease)]
-        if any(self._since.get(lease, 0) < mono for lease in over):
-            return None
-        over += ask.ends  # also ends that it missed
         kept = {holding.lease for holding in ask.value.holdings}
+        over = [holding.lease for holding in base.holdings if holding.lease not in kept]
+        for lease in over:
+            if self._since.get(lease, 0) < mono:
+                return None
+        over += ask.ends  # also ends that it missed
         must, may = [], []
         sure = 0
         for name in group:
@@ -166,7 +171,8 @@ class Sparing:
         about = {lease.name for lease in ask.ends}
         if ask.granting >= 0:
             about.add(ask.value.holdings[ask.granting].lease.name)
-        may.sort(key=lambda name: name not in about)
+        if len(may) > 1:
+            may.sort(key=lambda name: name not in about)
         needed = max(needed - sure, sum([name in about for name in may]))
         few = must + may[:needed]
         return few if len(few) < len(group) - 1 and len(may) >= needed else None

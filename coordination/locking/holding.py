@@ -233,7 +233,6 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
     mailbox = Mailbox()
     held = Held(core, wish.key, request, mailbox, wish.most)
     dispatch.request(request, mailbox)
-    what = str(wish)
     try:
         with mailbox.expecting(Granted, Busy, OtherLimit, Unavailable, Ended) as waiting:
             asked = holder.acquire(
@@ -251,13 +250,13 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
             outcome = await waiting.outcome()
         match outcome:
             case OtherLimit(_, limit):
-                raise LimitDiffers(what, wish.mode.limit, limit)
+                raise LimitDiffers(str(wish), wish.mode.limit, limit)
             case Unavailable(_, missing, reason):
                 if forgot := await core.forgotten():
-                    raise NoQuorum(f"{what} could not be acquired", (), *way_out(forgot))
-                raise NoQuorum(f"{what} could not be acquired", missing, reason)
+                    raise NoQuorum(f"{wish} could not be acquired", (), *way_out(forgot))
+                raise NoQuorum(f"{wish} could not be acquired", missing, reason)
             case Ended(_, reason):
-                raise LeaseLost(f"{what} was lost before it could be used: {reason}")
+                raise LeaseLost(f"{wish} was lost before it could be used: {reason}")
             case Busy():
                 dispatch.done(request)
                 return None

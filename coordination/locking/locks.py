@@ -24,7 +24,7 @@ class Acquirable:
     Not re-entrant: a task that has entered it with `async with` and asks again raises `AlreadyHeld` instead of waiting for
     itself (see `coordination.claims` for what is found out)."""
 
-    __slots__ = ("_core", "_delay", "_mode", "_most", "key", "name", "ttl")
+    __slots__ = ("_checked", "_core", "_delay", "_mode", "_most", "key", "name", "ttl")
 
     def __init__(
         self,
@@ -44,19 +44,23 @@ class Acquirable:
         self._mode = mode
         self._delay = lock_delay
         self._most = check_hold(max_hold)
+        self._checked: tuple[tuple[float, int], Wish] | None = None
+        """By its ttl and the longest there is: the same wish is checked once."""
         self._wish()
 
     def _wish(self) -> Wish:
-        longest = self._core.longest_ttl()
-        ttl = check_lease_ttl(self.ttl, longest)
-        return Wish(self.key, ttl, self._mode, check_delay(self._delay, ttl, longest), self._most)
+        by = (self.ttl, self._core.longest_ttl())
+        if self._checked is None or self._checked[0] != by:
+            ttl = check_lease_ttl(*by)
+            self._checked = (by, Wish(self.key, ttl, self._mode, check_delay(self._delay, ttl, by[1]), self._most))
+        return self._checked[1]
 
     async def enter(self, *, wait: bool = True) -> Held | None:
         """What `async with` does at its beginning; without `wait`, None if it would have to. A checkpoint.
 
         Every entry is to be left with `leave`, by the same task."""
         wish = self._wish()
-        self._core.claims.check(self.key, self._mode, str(wish))
+        self._core.claims.check(self.key, self._mode, wish)
         held = await acquire(self._core, wish, wait=wait, renew=True)
         if held is None:
             return None
@@ -89,7 +93,7 @@ class Acquirable:
     async def acquire(self) -> Held:
         """Wait for one's turn. Not renewed by itself: call `renew`, and `release`. A checkpoint. Raises as the context."""
         wish = self._wish()
-        self._core.claims.check(self.key, self._mode, str(wish))
+        self._core.claims.check(self.key, self._mode, wish)
         held = await acquire(self._core, wish, wait=True, renew=False)
         assert held is not None
         return held
