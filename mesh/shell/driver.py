@@ -183,9 +183,13 @@ class TrioDriver(Generic[N]):
                 self._armed = due
                 self._timer.deadline = trio.current_time() + (due - read_instant().mono) / NS
 
+    def hold(self, held: bool) -> None:
+        """Whether what the node sends waits for the end of a turn. Not any more once it has been stopped."""
+        self._node.holds = held and not self._closed
+
     def flush(self) -> bool:
         """Let the node send what it has held in this turn; whether a task waits to be run for it. Raises nothing."""
-        if self._crashed or self._forked or not self._node.holds:
+        if self._crashed or self._forked:
             return False
         try:
             self._node.flush()
@@ -293,11 +297,11 @@ class TrioDriver(Generic[N]):
                     self._nursery = nursery
                     trio.lowlevel.add_instrument(self._turns)
                     try:
-                        self._node.holds = True
+                        self.hold(True)
                         self._running.set()
                         await trio.sleep_forever()
                     finally:
-                        self._node.holds = False
+                        self.hold(False)
                         trio.lowlevel.remove_instrument(self._turns)
         finally:
             self._ended.set()
@@ -327,7 +331,7 @@ class TrioDriver(Generic[N]):
         with trio.move_on_after(FLUSH_SECONDS, shield=True):
             if self._begun and not self._crashed and not self._forked:
                 try:
-                    self._node.holds = False
+                    self.hold(False)
                     self._node.stop(read_instant())
                     self.perform()
                 except Exception as error:

@@ -2,25 +2,41 @@
 
 Tasks that ask for something in the same turn share datagrams, and so does what came in with what it makes the program ask for
 next: an acceptance, and the release by the task that it woke. While tasks are runnable what was sent is held, for one more turn
-at the most. (A lock takes a third less datagrams, and each costs as much as two messages.)
+at the most. (A lock takes half as many datagrams, and each costs as much as two messages.)
+
+Whoever computes for long before the turn ends keeps back what others have said. So in a program in which turns take long time
+and again everything leaves at once.
 
 The loop tells by an instrument (`trio.abc.Instrument`) that it is about to wait. Nothing may be raised into it, and it has
 decided by then how long it waits: whatever makes a task runnable here has to wake it."""
 
 from __future__ import annotations
 
+from collections import deque
+from time import monotonic_ns
 from typing import Protocol
 
 import trio
 
-__all__ = ["MOST_INPUTS", "Turns"]
+__all__ = ["LATELY", "LONG", "MOST_INPUTS", "OFTEN", "Turns"]
 
 MOST_INPUTS = 64
 """Inputs of a node after which it does not wait for the end of the turn: a task that gives one command after the other would
 have all of it leave at once."""
 
+LONG = 20_000_000
+"""ns of a long turn."""
+
+LATELY = 10_000_000_000
+"""With `OFTEN` long turns in so many ns nothing is held, until so long after the last one."""
+
+OFTEN = 3
+
 
 class Flushed(Protocol):
+    def hold(self, held: bool, /) -> None:
+        """Whether what the node sends from now on waits for `flush`."""
+
     def flush(self) -> bool:
         """Let what is held leave; whether a task has been made runnable. Raises nothing."""
 
@@ -32,16 +48,35 @@ class Turns(trio.abc.Instrument):
         self._driver = driver
         self._held = False
         """What waits has been held for a turn."""
+        self._began = 0
+        """When this turn began; 0 before the first whole one."""
+        self._long: deque[int] = deque(maxlen=OFTEN)
+        """When the last long ones ended."""
+        self._holds = True
         self.inputs = 0
         """Of the node since it was flushed."""
 
+    def after_io_wait(self, timeout: float) -> None:
+        self._began = monotonic_ns()
+
     def before_io_wait(self, timeout: float) -> None:
+        now = monotonic_ns()
+        if self._began and now - self._began > LONG:
+            self._long.append(now)
+            if self._holds and len(self._long) == OFTEN and now - self._long[0] < LATELY:
+                self._hold(False)
+        elif not self._holds and now - self._long[-1] > LATELY:
+            self._hold(True)
         if not self.inputs:
             return
-        if timeout or self._held:
+        if timeout or self._held or not self._holds:
             self.flush(idle=timeout > 0)
         else:
             self._held = True
+
+    def _hold(self, held: bool) -> None:
+        self._holds = held
+        self._driver.hold(held)
 
     def flush(self, *, idle: bool = False) -> None:
         """Now; `idle`: the loop is about to wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,8 +11,15 @@ import trio.testing
 
 from mesh.outputs import Transmit
 from mesh.shell.driver import TrioDriver
-from mesh.shell.turns import MOST_INPUTS
+from mesh.shell.turns import MOST_INPUTS, OFTEN
 from tests.mesh.shell_fakes import SECONDS, FakeNode, give, opened
+
+MS = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def _a_slow_machine_is_no_busy_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.shell.turns.LONG", 1 << 60)
 
 
 class OwnError(Exception):
@@ -35,7 +43,6 @@ class Flushes:
 
 def say(driver: TrioDriver[FakeNode], far: TrioDriver[FakeNode], data: bytes) -> None:
     """A step that sends something, which is held."""
-    assert driver.node.holds
     driver.node.kept.append(Transmit(far.address, data))
     give(driver)
 
@@ -95,6 +102,26 @@ async def test_a_task_that_never_lets_go_does_not_hoard() -> None:
         assert len(driver.node.kept) < MOST_INPUTS
         await far.node.hears("datagram", 3 * MOST_INPUTS)
         assert max(flushes.sizes) <= MOST_INPUTS
+
+
+async def test_in_a_program_that_computes_for_long_everything_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.shell.turns.LONG", 20 * MS)
+    async with opened() as driver, opened() as far:
+        assert driver.node.holds
+        for turn in range(OFTEN):
+            await trio.sleep(0.001)
+            say(driver, far, b"%d" % turn)
+            time.sleep(0.03)  # noqa: ASYNC251  it keeps back what has been said
+            await far.node.hears("datagram", turn + 1)
+        assert not driver.node.holds
+        await trio.sleep(0.01)
+        assert not driver.node.holds, "it may do so again"
+        monkeypatch.setattr("mesh.shell.turns.LATELY", 0)
+        with trio.fail_after(SECONDS):
+            while not driver.node.holds:
+                await trio.sleep(0.001)
+        say(driver, far, b"again")
+        await far.node.hears("datagram", OFTEN + 1)
 
 
 async def test_what_is_held_leaves_when_the_driver_ends() -> None:
