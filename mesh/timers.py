@@ -1,7 +1,8 @@
 """The timers of one node: a heap by due time, with a token for each arming.
 
 Arming a timer again moves it, and disarming forgets it, by dropping its token: the stale heap entry is skipped when it comes
-up. Entries are compared by (due, token) alone, so equal times fire in the order in which they were armed."""
+up. A token is looked for by itself, not by its timer: to hash that takes long, and after each step it is asked what is due.
+Entries are compared by (due, token) alone, so equal times fire in the order in which they were armed."""
 
 from __future__ import annotations
 
@@ -15,35 +16,42 @@ STALE_SLACK = 64
 
 
 class Timers:
-    __slots__ = ("_heap", "_live", "_token")
+    __slots__ = ("_heap", "_live", "_token", "_tokens")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, int, Hashable]] = []
         self._live: dict[tuple[int, Hashable], int] = {}
         self._token = 0
+        self._tokens: set[int] = set()
+        """Those that are live."""
 
     def arm(self, owner: int, timer: Hashable, at: int) -> None:
         """Wake `owner` with `timer` at `at` (monotonic ns); replaces an earlier arming of the same timer."""
-        self._token += 1
-        self._live[owner, timer] = self._token
-        heappush(self._heap, (at, self._token, owner, timer))
-        if len(self._heap) > 2 * len(self._live) + STALE_SLACK:
-            self._heap = [entry for entry in self._heap if self._live.get((entry[2], entry[3])) == entry[1]]
+        self._token = token = self._token + 1
+        live, tokens, key = self._live, self._tokens, (owner, timer)
+        if key in live:
+            tokens.remove(live[key])
+        live[key] = token
+        tokens.add(token)
+        heappush(self._heap, (at, token, owner, timer))
+        if len(self._heap) > 2 * len(live) + STALE_SLACK:
+            self._heap = [entry for entry in self._heap if entry[1] in tokens]
             heapify(self._heap)
 
     def armed(self, owner: int, timer: Hashable) -> bool:
         return (owner, timer) in self._live
 
     def disarm(self, owner: int, timer: Hashable) -> None:
-        self._live.pop((owner, timer), None)
+        token = self._live.pop((owner, timer), None)
+        if token is not None:
+            self._tokens.remove(token)
 
     def due(self) -> int | None:
         """When the next live timer is due, or None."""
-        heap, live = self._heap, self._live
+        heap = self._heap
         while heap:
-            at, token, owner, timer = heap[0]
-            if live.get((owner, timer)) == token:
-                return at
+            if heap[0][1] in self._tokens:
+                return heap[0][0]
             heappop(heap)
         return None
 
@@ -52,8 +60,9 @@ class Timers:
         due = self.due()
         if due is None or due > now:
             return None
-        _, _, owner, timer = heappop(self._heap)
+        _, token, owner, timer = heappop(self._heap)
         del self._live[owner, timer]
+        self._tokens.remove(token)
         return owner, timer
 
     def __len__(self) -> int:

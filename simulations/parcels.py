@@ -39,27 +39,37 @@ class Piece:
 
     def read(self) -> Message:
         """What its receiver gets."""
-        return _told(bytes(self)) if _converts(type(self.message)) else self.message
+        message = self.message
+        kind = type(message)
+        converted = _converting.get(kind)
+        if converted is None:
+            converted = _converting[kind] = converts(kind)
+        return _told(bytes(self)) if converted else message
 
     def __bytes__(self) -> bytes:
         if not self._encoded:
             kind = type(self.message)
-            known = _empty.get(kind)
+            known = _encoded.get(kind)
             if known is None:
-                known = encode(self.message)
-                if not fields(self.message):  # type: ignore[arg-type]
-                    _empty[kind] = known
-            self._encoded = known
+                known = _encoded[kind] = b"" if fields(kind) else encode(self.message)  # type: ignore[arg-type]
+            self._encoded = known or encode(self.message)
         return self._encoded
 
     def __len__(self) -> int:
         return len(bytes(self))
 
 
+_converting: dict[type[Message], bool] = {}
+"""Whether a class of messages is read as something else than was written."""
+
+_encoded: dict[type[Message], bytes] = {}
+"""Of messages without fields: their bytes, which are always the same. Of others: nothing."""
+
+
 class Parcel:
     """One datagram: from whom, for whom, its number, and what is in it."""
 
-    __slots__ = ("_batch", "counter", "frame", "key", "sender", "to")
+    __slots__ = ("_batch", "_text", "counter", "frame", "key", "sender", "to")
 
     def __init__(self, sender: bytes, to: bytes, key: bytes, counter: int, batch: Sequence[Encoded], frame: Frame) -> None:
         self.sender = sender
@@ -68,6 +78,7 @@ class Parcel:
         self.counter = counter
         self.frame = frame
         self._batch = batch
+        self._text: str | None = None
 
     def __len__(self) -> int:
         return len(packed(self._batch, self.frame.cut)) + DATAGRAM_OVERHEAD
@@ -77,12 +88,15 @@ class Parcel:
         return bytes(len(self))
 
     def __str__(self) -> str:
-        kinds = tuple(map(type, self.frame.messages))
-        text = _texts.get(kinds)
+        text = self._text
         if text is None:
-            text = "+".join([kind.__name__ for kind in kinds])
-            if len(_texts) < TEXTS:
-                _texts[kinds] = text
+            kinds = tuple(map(type, self.frame.messages))
+            text = _texts.get(kinds)
+            if text is None:
+                text = "+".join([kind.__name__ for kind in kinds])
+                if len(_texts) < TEXTS:
+                    _texts[kinds] = text
+            self._text = text
         return text
 
 
@@ -96,19 +110,6 @@ _told = lru_cache(maxsize=GOSSIP)(decode)
 
 _made = tuple.__new__
 """Of a named tuple's class, without the call in between."""
-
-_converting: dict[type[Message], bool] = {}
-
-
-def _converts(kind: type[Message]) -> bool:
-    known = _converting.get(kind)
-    if known is None:
-        known = _converting[kind] = converts(kind)
-    return known
-
-
-_empty: dict[type[Message], bytes] = {}
-"""Of messages without fields: their bytes, which are always the same."""
 
 
 class Parcels:
