@@ -67,7 +67,8 @@ class Members(Protocol):
 
 
 class View(Protocol):
-    def names_alive(self) -> Sequence[str]: ...
+    def names_alive(self) -> Sequence[str]:
+        """The same object as long as nothing has changed of those that are alive."""
     def session(self, name: str) -> bytes | None: ...
 
 
@@ -112,6 +113,9 @@ class Rounds:
         """Since when an actor that has to report is not alive (mono ns)."""
         self._given_up: dict[bytes, int] = {}
         """Sessions that an operator has given up, and until when that is repeated (mono ns)."""
+        self._seen: tuple[Sequence[str], bytes, int] = ((), b"", -1)
+        """Who was alive, under which actor, and how many lives had been noted, when `_living` was made."""
+        self._living: dict[bytes, tuple[str, bytes]] = {}
         self._counts: Counter[str] = Counter()
 
     def give_up(self, name: str, now: Instant) -> Directives:
@@ -240,13 +244,18 @@ class Rounds:
             self._counts["rounds_hurried"] += 1
 
     def _alive(self) -> dict[bytes, tuple[str, bytes]]:
-        """The actors of those alive, this node among them."""
+        """The actors of those alive, this node among them. Not to be changed: it is made anew when one of them has changed."""
         standing = self._standing
-        alive = {standing.actor: (self._own, standing.session)}
-        for name in self._view.names_alive():
+        names, actor = self._view.names_alive(), standing.actor
+        seen, own, noted = self._seen
+        if names is seen and actor == own and noted == standing.noted:
+            return self._living
+        alive = {actor: (self._own, standing.session)}
+        for name in names:
             session = self._view.session(name)
             if session is not None:
                 alive[actor_of(session, standing.lives.get(session, 0))] = (name, session)
+        self._seen, self._living = (names, actor, standing.noted), alive
         return alive
 
     def _note_alive(self, now: Instant) -> None:

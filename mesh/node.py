@@ -141,6 +141,8 @@ class Node:
         self._outputs: list[Output] = []
         self._halted = False
         self._counts: Counter[str] = Counter()
+        self._datagrams = self._messages = 0
+        """That were sent."""
         self._carriage = Carriage(
             self._streams,
             self._seal,
@@ -330,6 +332,8 @@ class Node:
     def stats(self) -> dict[str, int]:
         """Every count of the node and its parts, by `part.count`."""
         counts = {f"node.{name}": count for name, count in sorted(self._counts.items())}
+        counts["node.datagrams_sent"] = self._datagrams
+        counts["node.messages_sent"] = self._messages
         counts["node.streams"] = len(self._streams)
         counts["node.contacts"] = len(self._contacts)
         counts["node.timers"] = len(self._timers)
@@ -502,8 +506,8 @@ class Node:
         if not contact.heard:
             contact.unproven = batch
         self._outputs.append(Transmit(contact.address, self._envelope.seal(batch, self.mark, contact.session)))
-        self._counts["datagrams_sent"] += 1
-        self._counts["messages_sent"] += len(batch)
+        self._datagrams += 1
+        self._messages += len(batch)
 
     def _own_source(self) -> Source:
         return Source(self._session, self.identity.address, self.identity.name, self.identity.boot, None)

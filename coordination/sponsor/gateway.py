@@ -186,6 +186,10 @@ class Gateway:
             case Changed(changes, counters):
                 if self._watches.changed(changes, counters):
                     self._watches.tell_all(self._guests.values(), now, out)
+            case ChannelDown(channel):
+                self._forget(channel, now, out)
+            case MemberChanged() | MemberForgotten() | RosterDecided():
+                self._note_voters(out)
             case Explained(query, explanation):
                 explanation = explanation.beside(self.operations.forgets(now))
                 self._conclude(query, [getattr(explanation, name) for name in explanation.__slots__], out)
@@ -214,10 +218,6 @@ class Gateway:
                 for guest in self._guests.values():
                     for sequence in [sequence for sequence, query in guest.pending.items() if not query]:
                         self._sync(guest, sequence, now, out)
-            case ChannelDown(channel):
-                self._forget(channel, now, out)
-            case _:
-                self._note_voters(out)
         return out
 
     def stats(self) -> dict[str, int]:

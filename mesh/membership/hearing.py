@@ -26,7 +26,7 @@ from mesh.membership.checks import Checks, Rumoured
 from mesh.membership.events import Joined
 from mesh.membership.health import Health
 from mesh.membership.identity import Identity
-from mesh.membership.member import RANK, Member, State, supersedes
+from mesh.membership.member import DEAD, RANK, SUSPECT, Member, State, supersedes
 from mesh.membership.messages import Entry, News, entry_of
 from mesh.membership.probe import Prober
 from mesh.membership.profile import Profile
@@ -104,18 +104,18 @@ class Hearing:
         news = entry.member()
         if news is None:
             self._actions.count("news_invalid")
-        elif news is self._table.get(news.name) and news.state is not State.SUSPECT:
+        elif news is self._table.get(news.name) and news.state is not SUSPECT:
             pass  # nearly all that is told is known already, and read to the same object
         elif news.name == self._identity.name:
             self._hear_of_own_name(news, source, now)
         elif source.session != news.boot.session and not self._plausible(news, now):
             self._check(news, now)
-        elif news.state is State.SUSPECT or (table and news.state is State.DEAD and self._stands(news)):
+        elif news.state is SUSPECT or (table and news.state is DEAD and self._stands(news)):
             # Who tells on what it has read in a table has observed nothing, nor is an echo of this node's own word an opinion.
             said_by = "" if accuser is None or accuser == self._identity.name or table else accuser
             if not self._registry.suspect(replace(news, state=State.SUSPECT), said_by, now) and not table:
                 self._tell_better(news, source)
-        elif news.state is State.DEAD and self._surprising(news, source, now):
+        elif news.state is DEAD and self._surprising(news, source, now):
             self._ask(news, now)
         elif not self._registry.apply(news, now) and not table:
             self._tell_better(news, source)

@@ -14,10 +14,11 @@ FORGIVEN = 3
 
 
 class Lateness:
-    __slots__ = ("_accounted", "_fresh", "_running", "_threshold", "total")
+    __slots__ = ("_accounted", "_fresh", "_running", "threshold", "total")
 
     def __init__(self, threshold: int) -> None:
-        self._threshold = threshold
+        self.threshold = threshold
+        """ns that a timer may be late, as far as anyone can tell."""
         self._accounted = 0
         self._running = 0
         self._fresh = False
@@ -28,7 +29,7 @@ class Lateness:
 
         Each pause is answered once, however many timers it made late; `excuses` says whether it is one to make up for."""
         pause = now - max(due, self._accounted)
-        if pause <= self._threshold:
+        if pause <= self.threshold:
             return 0
         self._accounted = now
         self._fresh = True

@@ -36,7 +36,7 @@ from mesh.membership.join import Joiner
 from mesh.membership.lateness import Lateness
 from mesh.membership.lifelines import Lifelines
 from mesh.membership.lost import Lost
-from mesh.membership.member import Member, State
+from mesh.membership.member import ALIVE, LEFT, Member, State
 from mesh.membership.messages import (
     Ack,
     Confirmed,
@@ -72,6 +72,9 @@ ACQUAINTANCE_SPACING = 1_000_000_000
 """At most one stranger's ping in so many ns makes this node exchange tables with it."""
 
 NS_PER_MS = 1_000_000
+
+ROUND = ("round",)
+"""The timer of the next probe."""
 
 
 class Membership:
@@ -266,7 +269,7 @@ class Membership:
 
     def _accused(self, name: str) -> Member | None:
         member = self._table.get(name)
-        if member is None or member.state is State.ALIVE or member.state is State.LEFT or self._hearing.gone:
+        if member is None or member.state is ALIVE or member.state is LEFT or self._hearing.gone:
             return None
         return member
 
@@ -294,14 +297,14 @@ class Membership:
         own = Member(identity.name, identity.boot, identity.incarnation, State.ALIVE, identity.address, identity.tags)
         self._registry.apply(own, now)
         self._joiner.start(now)
-        self._actions.arm(("round",), now.mono + self._random.randrange(self.profile.probe_interval))
+        self._actions.arm(ROUND, now.mono + self._random.randrange(self.profile.probe_interval))
         self._joiner.plan_exchange(now)
         return self._taken()
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         if self._hearing.gone:
             return ()
-        self._notice_lateness(self._actions.due.get(("round",)), now)
+        self._notice_lateness(self._actions.due.get(ROUND), now)
         self._handlers[type(message)](message, source, now)
         return self._taken()
 
@@ -318,7 +321,7 @@ class Membership:
     def on_event(self, event: Event, now: Instant) -> Directives:
         if self._hearing.gone:
             return ()
-        self._notice_lateness(self._actions.due.get(("round",)), now)
+        self._notice_lateness(self._actions.due.get(ROUND), now)
         match event:
             case Refused(address):
                 self._on_refused(address, now)
@@ -338,18 +341,18 @@ class Membership:
 
     def _on_due(self, timer: Hashable, now: Instant) -> None:
         match timer:
+            case ("gossip",):
+                self._registry.gossip(now)
             case ("round",):
                 self._round(now)
+            case ("relay", int(sequence)):
+                self._relays.on_timer(sequence, now.mono)
             case ("probe", int(sequence)):
                 self._prober.on_timeout(sequence, now.mono)
             case ("verdict", int(sequence)):
                 self._judged(self._prober.on_verdict(sequence), now)
-            case ("relay", int(sequence)):
-                self._relays.on_timer(sequence, now.mono)
             case ("suspicion", str(name)):
                 self._registry.convict(name, now)
-            case ("gossip",):
-                self._registry.gossip(now)
             case ("refute",):
                 self._hearing.renew(now)
             case ("check", int(number)):
@@ -376,7 +379,7 @@ class Membership:
     def _round(self, now: Instant) -> None:
         self._lateness.on_time(now.mono)
         self._prober.round(now.mono)
-        self._actions.arm(("round",), now.mono + self._health.multiplier * self.profile.probe_interval)
+        self._actions.arm(ROUND, now.mono + self._health.multiplier * self.profile.probe_interval)
 
     def _on_ping(self, ping: Ping, source: Source, now: Instant) -> None:
         if ping.target != self.identity.boot.session:
@@ -486,7 +489,7 @@ class Membership:
 
     def _notice_lateness(self, due: int | None, now: Instant) -> None:
         """Before anything is judged: was this node itself away since `due`?"""
-        if due is None:
+        if due is None or now.mono - due <= self._lateness.threshold:
             return
         pause = self._lateness.observe(due, now.mono)
         if pause == 0:
@@ -497,4 +500,4 @@ class Membership:
         self._prober.void()
         self._relays.clear()
         self._registry.excuse(pause)
-        self._actions.arm(("round",), now.mono + 1)
+        self._actions.arm(ROUND, now.mono + 1)

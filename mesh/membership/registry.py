@@ -18,7 +18,7 @@ from mesh.membership.health import Health
 from mesh.membership.identity import Identity
 from mesh.membership.lifelines import Lifelines
 from mesh.membership.lost import Lost
-from mesh.membership.member import Member, State
+from mesh.membership.member import ALIVE, Member, State
 from mesh.membership.messages import Gossip, News, entry_of
 from mesh.membership.probe import Prober
 from mesh.membership.profile import Profile
@@ -210,6 +210,6 @@ class Registry:
             if member is None or member.name in heard:
                 continue
             heard[member.name] = None
-            if member.state is not State.ALIVE or self._rumours.concern_others(member.name):
+            if member.state is not ALIVE or self._rumours.concern_others(member.name):
                 self._actions.send(member.name, GOSSIP)
         self._actions.arm(("gossip",), now.mono + self._profile.gossip_interval)

@@ -10,6 +10,9 @@ from simulations.machine.process import Process
 
 __all__ = ["Members"]
 
+SHOWN = (MemberChanged, MemberForgotten)
+"""What tells of members. (To name both at each event would make a type of them each time.)"""
+
 
 class Members(Checker):
     """Folds the events of each process, and compares the fold with its table."""
@@ -23,7 +26,7 @@ class Members(Checker):
         """(true ns, observer, name) whenever a process that was alive then was declared dead."""
 
     def published(self, process: Process, event: Event) -> None:
-        if not isinstance(event, MemberChanged | MemberForgotten):
+        if not isinstance(event, SHOWN):
             return
         seen = self._seen.setdefault(process, {})
         member = event.member
