@@ -69,7 +69,7 @@ class Datagrams:
     def _hampered(self, process: Process, link: Link, machine: Machine, data: bytes, draw: int) -> None:
         """Over a link that is limited or noisy. A second copy is made behind the queue, of what was sent."""
         schedule = self._schedule
-        waits = link.enter(len(data) + HEADERS, schedule.now)
+        waits = link.enter(len(data) + HEADERS, schedule.now) if link.limit is not None else 0
         if waits is None:
             process.counts["link_full"] += 1
             self._trace.add(schedule.now, process.machine, "full", machine.name, data)
