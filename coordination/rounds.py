@@ -69,6 +69,7 @@ class Members(Protocol):
 class View(Protocol):
     def names_alive(self) -> Sequence[str]:
         """The same object as long as nothing has changed of those that are alive."""
+
     def session(self, name: str) -> bytes | None: ...
 
 

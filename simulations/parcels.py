@@ -69,7 +69,7 @@ _encoded: dict[type[Message], bytes] = {}
 class Parcel:
     """One datagram: from whom, for whom, its number, and what is in it."""
 
-    __slots__ = ("_batch", "_text", "counter", "frame", "key", "sender", "to")
+    __slots__ = ("_batch", "counter", "frame", "key", "sender", "text", "to")
 
     def __init__(self, sender: bytes, to: bytes, key: bytes, counter: int, batch: Sequence[Encoded], frame: Frame) -> None:
         self.sender = sender
@@ -77,8 +77,9 @@ class Parcel:
         self.key = key
         self.counter = counter
         self.frame = frame
+        self.text = _text_of(tuple(map(type, frame.messages)))
+        """What the trace tells of it."""
         self._batch = batch
-        self._text: str | None = None
 
     def __len__(self) -> int:
         return len(packed(self._batch, self.frame.cut)) + DATAGRAM_OVERHEAD
@@ -88,22 +89,13 @@ class Parcel:
         return bytes(len(self))
 
     def __str__(self) -> str:
-        text = self._text
-        if text is None:
-            kinds = tuple(map(type, self.frame.messages))
-            text = _texts.get(kinds)
-            if text is None:
-                text = "+".join([kind.__name__ for kind in kinds])
-                if len(_texts) < TEXTS:
-                    _texts[kinds] = text
-            self._text = text
-        return text
+        return self.text
 
 
-TEXTS = 16_384
-"""Kinds of parcels of which the trace's word is remembered."""
+@lru_cache(maxsize=16_384)
+def _text_of(kinds: tuple[type[Message], ...]) -> str:
+    return "+".join([kind.__name__ for kind in kinds])
 
-_texts: dict[tuple[type[Message], ...], str] = {}
 
 _told = lru_cache(maxsize=GOSSIP)(decode)
 

@@ -19,8 +19,10 @@ from simulations.parcels import Parcel
 
 __all__ = ["Line", "Trace"]
 
-BATCH = 256
-RING = 4_096
+BATCH = 64
+"""Lines that become bytes together: so few that they are still near."""
+RING = 1_024
+"""What it holds is no memory for what comes: with all messages of a world in it, that is always written to a place far away."""
 
 
 class Line(NamedTuple):
@@ -28,21 +30,23 @@ class Line(NamedTuple):
     machine: str
     kind: str
     text: str
-    data: bytes | Event
+    data: bytes | Event | str
+    """Of a parcel in the ring: the names of its messages."""
 
     def digested(self) -> bytes:
         """An event counts by its class: what it holds came from bytes that count. So do the messages of a parcel."""
-        return _digested([self])
+        data = self.data.text if isinstance(self.data, Parcel) else self.data
+        return _digested([(*self[:-1], data)])
 
     def __str__(self) -> str:
-        if type(self.data) is bytes:
+        if isinstance(self.data, bytes):
             data = f"{len(self.data)} bytes {blake2b(self.data, digest_size=6).hexdigest()}" if self.data else ""
         else:
             data = str(self.data)
         return f"{self.at / 1e9:14.9f}  {self.machine:8} {self.kind:9} {self.text:28} {data}".rstrip()
 
 
-Fields = tuple[int, str, str, str, bytes | Event]
+Fields = tuple[int, str, str, str, bytes | Event | str]
 """A `Line` that nobody has looked at yet: to make one takes as long as all the rest of adding it."""
 
 
@@ -55,7 +59,7 @@ HEAD = 5
 def _digested(lines: Sequence[Fields]) -> bytes:
     """What counts of these lines, one behind the other: nothing makes so many small tuples bytes as quickly as marshal does."""
     counted = [
-        (at, machine, kind, text, data if type(data) is bytes else str(data) if type(data) is Parcel else type(data).__name__)
+        (at, machine, kind, text, type(data).__name__) if isinstance(data, Event) else (at, machine, kind, text, data)
         for at, machine, kind, text, data in lines
     ]
     return dumps(counted, PLAIN)[HEAD:]
@@ -81,7 +85,7 @@ class Trace:
 
     def add(self, at: int, machine: str, kind: str, text: str = "", data: bytes | Event = b"") -> None:
         pending = self._pending
-        pending.append((at, machine, kind, text, data))
+        pending.append((at, machine, kind, text, data.text if isinstance(data, Parcel) else data))
         if len(pending) >= BATCH:
             self._settle()
         for sink in self._sinks:
