@@ -57,13 +57,20 @@ class Timers:
 
     def pop(self, now: int) -> tuple[int, Hashable] | None:
         """The next timer that is due at `now`, disarmed, as (owner, timer)."""
-        due = self.due()
-        if due is None or due > now:
-            return None
-        _, token, owner, timer = heappop(self._heap)
-        del self._live[owner, timer]
-        self._tokens.remove(token)
-        return owner, timer
+        heap, tokens = self._heap, self._tokens
+        while heap and heap[0][0] <= now:
+            _, token, owner, timer = heappop(heap)
+            if token in tokens:
+                tokens.remove(token)
+                del self._live[owner, timer]
+                return owner, timer
+        return None
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._heap.clear()
+        self._live.clear()
+        self._tokens.clear()
 
     def __len__(self) -> int:
         return len(self._live)

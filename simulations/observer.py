@@ -11,6 +11,9 @@ __all__ = ["Observer"]
 class Observer:
     """Overrides what it wants to see; the rest costs nothing. It may look, and must not change anything but itself."""
 
+    hears: tuple[type[Event], ...] = (Event,)
+    """What it wants to be told of by `published`."""
+
     def booted(self, process: Process) -> None:
         """A process was made; its node starts now."""
 

@@ -49,6 +49,9 @@ class World:
         self.datagrams = Datagrams(self.schedule, self.network, self.trace, self._places)
         self.streams = Streams(self.schedule, self.network, self.trace, self._places)
         self._observers: dict[str, tuple[Callable[..., None], ...]] = dict.fromkeys(SEEN, ())
+        self._listeners: list[Observer] = []
+        self._hearing: dict[type[Event], list[Callable[[Process, Event], None]]] = {}
+        """Of each class of events so far: who wants to be told of it."""
 
     # --- time ----------------------------------------------------------------------------------------------------------
 
@@ -200,6 +203,9 @@ class World:
         for name, known in self._observers.items():
             if getattr(type(observer), name) is not getattr(Observer, name):
                 self._observers[name] = (*known, getattr(observer, name))
+        if type(observer).published is not Observer.published:
+            self._listeners.append(observer)
+            self._hearing.clear()
 
     # --- what processes ask (simulations.machine.process.Wire) ----------------------------------------------------------------
 
@@ -220,8 +226,12 @@ class World:
         self.streams.close(process, stream)
 
     def published(self, process: Process, event: Event) -> None:
-        self.trace.add(self.now, process.machine, "event", "", event)
-        for saw in self._observers["published"]:
+        self.trace.add(self.schedule.now, process.machine, "event", "", event)
+        kind = type(event)
+        hearing = self._hearing.get(kind)
+        if hearing is None:
+            hearing = self._hearing[kind] = [each.published for each in self._listeners if issubclass(kind, each.hears)]
+        for saw in hearing:
             saw(process, event)
 
     def stepped(self, process: Process) -> None:
@@ -243,4 +253,4 @@ class World:
         self.streams.network_changed()
 
 
-SEEN = ("booted", "died", "stepped", "settled", "published", "transmitted", "wrote")
+SEEN = ("booted", "died", "stepped", "settled", "transmitted", "wrote")

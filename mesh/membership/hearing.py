@@ -113,7 +113,8 @@ class Hearing:
         elif news.state is SUSPECT or (table and news.state is DEAD and self._stands(news)):
             # Who tells on what it has read in a table has observed nothing, nor is an echo of this node's own word an opinion.
             said_by = "" if accuser is None or accuser == self._identity.name or table else accuser
-            if not self._registry.suspect(replace(news, state=State.SUSPECT), said_by, now) and not table:
+            accused = news if news.state is SUSPECT else replace(news, state=SUSPECT)
+            if not self._registry.suspect(accused, said_by, now) and not table:
                 self._tell_better(news, source)
         elif news.state is DEAD and self._surprising(news, source, now):
             self._ask(news, now)

@@ -37,6 +37,8 @@ class Masks:
 
     def active(self, stamp: Stamp) -> list[tuple[bytes, int]]:
         """(actor, n) of the masks that are not due yet, sorted."""
+        if not self._masks:
+            return []
         return sorted((actor, n) for actor, (n, due) in self._masks.items() if due > stamp)
 
     def __len__(self) -> int:

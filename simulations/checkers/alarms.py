@@ -12,6 +12,8 @@ __all__ = ["Alarms"]
 
 
 class Alarms(Checker):
+    hears = (Alarm,)
+
     def published(self, process: Process, event: Event) -> None:
         if isinstance(event, Alarm):
             what = f"claims what {event.name} claims and holds something else" if event.name else "has changed without a write"

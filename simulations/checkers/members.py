@@ -10,12 +10,11 @@ from simulations.machine.process import Process
 
 __all__ = ["Members"]
 
-SHOWN = (MemberChanged, MemberForgotten)
-"""What tells of members. (To name both at each event would make a type of them each time.)"""
-
 
 class Members(Checker):
     """Folds the events of each process, and compares the fold with its table."""
+
+    hears = (MemberChanged, MemberForgotten)
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster.world)
@@ -26,8 +25,7 @@ class Members(Checker):
         """(true ns, observer, name) whenever a process that was alive then was declared dead."""
 
     def published(self, process: Process, event: Event) -> None:
-        if not isinstance(event, SHOWN):
-            return
+        assert isinstance(event, (MemberChanged, MemberForgotten))
         seen = self._seen.setdefault(process, {})
         member = event.member
         self._touched.setdefault(process, {})[member.name] = None

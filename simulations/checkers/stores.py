@@ -134,6 +134,8 @@ def agree(peers: Sequence[SimPeer]) -> bool:
 class WatchFold(Checker):
     """What a watcher of everything knows, at each process."""
 
+    hears = (Changed,)
+
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster.world)
         self._cluster = cluster

@@ -35,7 +35,7 @@ class MachineClocks:
         self._rate = MILLION
         self._slept = 0
         self._wall_at = 0
-        self._wall_ms = 0
+        self._wall_ms = EPOCH_MS
         self._wall_drift = 0
         self._last = Instant(0, 0, 0)
         self._last_true = -1
@@ -47,7 +47,7 @@ class MachineClocks:
             return self._last
         elapsed = true - self._at
         mono = self._mono + (elapsed if self._rate == MILLION else elapsed * self._rate // MILLION)
-        wall = EPOCH_MS + self._wall_ms + true // NS_PER_MS
+        wall = self._wall_ms + true // NS_PER_MS
         if self._wall_drift:
             wall += (true - self._wall_at) * self._wall_drift // (MILLION * NS_PER_MS)
         self._last_true = true
@@ -79,6 +79,6 @@ class MachineClocks:
 
     def drift_wall(self, ppm: int, true: int) -> None:
         """From now on the wall clock gains so many parts per million."""
-        self._wall_ms = self.read(true).wall - EPOCH_MS - true // NS_PER_MS
+        self._wall_ms = self.read(true).wall - true // NS_PER_MS
         self._wall_at, self._wall_drift = true, ppm
         self._last_true = -1
