@@ -21,7 +21,7 @@ from mesh.schema import converts
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
 from mesh.wire import PROTOCOL, Frame, decode, encode, unpack
 
-__all__ = ["Parcel", "Parcels"]
+__all__ = ["Parcel", "Parcels", "forget"]
 
 GOSSIP = 16_384
 """Pieces of gossip that are remembered: they come encoded, and are told again and again."""
@@ -98,6 +98,11 @@ def _text_of(kinds: tuple[type[Message], ...]) -> str:
 
 
 _told = lru_cache(maxsize=GOSSIP)(decode)
+
+
+def forget() -> None:
+    """A world is over, and what was told in it is told in no other."""
+    _told.cache_clear()
 
 
 _made = tuple.__new__

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.directives import Address, Event
+from simulations import parcels
 from simulations.dice import seed_of
 from simulations.machine.clocks import MachineClocks
 from simulations.machine.disk import Disk
@@ -95,6 +96,7 @@ class World:
         what it costs to drop one; half of them hang on the lines of the trace."""
         self.schedule.clear()
         self.trace.forget()
+        parcels.forget()
         for machine in self.machines.values():
             if machine.process is not None:
                 machine.process.forget()
