@@ -122,8 +122,6 @@ class Node:
         self._streams = Streams(keyring, self._session, entropy)
         self._memory = memory
         self._timers = Timers()
-        self.due = self._timers.due
-        """Monotonic ns of the next timer, or None: asked after each step."""
         room = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
         self._packer = Packer(room, gossiping(parts), self._envelope.most)
         self._contacts = Contacts(self._seal)
@@ -318,7 +316,11 @@ class Node:
         for stream in self._streams.open():
             self._carriage.close(stream, "bye")
         self._queue.clear()
-        self._timers.clear()
+        self._timers = Timers()
+
+    def due(self) -> int | None:
+        """Monotonic ns of the next timer, or None."""
+        return self._timers.due()
 
     def take(self) -> list[Output]:
         """The outputs since the last call, in order."""

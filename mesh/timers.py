@@ -66,11 +66,5 @@ class Timers:
                 return owner, timer
         return None
 
-    def clear(self) -> None:
-        """Forget them all."""
-        self._heap.clear()
-        self._live.clear()
-        self._tokens.clear()
-
     def __len__(self) -> int:
         return len(self._live)

@@ -218,7 +218,7 @@ class _Watched(Timers):
     def __init__(
         self, timers: Timers, fired: Callable[[int, Hashable, int | None], None], under_way: Callable[[], int]
     ) -> None:  # fmt: skip
-        self._heap, self._live, self._token = timers._heap, timers._live, timers._token
+        self._heap, self._live, self._token, self._tokens = timers._heap, timers._live, timers._token, timers._tokens
         self._armed: dict[tuple[int, Hashable], int] = {}
         self._fired = fired
         self._under_way = under_way
