@@ -142,6 +142,7 @@ class Recording(Observer):
 
     def _on_line(self, line: Line) -> None:
         at, node, kind, text, data = line
+        assert not isinstance(data, str), "this line has been in the ring"
         detail = ""
         if data and not isinstance(data, Event):
             detail = self._texts.get(data) or f"{len(data)} bytes"

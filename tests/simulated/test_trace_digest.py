@@ -34,6 +34,7 @@ LINES = st.lists(
 def test_lines_count_one_by_one_however_they_are_taken_together(lines: list[Line]) -> None:
     trace, hashed = Trace(), blake2b(digest_size=16)
     for at, machine, kind, text, data in lines:
+        assert not isinstance(data, str)
         trace.add(at, machine, kind, text, data)
         told = data if isinstance(data, bytes) else "" if isinstance(data, Parcel) else type(data).__name__
         hashed.update(dumps((at, machine, kind, text, told), 2))
