@@ -84,7 +84,7 @@ def build_agreed(
         memory=voter_memory,
         standing=standing,
     )
-    succession = Succession(identity, view, standing, random, boots, voter_memory)
+    succession = Succession(identity, view, standing, birth, random, boots, voter_memory)
     recall = Recall(identity, birth, voter_memory)
     acceptor = Acceptor(identity, birth, clock, boots, voter_memory, standing)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor, standing)

@@ -48,7 +48,7 @@ from coordination.errors import DifferentMesh
 from crdt.clock import Instant
 from mesh.directives import Arm, Boot, Directive, Directives, Emit, Event, Message, Send, Source, Stop
 
-__all__ = ["Birth"]
+__all__ = ["EPOCH", "Birth"]
 
 MS = 1_000_000
 CALL_EVERY = 100 * MS
@@ -62,6 +62,7 @@ CANDIDATES_CAP = 256
 ACCEPTED_CAP = 16
 """Of the ballots that were accepted here, so many are remembered."""
 EPOCH = 1
+"""Of the first roster."""
 
 
 class Birth:
@@ -175,6 +176,13 @@ class Birth:
         if self._memory is not None:
             self._memory.forget_mesh(out)
         out.append(Arm("call", now.mono))
+        return out
+
+    def learn(self, roster: RosterValue, ballot: Ballot, now: Instant) -> Directives:
+        """The first roster is told of by a chain, before birth's own message came: who founded counts as a founder all the
+        same. (It would abstain, as one that has forgotten, and two such would wait for each other for ever.)"""
+        out: list[Directive] = []
+        self._learn(roster, ballot, now, out)
         return out
 
     def waiting_for(self) -> tuple[str, ...]:

@@ -191,7 +191,7 @@ class Standing:
     def adopt(self, chain: ChainIs, now: Instant) -> Adoption:
         """Take a chain over from another member."""
         rosters = chain.rosters
-        if not rosters or len(chain.ages) != len(rosters):
+        if not chain.well_formed():
             return Adoption.KNOWN
         if self.rosters and (chain.origin != self.origin or self._differs(rosters)):
             return Adoption.OTHER

@@ -37,6 +37,7 @@ from collections.abc import Hashable
 
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.ballot import ZERO, Ballot
+from coordination.agreed.birth import EPOCH, Birth
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.events import RosterConflict, RosterDecided, SealMet
 from coordination.agreed.ports import Identity, View
@@ -58,7 +59,7 @@ from coordination.agreed.succession_messages import (
 from coordination.agreed.voter_memory import StandingNote, VoterMemory
 from coordination.agreed.vouching import Memories, Vouching
 from crdt.clock import Instant
-from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
+from mesh.directives import Act, Boot, Directive, Directives, Emit, Event, Message, Send, Source
 from mesh.membership import MemberChanged, State
 
 __all__ = ["Succession"]
@@ -102,11 +103,13 @@ class Succession:
         identity: Identity,
         view: View,
         standing: Standing,
+        birth: Birth,
         random: random.Random,
         boots: BootRecord,
         memory: VoterMemory | None = None,
     ) -> None:
         self._identity = identity
+        self._birth = birth
         self._view = view
         self._standing = standing
         self._random = random
@@ -278,6 +281,8 @@ class Succession:
 
     def _on_chain(self, chain: ChainIs, teller: str, now: Instant, out: list[Directive]) -> None:
         standing = self._standing
+        if standing.roster is None and chain.well_formed() and chain.rosters[0].epoch == EPOCH:
+            out.append(Act(self._birth, self._birth.learn(chain.rosters[0], chain.origin, now)))
         adoption = standing.adopt(chain, now)
         if adoption is Adoption.NEW:
             self._decided(now, out)

@@ -83,6 +83,9 @@ class ChainIs(Message):
     ages: tuple[int, ...]
     """ns for which each of them has been known to be decided, at least."""
 
+    def well_formed(self) -> bool:
+        return 0 < len(self.rosters) == len(self.ages)
+
 
 @message(126)
 class EpochAsk(Message):

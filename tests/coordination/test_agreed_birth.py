@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from coordination.agreed import events
+from coordination.agreed.messages import RosterIs
 from tests.coordination.agreed_world import S, World
+from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 
 
 def rosters(world: World) -> set[tuple[str, ...]]:
@@ -73,6 +75,19 @@ def test_founders_abstain_unless_fresh() -> None:
     for node in world.nodes.values():
         assert node.parts is not None
         assert node.parts.birth.abstaining_until(world.instant(node)) is not None
+
+
+def test_who_hears_of_its_founding_from_a_chain_first_is_a_founder_all_the_same() -> None:
+    """The proposer's own word is lost to both others. Else both would have forgotten, and wait for each other for ever."""
+    world = RosterWorld(8, parameters=ELASTIC)
+    world.lose = lambda number, a, to, message: isinstance(message, RosterIs)
+    assert world.run_until(world.founded, 20 * S)
+    for node in world.nodes.values():
+        assert node.parts is not None
+        assert node.parts.birth.abstaining_until(world.instant(node)) is None, node.name
+        assert node.parts.succession.votes(), node.name
+    world.acquire("n0", "lock/a")
+    assert world.run_until(lambda: world.grants > 0, 2 * S)
 
 
 def test_one_without_network_never_abstains() -> None:
