@@ -267,7 +267,7 @@ ROSTER_FAULTS: dict[str, Told] = {
     "evicted counted as empty too early": Told(((Standing, LapsesEarly),), split_group, seeds=4),
     "moves without the live identities": Told(((Proposer, searching(DropsLive)),), focus=("change",), seeds=20),
     "moves from a minority of the old group": Told(((Proposer, searching(AsksOne)),), stale_voter, seeds=20),
-    "reads one too few of the old group": Told(((Proposer, searching(AsksOneFewer)),), focus=("swap", "change"), seeds=40),
+    "reads one too few of the old group": Told(((Proposer, searching(AsksOneFewer)),), focus=("swap", "change"), seeds=60),
     "skips the joint read of two changes": Told(((Proposer, searching(LooksBackOnce)),), focus=("swap", "change"), seeds=20),
 }
 """Each is found within so many seeds."""
