@@ -264,20 +264,32 @@ def run_forgetting(
 VOTERS = 3
 
 
-def run_hostile(seed: int, *, nodes: int = 30, writes: int = 400, make: Build = build, **more: Any) -> Forgetting:
+def run_hostile(
+    seed: int,
+    *,
+    nodes: int = 30,
+    writes: int = 400,
+    patience: int = 2 * SECOND,
+    make: Build = build,
+    **more: Any,
+) -> Forgetting:
     """All at once (`hostile_plan`): 50 s of it, and rest before 120 s of the world's time have gone by. Rounds are a second
     apart, and who is dead is ended after two, so that partitions of 40 s outlast everything.
+
+    Parameters
+    ----------
+    patience: ns after which a member that is dead is ended. All else goes with it: with half of it, half as long a run.
 
     Raises
     ------
     Violation
     """
     names = [f"n{number}" for number in range(nodes)]
-    duration, patience = 50 * SECOND, 2 * SECOND
+    duration = 25 * patience
     plan = hostile_plan(seed, names, min(VOTERS, nodes), duration, patience)
     return run_forgetting(
         seed, nodes=nodes, writes=writes, duration=duration, bound=60 * SECOND, plan=plan, make=make,
-        interval=SECOND, end_after=patience, **more,
+        interval=patience // 2, end_after=patience, **more,
     )  # fmt: skip
 
 

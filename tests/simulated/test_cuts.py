@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,8 +21,9 @@ from simulations.checkers import WatchFold
 from simulations.checkers.base import Violation
 from simulations.checkers.resurrection import standing_of
 from simulations.cluster import Cluster
-from simulations.faults import Faults, Partition
+from simulations.faults import Crash, Faults, Partition, Weather
 from simulations.scenarios.forgetting import INTERVAL, often, run_forgetting, run_hostile, slots_of_the_dead
+from simulations.scenarios.forgetting_plans import hostile_plan
 from simulations.world import MS, SECOND, World
 
 
@@ -39,17 +41,30 @@ def rounds(cluster: Cluster) -> list[int]:
     return [standing_of(peer).cut.round for peer in cluster.living()]
 
 
-@pytest.mark.parametrize("first", range(0, 29, 8))
-def test_nothing_is_lost_or_undone_and_everything_ended_is_forgotten(first: int) -> None:
-    """Of each kind of trouble something, and all at once."""
-    for seed in range(first, min(first + 8, 29)):
-        run = run_hostile(seed, nodes=5, writes=200)
-        assert run.cuts >= 5 and run.forgotten > 20 and run.acks.acknowledged > 10 and run.wholeness.seen > 50
+@pytest.mark.parametrize("seed", range(30))
+def test_thirty_nodes_lose_and_undo_nothing_and_forget_everything_ended(seed: int) -> None:
+    """Of each kind of trouble something, and all at once; at twice the pace of the campaign, in half of its time."""
+    run = run_hostile(seed, writes=120, patience=SECOND)
+    assert run.cuts >= 5 and run.lives > 0 and run.forgotten >= 30 and run.acks.acknowledged > 10 and run.wholeness.seen > 300
+    assert run.world.now < 120 * SECOND
 
 
-def test_thirty_nodes_under_all_of_it() -> None:
-    run = run_hostile(29)
-    assert run.cuts >= 5 and run.lives > 0 and run.forgotten > 100
+def test_the_mix_of_thirty_nodes_has_everything_in_it() -> None:
+    """The plans above: each kind of trouble often, partitions of 20 times the patience, and every second datagram lost."""
+    plans = [hostile_plan(seed, [f"n{n}" for n in range(30)], 3, 25 * SECOND, SECOND) for seed in range(30)]
+    begun = Counter(type(fault).__name__ for plan in plans for fault in plan)
+    assert {*begun} == {"WallStep", "Rate", "Weather", "Partition", "Crash", "OldDisk", "Pause"} and min(begun.values()) >= 15
+    faults = [fault for plan in plans for fault in plan]
+    assert sum(isinstance(fault, Partition) and fault.lasts == 20 * SECOND for fault in faults) >= 5
+    assert sum(isinstance(fault, Weather) and fault.conditions.loss == 0.5 for fault in faults) >= 15
+    assert sum(isinstance(fault, Crash) and fault.wipe for fault in faults) >= 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_five_nodes_at_the_pace_of_the_campaign(seed: int) -> None:
+    """Here most of what happens happens to those who lead, vote and report."""
+    run = run_hostile(seed, nodes=5, writes=200)
+    assert run.cuts >= 5 and run.forgotten > 20 and run.acks.acknowledged > 10 and run.wholeness.seen > 50
 
 
 @pytest.mark.parametrize("seed", [11, 28, 41, 65, 136])
@@ -77,6 +92,13 @@ def test_partitions_that_outlast_the_patience_of_the_mesh(seed: int) -> None:
 def test_many_seeds(first: int) -> None:
     for seed in range(first, first + 25):
         run_forgetting(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(4, 504, 25))
+def test_many_seeds_of_five_nodes(first: int) -> None:
+    for seed in range(first, first + 25):
+        run_hostile(seed, nodes=5, writes=200)
 
 
 @pytest.mark.soak
