@@ -30,14 +30,30 @@ WHOLE = (
     "two voters, one forgets",
     "two voters, one remembers",
     "two voters, time leaps",
+    "two voters, two owners",
+    "two voters, two owners, a message is late or lost",
+    "two voters, two owners, a message comes twice",
+    "two voters, two owners, one forgets",
+    "three voters",
+    "three voters, a message comes twice",
+    "three voters, one remembers",
+    "three voters, time leaps",
+    "a held lock has two owners",
     "reads back what it forgot",
     "reads back, and a message is late or lost",
     "reads back, and a message comes twice",
     "a voter is replaced, and its lease goes on",
 )
 """Their whole space is within that."""
-SOAK_WHOLE = (*WHOLE, "two ask while the roster follows itself")
-"""Of two voters every single fault has a whole space."""
+SOAK_WHOLE = (
+    *WHOLE,
+    "three voters, a message is late or lost",
+    "three voters, one forgets",
+    "a held lock has two owners, and a message is late or lost",
+    "a held lock has two owners, and a message comes twice",
+    "two ask while the roster follows itself",
+)
+"""Every single fault has a whole space, of two voters and of three."""
 SOAK_STATES = 200_000
 SOAK_SECONDS = 900
 

@@ -148,6 +148,7 @@ def users(*names: str, rounds: int = 1, keeps: bool = False) -> dict[str, User]:
 
 TWO_ASK = users("n1", "n2")
 TWO_OWNERS = {"n2": ("n1",)}
+ESTRANGED = {"n0": ("n1",)}
 DRIFTING = {"n0": 10_100, "n1": 9_900, "n2": 10_100}
 """As far as rho lets them, in 1/10,000."""
 QUIET = (EpochAsk, EpochOk)
@@ -163,6 +164,8 @@ FORGOT = Case(
     forgot="n0",
 )
 
+HELD = Case(3, {**users("n1"), **users("n2", keeps=True)}, Bounds(), dead=TWO_OWNERS, before=(("n1", "acquire"),))
+
 CASES: dict[str, Case] = {
     # Two voters: the whole space.
     "two voters": Case(2, users("n0", "n1"), Bounds(lasts=300 * MS)),
@@ -173,6 +176,24 @@ CASES: dict[str, Case] = {
     "two voters, one remembers": Case(
         2, users("n0", "n1"), Bounds(lasts=60 * MS, crash=1, crashes=("n0", "n1"), forgets=False), durable=True
     ),
+    # Two voters, and one takes the other for dead: both act for the key.
+    "two voters, two owners": Case(2, users("n0", "n1"), Bounds(lasts=60 * MS), dead=ESTRANGED),
+    "two voters, two owners, a message is late or lost": Case(2, users("n0", "n1"), Bounds(slow=1), dead=ESTRANGED),
+    "two voters, two owners, a message comes twice": Case(2, users("n0", "n1"), Bounds(again=1), dead=ESTRANGED),
+    "two voters, two owners, one forgets": Case(2, users("n0", "n1"), Bounds(crash=1, crashes=("n0", "n1")), dead=ESTRANGED),
+    # Three voters, one user.
+    "three voters": Case(3, users("n2"), Bounds()),
+    "three voters, a message is late or lost": Case(3, users("n2"), Bounds(slow=1)),
+    "three voters, a message comes twice": Case(3, users("n2", keeps=True), Bounds(again=1)),
+    "three voters, one forgets": Case(3, users("n2", keeps=True), Bounds(crash=1, crashes=("n0", "n1"))),
+    "three voters, one remembers": Case(
+        3, users("n2", keeps=True), Bounds(crash=1, crashes=("n0", "n1"), forgets=False), durable=True
+    ),
+    "three voters, time leaps": Case(3, users("n2", keeps=True), Bounds(lasts=400 * MS, leap=1), before=(("n2", "acquire"),)),
+    # Three voters and two owners: n1 gives back what it holds, and n2 asks behind its back.
+    "a held lock has two owners": HELD,
+    "a held lock has two owners, and a message is late or lost": replace(HELD, bounds=Bounds(slow=1)),
+    "a held lock has two owners, and a message comes twice": replace(HELD, bounds=Bounds(again=1)),
     # Three voters: as deep as there is time.
     "two owners": Case(3, TWO_ASK, Bounds(), dead=TWO_OWNERS),
     "a message is late or lost": Case(3, TWO_ASK, Bounds(lasts=300 * MS, slow=1), dead=TWO_OWNERS),
