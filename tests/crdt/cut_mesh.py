@@ -175,13 +175,14 @@ class Mesh:
         self.takeovers += 1
         self.apply(member)
 
-    def alone(self, member: Member) -> bool:
-        """Whether nobody is left whom the open round has to count, and this one had been counted."""
+    def alone(self, member: Member, patient: bool = False) -> bool:
+        """Whether nobody is left whom the open round has to count, and this one had been counted; or, if it has waited for so
+        long that there can be nobody else (`patient`), had not."""
         cut, opening = self.register.cut, self.register.opening
         named = {*cut.counted, *(opening.members if opening is not None else ())}
         ended = {end.actor for end in opening.ends} if opening is not None else set()
         led = member.led
-        if led is None or led.store.actor not in named:
+        if led is None or (led.store.actor not in named and not patient):
             return False
         return not any(each.actor in named - ended and each.state == "member" for each in self.up())
 

@@ -73,6 +73,11 @@ class Rest(Rounds):
                 for member in self.up():
                     self.lead(member, harsh=True)
                 joined = [member for member in self.up() if member.state == "member"]
+                for member in [] if joined or not self.rules.takes_over else self.up():
+                    self.lead(member, harsh=True, patient=True)  # it has waited for 45 s
+                    if member.state == "member":
+                        joined = [member]
+                        break
                 require(bool(joined), "not settled: everyone waits, and nobody is left to welcome anyone")
             leader = next((member for member in joined if self.register.cut.counts(member.actor)), joined[0])
             for member in self.up():

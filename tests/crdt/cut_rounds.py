@@ -46,9 +46,10 @@ class Rounds(Mesh):
                                 ends[actor] = End(actor, lost=True)
         return ends
 
-    def lead(self, leader: Member, harsh: bool) -> None:
+    def lead(self, leader: Member, harsh: bool, patient: bool = False) -> None:
         """Open the next round, or this one anew, and ask everyone for reports."""
-        if leader.state == "waiting" and self.reaches_register(leader) and self.alone(leader):
+        if leader.state == "waiting" and self.reaches_register(leader) and self.alone(leader, patient):
+            self.wiped = self.wiped or patient  # what those alone had who were named is lost
             self.take_over(leader, self.register.cut)
         if leader.state != "member" or not self.reaches_register(leader):
             return

@@ -97,8 +97,9 @@ def test_what_failed_once(seed: int) -> None:
     run(seed)
 
 
-def test_what_failed_once_in_a_longer_run() -> None:
-    run(200_889, steps=1_200)
+@pytest.mark.parametrize("seed", [200_889, 304_414])
+def test_what_failed_once_in_a_longer_run(seed: int) -> None:
+    run(seed, steps=1_200)
 
 
 @pytest.mark.soak
