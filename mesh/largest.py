@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from mesh.directives import Message
 from mesh.schema import Bounds, Codec, Length, hints_of
 
-__all__ = ["largest"]
+__all__ = ["Bound", "bound_of"]
 
 Bound = int | Callable[[Any], int]
 """A constant, or a function of the value."""
@@ -26,17 +26,10 @@ MOST_OF_TEXT = 4
 SMALL = 64
 """Bytes of a length that is taken for reached."""
 
-_bounds: dict[type[Message], Callable[[Any], int]] = {}
 
-
-def largest(message: Message) -> int:
-    """Bytes of this message, encoded, at the most."""
-    kind = type(message)
-    bound = _bounds.get(kind)
-    if bound is None:
-        made = _of_class(kind, 1)
-        bound = _bounds[kind] = made if callable(made) else lambda value: made
-    return bound(message)
+def bound_of(kind: type[Message]) -> Bound:
+    """Bytes of a message of this class, encoded, at the most. It takes long: ask once for each class."""
+    return _of_class(kind, 1)
 
 
 def _of_int(value: int) -> int:

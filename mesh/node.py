@@ -376,8 +376,9 @@ class Node:
             if listeners is None:
                 listeners = self._find_listeners(type(event))
             for index, part in listeners:
-                if index != origin:
-                    self._perform(index, part.on_event(event, self._now))
+                directives = part.on_event(event, self._now) if index != origin else ()
+                if directives:
+                    self._perform(index, directives)
 
     def _find_listeners(self, kind: type[Event]) -> list[tuple[int, Part]]:
         """The parts that hear events of a class: those that declare it, and those that declare nothing."""
@@ -411,7 +412,9 @@ class Node:
             self._counts["unhandled_messages"] += 1
             return
         index, part = handler
-        self._perform(index, part.on_message(message, source, self._now))
+        directives = part.on_message(message, source, self._now)
+        if directives:
+            self._perform(index, directives)
 
     def _perform(self, owner: int, directives: Directives) -> None:
         following = iter(directives)

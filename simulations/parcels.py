@@ -16,7 +16,7 @@ from typing import cast
 
 from mesh.directives import Message
 from mesh.envelope import Encoded, packed
-from mesh.largest import largest
+from mesh.largest import Bound, bound_of
 from mesh.schema import converts
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
 from mesh.wire import PROTOCOL, Frame, decode, encode, unpack
@@ -30,21 +30,21 @@ GOSSIP = 16_384
 class Piece:
     """One message on its way into a parcel."""
 
-    __slots__ = ("_encoded", "message", "most")
+    __slots__ = ("_converted", "_encoded", "message", "most")
 
     def __init__(self, message: Message) -> None:
+        kind = type(message)
+        known = _kinds.get(kind)
+        if known is None:
+            known = _kinds[kind] = bound_of(kind), converts(kind)
+        bound, self._converted = known
         self.message = message
-        self.most = largest(message)
+        self.most = bound if isinstance(bound, int) else bound(message)
         self._encoded = b""
 
     def read(self) -> Message:
         """What its receiver gets."""
-        message = self.message
-        kind = type(message)
-        converted = _converting.get(kind)
-        if converted is None:
-            converted = _converting[kind] = converts(kind)
-        return _told(bytes(self)) if converted else message
+        return _told(bytes(self)) if self._converted else self.message
 
     def __bytes__(self) -> bytes:
         if not self._encoded:
@@ -59,8 +59,8 @@ class Piece:
         return len(bytes(self))
 
 
-_converting: dict[type[Message], bool] = {}
-"""Whether a class of messages is read as something else than was written."""
+_kinds: dict[type[Message], tuple[Bound, bool]] = {}
+"""Of each class of messages: how large they are at the most, and whether they may be read as other than was written."""
 
 _encoded: dict[type[Message], bytes] = {}
 """Of messages without fields: their bytes, which are always the same. Of others: nothing."""

@@ -89,8 +89,8 @@ class Link:
     """One direction between two machines."""
 
     __slots__ = (
-        "_key", "cut", "duplicate", "free_at", "hampered", "held", "limit", "loss", "low", "n", "noise", "reorder", "shape",
-        "source", "spread", "target", "version",
+        "_conditions", "_key", "cut", "duplicate", "free_at", "hampered", "held", "limit", "loss", "low", "n", "noise",
+        "reorder", "shape", "source", "spread", "target", "version",
     )  # fmt: skip
 
     def __init__(self, seed: int, source: str, target: str) -> None:
@@ -100,6 +100,7 @@ class Link:
         self.version = -1
         self.cut = False
         self._key = seed_of(seed, "link", source, target)
+        self._conditions: Conditions | None = None
         self.low = self.spread = self.loss = self.duplicate = self.reorder = self.held = 0
         self.shape: Callable[[int], int] | None = None
         """Of latency, if it is not even between two bounds."""
@@ -112,6 +113,9 @@ class Link:
 
     def obey(self, conditions: Conditions, cut: bool, version: int) -> None:
         self.version, self.cut = version, cut
+        if conditions is self._conditions:
+            return
+        self._conditions = conditions
         if isinstance(conditions.latency, tuple):
             low, high = conditions.latency
             self.low, self.spread, self.shape = low, high - low + 1, None
