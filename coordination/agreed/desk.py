@@ -254,7 +254,10 @@ class Desk:
         self.calls.wait_again()
 
     def wanted(self) -> bool:
-        return bool(len(self.queue) or self.ends or self.cancels or self.checks or self.mend or self.calls)
+        # Asked several times a round, so without the calls that it takes to ask the queue and the calls themselves.
+        if self.queue.tickets or self.ends or self.cancels or self.checks or self.mend:
+            return True
+        return bool(self.calls.waiting or self.calls.served)
 
     def learn(self, reading: Reading, started: int, now: int) -> None:
         """Take in a prepare that q answered."""

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from coordination.agreed.modes import EXCLUSIVE, Mode, differs, fits
@@ -75,37 +74,41 @@ class Ticket:
 
 
 class Queue:
-    __slots__ = ("_limits", "_tickets")
+    __slots__ = ("_limits", "tickets")
 
     def __init__(self) -> None:
-        self._tickets: dict[Asker, Ticket] = {}
-        self._limits: Counter[int] = Counter()
+        self.tickets: dict[Asker, Ticket] = {}
+        """In order of arrival; to be changed by its methods alone."""
+        self._limits: dict[int, int] = {}
         """How many tickets name which limit."""
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self.tickets)
 
     def get(self, asker: Asker) -> Ticket | None:
-        return self._tickets.get(asker)
+        return self.tickets.get(asker)
 
     def add(self, ticket: Ticket) -> None:
-        tickets = self._tickets
+        tickets = self.tickets
         last = next(reversed(tickets.values()), None)
         tickets[ticket.asker] = ticket
-        self._limits[ticket.mode.limit] += 1
+        limit = ticket.mode.limit
+        self._limits[limit] = self._limits.get(limit, 0) + 1
         if last is not None and ticket.arrived < last.arrived:
-            self._tickets = dict(sorted(tickets.items(), key=lambda item: item[1].arrived))
+            self.tickets = dict(sorted(tickets.items(), key=lambda item: item[1].arrived))
 
     def remove(self, asker: Asker) -> Ticket | None:
-        ticket = self._tickets.pop(asker, None)
+        ticket = self.tickets.pop(asker, None)
         if ticket is not None:
-            self._limits[ticket.mode.limit] -= 1
-            if not self._limits[ticket.mode.limit]:
-                del self._limits[ticket.mode.limit]
+            limit = ticket.mode.limit
+            if self._limits[limit] > 1:
+                self._limits[limit] -= 1
+            else:
+                del self._limits[limit]
         return ticket
 
     def first_fresh(self, now: int) -> Ticket | None:
-        for ticket in self._tickets.values():
+        for ticket in self.tickets.values():
             if ticket.fresh(now):
                 return ticket
         return None
@@ -113,7 +116,7 @@ class Queue:
     def next_for(self, value: Value, alive: Sequence[Holding], now: int) -> Ticket | None:
         """Whose turn it is, beside those of a register's leases that are alive; None if all have to wait."""
         askers = [holding.lease.asker for holding in alive]
-        for ticket in self._tickets.values():
+        for ticket in self.tickets.values():
             # A request that has its lease already is answered otherwise.
             if not ticket.fresh(now) or ticket.asker in askers or differs(value, alive, ticket.mode):
                 continue
@@ -128,16 +131,16 @@ class Queue:
         limits = self._limits
         if not limits or (len(limits) == 1 and value.limit in limits):
             return []
-        return [ticket for ticket in self._tickets.values() if differs(value, alive, ticket.mode)]
+        return [ticket for ticket in self.tickets.values() if differs(value, alive, ticket.mode)]
 
     def forget_stale(self, now: int) -> None:
-        for asker, ticket in list(self._tickets.items()):
+        for asker, ticket in list(self.tickets.items()):
             if now - ticket.refreshed > max(4 * ticket.interval, FORGET_AFTER):
                 self.remove(asker)
 
     def impatient(self) -> list[Ticket]:
         """Those that would rather be told than wait."""
-        return [ticket for ticket in self._tickets.values() if not ticket.wait]
+        return [ticket for ticket in self.tickets.values() if not ticket.wait]
 
     def all(self) -> list[Ticket]:
-        return list(self._tickets.values())
+        return list(self.tickets.values())

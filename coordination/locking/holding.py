@@ -123,7 +123,7 @@ class Held:
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Ended):
             self._ended = event.reason
-        if isinstance(event, Ended | Ending) and self._scope is not None:
+        if self._scope is not None and isinstance(event, (Ended, Ending)):
             self._scope.cancel()
 
     # --- reading -----------------------------------------------------------------------------------------------------
