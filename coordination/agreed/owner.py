@@ -26,24 +26,18 @@ key one round is under way at a time (`_pump`), and what to do next follows from
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 
-from coordination.agreed.acceptor import STAMP_SHIFT, Acceptor
-from coordination.agreed.agenda import Agenda
+from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.atomic import is_atomic
-from coordination.agreed.ballot import ZERO
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.calls import Call
-from coordination.agreed.desk import ASKED_CAP, Change, Desk, GrantMade, Reading
-from coordination.agreed.desks import Desks
+from coordination.agreed.concluding import Concluding
+from coordination.agreed.desk import ASKED_CAP, Change, Desk
 from coordination.agreed.events import RosterDecided, SealMet
-from coordination.agreed.grants import Grants
-from coordination.agreed.keeping import NS_PER_MS, Expired
-from coordination.agreed.learner import learned_by
+from coordination.agreed.keeping import Expired
 from coordination.agreed.messages import (
-    Accept,
     Accepted,
     Acquire,
     Cancel,
@@ -59,16 +53,11 @@ from coordination.agreed.modes import Mode, fills
 from coordination.agreed.noting import note_end
 from coordination.agreed.placement import Placement
 from coordination.agreed.ports import Identity, RosterSource, View
-from coordination.agreed.proposer import Proposer
-from coordination.agreed.replies import Replies
-from coordination.agreed.roster import RosterValue
-from coordination.agreed.round import Answer, Round
-from coordination.agreed.search import started
-from coordination.agreed.server import Server
+from coordination.agreed.round import Answer
 from coordination.agreed.standing import Standing
 from coordination.agreed.succession_messages import Seen
 from coordination.agreed.tickets import Ticket
-from coordination.agreed.usher import TELL_WITHIN, Usher
+from coordination.agreed.usher import TELL_WITHIN
 from coordination.agreed.values import Holding, LeaseId, parse_lease
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Directive, Directives, Emit, Event, Message, Send, Source
@@ -82,7 +71,7 @@ COLLECT = 50_000_000
 """A new owner collects the tickets of an older one for this long before it grants."""
 
 
-class Owner:
+class Owner(Concluding):
     name = "owner"
     messages = (Acquire, Release, Cancel, Mend, Promise, Accepted, Rejected, Freed, Call, Seen)
     hears = (RosterDecided, Expired)
@@ -98,20 +87,7 @@ class Owner:
         acceptor: Acceptor,
         standing: Standing | None = None,
     ) -> None:
-        self._identity = identity
-        self._view = view
-        self._source = roster
-        self._clock = clock
-        self._acceptor = acceptor
-        self._roster: RosterValue | None = None
-        self._agenda: Agenda[str] = Agenda("desk")
-        self._counts: Counter[str] = Counter()
-        self._proposer = Proposer(identity, standing or Standing(identity), clock, random, boots, acceptor, self._agenda)
-        self._desks = Desks(identity, self._proposer, self._agenda, self._counts)
-        self._grants = Grants(clock, self._proposer)
-        self._replies = Replies(identity)
-        self._usher = Usher(identity, view, acceptor, self._replies, self._counts)
-        self._server = Server(identity, self._usher, self._proposer, self._counts)
+        super().__init__(identity, view, roster, clock, random, boots, acceptor, standing)
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Release: self._on_release,
             Cancel: self._on_cancel,
@@ -331,120 +307,6 @@ class Owner:
                     return
             elif not self._step(desk, now, out):
                 return
-
-    def _reached(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> bool:
-        """Take in what q say; False if it is better to hear the others, too, for a moment."""
-        reading = None
-        if isinstance(round_.message, Prepare):
-            promises = [answer for answer in round_.counted() if isinstance(answer, Promise)]
-            past = None
-            epoch = round_.message.ballot.epoch
-            if epoch > 1 and not started(promises, epoch) and self._proposer.search(desk, now, out):
-                assert desk.search is not None
-                past = desk.search.past()
-                if past is None:
-                    if desk.searching is None:
-                        desk.searching = now.mono
-                    if desk.calls and (blank := desk.search.blank()):
-                        self._server.forgotten(desk, blank, out)
-                    return False
-            desk.searching = None
-            reading = Reading(promises, desk.group.quorum, (*desk.ended, *desk.ends), past)
-            if reading.foreign and not round_.resent and round_.silent():
-                return False
-            if reading.ballot == ZERO and round_.overtaken():
-                # These have forgotten the register, and another has not: what is accepted below its ballot is never the highest
-                # value, and nobody would be granted anything beside it.
-                self._lost(desk, round_, now, out)
-                return True
-        desk.round = desk.search = None
-        self._proposer.trip += (now.mono - round_.started - self._proposer.trip) // 8
-        desk.boots, desk.rests = round_.grounds()
-        message = round_.message
-        if reading is not None:
-            desk.learn(reading, round_.started, now.mono)
-            desk.skew = reading.clock - self._clock.read(now)
-            desk.ready = message.ballot
-            return True
-        assert isinstance(message, Accept)
-        desk.losses = 0
-        change, desk.change = desk.change, None
-        assert change is not None
-        desk.ready = message.ballot.next()
-        desk.ballot = message.ballot
-        desk.base = message.value
-        desk.dead = {}
-        desk.foreign = {}
-        desk.behind = False
-        desk.waits = {}
-        desk.made = {asker: made for asker, made in desk.made.items() if message.value.has(made.holding.lease)}
-        desk.live_until = now.mono + max(message.waits, default=0)
-        desk.known_until = 0
-        desk.read_at = now.mono
-        if round_.refused():
-            desk.refused()
-        desk.as_of = round_.started
-
-        def knows(lease: LeaseId) -> bool:
-            return learned_by(message, desk.group, round_.answers, lease)
-
-        self._replies.accepted(desk, change, knows, out)
-        if desk.calls.served:
-            self._server.accepted(desk, message.ballot.epoch, out)
-        if change.granted is not None:
-            self._granted(desk, change.granted, change.handed, message, knows, now, out)
-        self._tell_completed(desk, message, now, out)
-        return True
-
-    def _tell_completed(self, desk: Desk, message: Accept, now: Instant, out: list[Directive]) -> None:
-        """What an earlier round wanted to grant, and this one has carried through, is told to whoever still asks for it. (It
-        would wait for its own lease to run out.) It counts from the attempt that it names, as any grant does, and is
-        confirmed first.
-
-        Unless its token is so old that any of the voters that were read would have refused it: nobody looks at the token of
-        what is only completed. (A voter whose clock is an hour slow grants alone, after all have forgotten what was granted
-        before; another one completes that, and the token falls.)"""
-        assert self._roster is not None
-        oldest = desk.latest - (self._roster.abstention // 4 // NS_PER_MS << STAMP_SHIFT)
-        for holding in message.value.holdings:
-            asker = holding.lease.asker
-            ticket = desk.queue.get(asker) if holding.lease.token >= oldest else None
-            if ticket is not None and asker not in desk.made and asker not in desk.cancels and not desk.is_ended(holding.lease):
-                desk.made[asker] = made = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=True)
-                desk.queue.remove(asker)
-                self._replies.grant(desk, made, out)
-                self._counts["grants_completed"] += 1
-
-    def _granted(
-        self,
-        desk: Desk,
-        holding: Holding,
-        handed: bool,
-        message: Accept,
-        knows: Callable[[LeaseId], bool],
-        now: Instant,
-        out: list[Directive],
-    ) -> None:
-        desk.highest = max(desk.highest, holding.lease.token)
-        if holding.binds:
-            desk.binding[holding.lease] = None
-        asker = holding.lease.asker
-        if asker in desk.cancels:
-            desk.queue.remove(asker)  # its acquire came after its cancel
-            return
-        made = desk.made[asker] = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=handed)
-        desk.queue.remove(asker)
-        desk.sparing.granted(message.value, message.granting, now.mono)
-        if not knows(holding.lease):
-            self._replies.grant(desk, made, out)
-        self._counts["grants"] += 1
-
-    def _lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> None:
-        if desk.calls:
-            self._server.lost(desk, round_, out)
-        winner = self._proposer.lost(desk, round_, now, out)
-        if winner:
-            self._usher.forward(desk, winner, now, out)
 
     # --- the next step ------------------------------------------------------------------------------------------------
 
