@@ -218,7 +218,9 @@ class Acceptor(Renewing):
 
         Whether it has been noted."""
         placement = self._placement
-        if placement is None or is_atomic(key) or self._identity.name not in placement.group(key) or self._standing.closed(now):
+        if placement is None or is_atomic(key) or self._identity.name not in placement.group(key) or self._boots.superseded():
+            return False
+        if self._standing.closed(now):
             return False
         register = self._touch(key, now, out)
         if register is None or not self._ready(now):

@@ -103,6 +103,8 @@ class Birth:
         self._accepted_roster: RosterValue | None = None
         self._accepted_here: tuple[Ballot, ...] = ()
         """The ballots that this very process, or an earlier one with this memory, accepted, the highest one last."""
+        self._recalled: tuple[Ballot, ...] = ()
+        """Those of them that only an earlier process accepted."""
         self._founding = False
         self._counter = 0
         self._candidates: dict[str, tuple[int, Candidate]] = {}
@@ -127,7 +129,7 @@ class Birth:
         known, promise = memory.roster(), memory.promise()
         if promise is not None:
             self._promised, self._accepted, self._accepted_roster = promise.promised, promise.accepted, promise.roster
-            self._accepted_here = (*promise.before, promise.here)
+            self._accepted_here = self._recalled = (*promise.before, promise.here)
             self._counter = max(self._promised.counter, self._accepted.counter)
         if known is not None:
             lasting = 0 if known.founding else None
@@ -180,9 +182,11 @@ class Birth:
 
     def learn(self, roster: RosterValue, ballot: Ballot, now: Instant) -> Directives:
         """The first roster is told of by a chain, before birth's own message came: who founded counts as a founder all the
-        same. (It would abstain, as one that has forgotten, and two such would wait for each other for ever.)"""
+        same. (It would abstain, as one that has forgotten, and two such would wait for each other for ever.) Not if only its
+        disk took part: a later process of its name may have voted without it."""
         out: list[Directive] = []
-        self._learn(roster, ballot, now, out)
+        if ballot not in self._recalled:
+            self._learn(roster, ballot, now, out)
         return out
 
     def waiting_for(self) -> tuple[str, ...]:
@@ -366,6 +370,12 @@ class Birth:
         roster = self._proposing
         if accepted.ballot != self._proposal or roster is None or accepted.name not in roster.voters:
             return
+        promise = self._promises.get(accepted.name)
+        if promise is not None and promise.boot != accepted.boot:
+            # It would be counted for two processes: the one that promised may have accepted another proposal meanwhile, which
+            # was decided, and the one that accepts knows nothing of that. (What that roster decided would be lost.)
+            self._retreat(now)
+            return
         self._accepts[accepted.name] = accepted.boot
         if len(self._accepts) < len(roster.voters):
             return
@@ -401,6 +411,7 @@ class Birth:
             out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
             return
         self._promised = self._accepted = ask.ballot
+        self._recalled = tuple([ballot for ballot in self._recalled if ballot != ask.ballot])
         if ask.ballot not in self._accepted_here:
             self._accepted_here = (*self._accepted_here, ask.ballot)[-ACCEPTED_CAP:]
         self._accepted_roster = ask.roster

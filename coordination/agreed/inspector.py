@@ -74,7 +74,17 @@ class Question:
         """Whether those that have not answered make no difference to whether it is held. (Its end may have been noted by q, and
         one that answers missed it.)"""
         told = self.told(lease)
-        return len(told) >= self.group.quorum or not told or len(told) + len(self.group) - len(self.answers) < self.group.quorum
+        return (
+            self.ended(lease)
+            or len(told) >= self.group.quorum
+            or not told
+            or len(told) + len(self.group) - len(self.answers) < self.group.quorum
+        )
+
+    def ended(self, lease: LeaseId) -> bool:
+        """Whether anyone knows that it was given back. Of the q that noted it one is among any q that answer, and
+        nobody believes in it any more."""
+        return any(lease in answer.ended for answer in self.answers.values())
 
     def told(self, lease: LeaseId) -> list[int]:
         """The ns that those who have answered still wait for it, if they do."""
@@ -185,8 +195,10 @@ class Inspector:
         promised = accepted = ZERO
         value = FREE
         live = []
+        ended: tuple[LeaseId, ...] = ()
         if register is not None:
             promised, accepted, value = register.promised, register.accepted, register.value
+            ended = tuple(register.ended)
             live = register.live(now.mono)
         left = self._acceptor.abstaining(ask.key, now)
         if is_atomic(ask.key):
@@ -207,6 +219,7 @@ class Inspector:
             "; ".join(notes),
             waiting,
             firm,
+            ended,
         )
 
     def _conclude(self, query: int, now: Instant) -> list[Directive]:
@@ -222,8 +235,8 @@ class Inspector:
             lease = holding.lease
             told = question.told(lease)
             left = max(told, default=0)
-            # One that was not told of a release keeps to the lease for a ttl.
-            if left and len(told) + len(question.group) - len(answers) >= question.group.quorum:
+            # One that was not told of a release keeps to the lease for a ttl, and so might all who have not answered.
+            if left and not question.ended(lease) and len(told) + len(question.group) - len(answers) >= question.group.quorum:
                 holders.append((lease.name, lease.token, left / NANOSECONDS, holding.permits))
         holder, token, remaining, _ = holders[0] if holders else (None, None, None, 0)
         queue = max((answer.queue for answer in answers), key=len, default=())

@@ -446,6 +446,8 @@ class ExplainAnswer(Message):
     waiting: tuple[Waiter, ...] = ()
     firm: bool = True
     """Whether it votes as far as its disk goes."""
+    ended: tuple[LeaseId, ...] = ()
+    """Leases that have been given back, as this voter knows."""
 
 
 class Standing(NamedTuple):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from coordination.agreed import events
-from coordination.agreed.messages import RosterIs
-from tests.coordination.agreed_world import S, World
+from coordination.agreed.birth import Birth
+from coordination.agreed.messages import BirthAccept, BirthAccepted, BirthRefused, RosterIs
+from mesh.directives import Message, Source
+from tests.coordination.agreed_world import MS, S, World
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 
 
@@ -88,6 +90,56 @@ def test_who_hears_of_its_founding_from_a_chain_first_is_a_founder_all_the_same(
         assert node.parts.succession.votes(), node.name
     world.acquire("n0", "lock/a")
     assert world.run_until(lambda: world.grants > 0, 2 * S)
+
+
+def test_a_founder_is_not_counted_for_two_processes() -> None:
+    """n0's proposal is decided by n1's late acceptance, while n1 has gone on to an own one, which all have accepted. Then n2,
+    whose acceptance of that one was lost, forgets both, and accepts n1's again: it would be decided, too, and what n2 has voted
+    on would be lost."""
+    held: list[Message] = []
+    again = False
+
+    def lose(number: int, a: str, to: str, message: Message) -> bool:
+        if isinstance(message, BirthAccepted):
+            if (a, to) == ("n1", "n0") and message.ballot.name == "n0":
+                held.append(message)
+                return True
+            return (a, to) == ("n2", "n1") and not again
+        if isinstance(message, BirthAccept) and held:
+            return (a, to) == ("n0", "n1")
+        return (isinstance(message, BirthRefused) and to == "n0") or (isinstance(message, RosterIs) and to == "n1")
+
+    def birth(name: str) -> Birth:
+        parts = world.nodes[name].parts
+        assert parts is not None
+        return parts.birth
+
+    def both() -> bool:
+        return all(any(ballot.name == "n1" for ballot in birth(name)._accepted_here) for name in ("n0", "n1", "n2"))
+
+    world = World(2, clients=1, latency=(MS, MS))
+    world.lose = lose
+    assert world.run_until(lambda: bool(held), 10 * S) and world.run_until(both, 3 * S)
+    world.run(2 * MS)
+    node, teller = world.nodes["n0"], world.nodes["n1"]
+    source = Source(teller.boot.session, "", "n1", teller.boot, None)
+    world.step(
+        node, node.boot, lambda: world.perform(node, birth("n0"), birth("n0").on_message(held[0], source, world.instant(node)))
+    )
+    world.run(5 * MS)
+    assert birth("n0").roster and birth("n2").roster and not birth("n1").roster, "it proves nothing"
+    for near in ("n0", "n3"):
+        for far in ("n1", "n2"):
+            world.cut(near, far)
+    world.crash("n2")
+    world.run(5 * MS)
+    again = True
+    world.start("n2", fresh=True)
+    world.run(2 * S)
+    assert birth("n1").roster is None and birth("n2").roster is None, "what the first n2 voted on is lost"
+    world.lose = None
+    world.heal()
+    assert world.run_until(world.founded, 10 * S)
 
 
 def test_one_without_network_never_abstains() -> None:

@@ -9,19 +9,21 @@ from tests.coordination.agreed_faults import FAULTS
 from tests.coordination.agreed_world import S, World
 
 SEEDS = range(380)
+SHARES = 4
 SOAK_SEEDS = range(10_000, 20_000)
 SEEDS_FOR_FAULTS = range(100)
 GRANTS = 10_000
 
 
-def test_no_violation_over_ten_thousand_grants() -> None:
+@pytest.mark.parametrize("share", range(SHARES))
+def test_no_violation_over_ten_thousand_grants(share: int) -> None:
     grants = 0
     voters = set()
-    for seed in SEEDS:
+    for seed in SEEDS[share::SHARES]:
         world = stress(seed)
         grants += world.grants
         voters.add((world.voters, any("@" in name for name in world.nodes)))
-    assert grants >= GRANTS, "the histories hardly grant anything: they prove nothing"
+    assert grants >= GRANTS // SHARES, "the histories hardly grant anything: they prove nothing"
     assert voters == {(count, thin) for count in (3, 5, 7) for thin in (False, True)}
 
 

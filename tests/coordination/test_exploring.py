@@ -53,7 +53,8 @@ SOAK_WHOLE = (
     "a held lock has two owners, and a message comes twice",
     "two ask while the roster follows itself",
 )
-"""Every single fault has a whole space, of two voters and of three."""
+"""Two voters: every single fault. Three: late or lost, twice, forgets, remembers, each from the first instant on, with one
+user or with users who keep; what two users who both give back need with a fault is larger (docs/agreed.md)."""
 SOAK_STATES = 200_000
 SOAK_SECONDS = 900
 
