@@ -104,7 +104,7 @@ def test_c13_a_stamp_that_falls(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_c13_a_key_that_falls_and_nobody_is_resynced(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Feed.offer
     monkeypatch.setattr(Feed, "offer", lambda self, change: honest(self, change._replace(fell=False)))
-    broken("C13", range(96, 97))
+    broken("C13", range(108, 109))
 
 
 def test_c13_a_gauge_of_which_a_watcher_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
