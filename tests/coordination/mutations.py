@@ -90,7 +90,7 @@ MUTATIONS: dict[str, Mutation] = {
     "takes the view for the quorum": agreed(((Owner, ViewForQuorum),), ("isolate", "cut")),
     "grants to a dead waiter": told(dead_waiters, ((Owner, GrantsToTheDead),)),
     "checks the token window on every accept": told(long_holder, ((Acceptor, TokenEverywhere),)),
-    "adopts the higher ballot of two leases": agreed(((Owner, AdoptsHigher), (Acceptor, LosesLive)), seeds=900),
+    "adopts the higher ballot of two leases": agreed(((Owner, AdoptsHigher), (Acceptor, LosesLive)), seeds=2_000),
     **{
         name: roster(fault.changes, fault.focus, fault.seeds)
         if fault.story is None
