@@ -81,6 +81,7 @@ def check_step(before: Seen, after: Seen, now: int) -> None:
             if until < last[1]:
                 raise Broken(f"L3: {after.name} waits less long for {lease.token} than before")
             if before.votes_from > now:
+                # It reads back what it forgot, counts a full ttl from each answer, and nobody rests on it yet.
                 continue
             if until > last[1] and serial <= last[0] and not moved:
                 raise Broken(f"L12: {after.name} waits longer for {lease.token}, though its holder has not asked for it again")
