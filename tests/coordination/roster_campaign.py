@@ -93,6 +93,8 @@ class RosterWorld(World):
         """Unless its own node is the only voter."""
         if self.newest.voters != (worker.node,):
             super().check_told(worker)
+        else:
+            worker.uninformed = self.now  # cut off or not, it is its own quorum
 
     @property
     def newest(self) -> RosterValue:
