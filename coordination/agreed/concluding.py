@@ -33,12 +33,9 @@ from coordination.agreed.standing import Standing
 from coordination.agreed.usher import Usher
 from coordination.agreed.values import Holding, LeaseId
 from crdt.clock import HybridClock, Instant
-from mesh.directives import NANOSECONDS, Directive
+from mesh.directives import Directive
 
-__all__ = ["READ_EVERY", "Concluding"]
-
-READ_EVERY = NANOSECONDS
-"""An owner with waiters reads a live register at least this often."""
+__all__ = ["Concluding"]
 
 
 class Concluding:

@@ -33,12 +33,14 @@ def note_end(desk: Desk, ask: Release, identity: Identity, acceptor: Acceptor, n
         return False
     if desk.ready is None or desk.round is not None or lease in desk.ended or desk.wanted():
         return False
+    if desk.sparing.renewed(lease, now.mono):
+        return False
     own = identity.name
     told: list[Directive] = []
-    noting = desk.sparing.noted(lease, desk.group, own, desk.heard, now.mono)
-    noted = noting is not None and acceptor.drop(desk.key, lease, now, told)
-    if noting is not None and noted:
+    noted = acceptor.drop(desk.key, lease, now, told)
+    if noted:
         told.append(Send(lease.name, Dropped(desk.key, lease, own)))
+        noting = desk.sparing.noted(lease, desk.group, own, desk.heard, now.mono)
         out.extend([Send(name, Drop(desk.key, lease)) for name in noting])
         desk.remember_ended((lease,))
     if told:

@@ -119,14 +119,16 @@ class Sparing:
         kept[fresh.lease] = mono + fresh.worth // RENEWED_AFTER
         self._since = kept
 
-    def noted(self, lease: LeaseId, group: Group, own: str, heard: dict[str, int], mono: int) -> list[str] | None:
+    def renewed(self, lease: LeaseId, mono: int) -> bool:
+        """Whether it is so old that everyone may count it as live."""
+        return self._since.get(lease, 0) < mono
+
+    def noted(self, lease: LeaseId, group: Group, own: str, heard: dict[str, int], mono: int) -> list[str]:
         """The own acceptor has noted that its holder has ended it, as that of the holder's node does: who has to note it
-        beside, so that q do, and all that may count it as live. None if it is so old that everyone may.
+        beside, so that q do, and all that may count it as live.
 
         Nobody of them is taken to count it as live from now on: if a note is lost, that acceptor refuses the next accept, and
         is told then."""
-        if self._since.get(lease, 0) < mono:
-            return None
         told: list[str] = []
         others: list[str] = []
         for name in group:
@@ -149,7 +151,7 @@ class Sparing:
         kept = {holding.lease for holding in ask.value.holdings}
         over = [holding.lease for holding in base.holdings if holding.lease not in kept]
         for lease in over:
-            if self._since.get(lease, 0) < mono:
+            if self.renewed(lease, mono):
                 return None
         over += ask.ends  # also ends that it missed
         must, may = [], []

@@ -39,8 +39,8 @@ COUNTED = 256
 """Cells that are counted again with each digest at the most, which takes about 0.5 ms: of 100,000 all within seven minutes."""
 COUNTED_FIRST = 2_048
 """As long as nothing has been counted."""
-EXPIRED_AT_ONCE = 256
 OF_CUTS = frozenset((CutAsk, CutNews, JoinAsk, Welcome, Open))
+EXPIRED_AT_ONCE = 256
 """Values that one step drops, which takes about 2 ms; the others are dropped in the next ones, a ms apart."""
 
 

@@ -166,7 +166,17 @@ class TrioDriver(Generic[N]):
         if self._performing:
             return
         if turns.inputs >= MOST_INPUTS:
-            turns.flush()
+            turns.left()
+            self._node.flush()
+        self._drain()
+        if self._armed != AWAKE:
+            due = self._node.due()
+            if due is not None and due < self._armed:
+                self._armed = due
+                self._timer.deadline = trio.current_time() + (due - read_instant().mono) / NS
+
+    def _drain(self) -> None:
+        """Perform what the node has put out, and what it puts out meanwhile, in order."""
         outputs = self._node.take()
         if outputs:
             self._performing = True
@@ -177,11 +187,6 @@ class TrioDriver(Generic[N]):
                     outputs = self._node.take()
             finally:
                 self._performing = False
-        if self._armed != AWAKE:
-            due = self._node.due()
-            if due is not None and due < self._armed:
-                self._armed = due
-                self._timer.deadline = trio.current_time() + (due - read_instant().mono) / NS
 
     def hold(self, held: bool) -> None:
         """Whether what the node sends waits for the end of a turn. Not any more once it has been stopped."""
@@ -193,8 +198,7 @@ class TrioDriver(Generic[N]):
             return False
         try:
             self._node.flush()
-            for output in self._node.take():
-                self._output(output)
+            self._drain()
         except Exception as error:
             self._crash(error)
         return self.failed is not None or (self._datagrams is not None and self._datagrams.waiting > 0)

@@ -78,9 +78,13 @@ class Turns(trio.abc.Instrument):
         self._holds = held
         self._driver.hold(held)
 
+    def left(self) -> None:
+        """What was held has left."""
+        self.inputs, self._held = 0, False
+
     def flush(self, *, idle: bool = False) -> None:
         """Now; `idle`: the loop is about to wait."""
-        self.inputs, self._held = 0, False
+        self.left()
         if self._driver.flush() and idle:
             trio.lowlevel.current_trio_token().run_sync_soon(_nothing, idempotent=True)
 

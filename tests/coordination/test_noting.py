@@ -98,9 +98,8 @@ class NotesTheOld(Sparing):
 
     __slots__ = ()
 
-    def noted(self, lease: LeaseId, group: Group, own: str, heard: dict[str, int], mono: int) -> list[str] | None:
-        self._since[lease] = mono
-        return super().noted(lease, group, own, heard, mono)
+    def renewed(self, lease: LeaseId, mono: int) -> bool:
+        return False
 
 
 def left_behind(world: World) -> int:

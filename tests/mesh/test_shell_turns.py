@@ -9,10 +9,11 @@ import pytest
 import trio
 import trio.testing
 
-from mesh.outputs import Transmit
+from mesh.directives import Event
+from mesh.outputs import Publish, Transmit
 from mesh.shell.driver import TrioDriver
 from mesh.shell.turns import MOST_INPUTS, OFTEN
-from tests.mesh.shell_fakes import SECONDS, FakeNode, give, opened
+from tests.mesh.shell_fakes import SECONDS, FakeNode, Note, give, opened
 
 MS = 1_000_000
 
@@ -102,6 +103,22 @@ async def test_a_task_that_never_lets_go_does_not_hoard() -> None:
         assert len(driver.node.kept) < MOST_INPUTS
         await far.node.hears("datagram", 3 * MOST_INPUTS)
         assert max(flushes.sizes) <= MOST_INPUTS
+
+
+async def test_a_subscriber_that_answers_is_told_in_order_also_when_very_many_have_been_said() -> None:
+    async with opened() as driver:
+        told: list[str] = []
+
+        def answer(event: Event) -> None:
+            assert isinstance(event, Note)
+            told.append(event.text)
+            if event.text in ("a", "b"):
+                give(driver, Publish(Note(event.text.upper())))
+
+        driver.subscribe(answer)
+        for _ in range(2 * MOST_INPUTS):
+            give(driver, Publish(Note("a")), Publish(Note("b")))
+        assert told == ["a", "b", "A", "B"] * 2 * MOST_INPUTS
 
 
 async def test_in_a_program_that_computes_for_long_everything_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
