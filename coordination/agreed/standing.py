@@ -25,11 +25,13 @@ from coordination.agreed.placement import Group, Placement, Remains
 from coordination.agreed.ports import Identity
 from coordination.agreed.roster import Joined, RosterValue
 from coordination.agreed.succession_messages import ChainIs
-from coordination.agreed.vouching import NEVER
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS
 
-__all__ = ["Adoption", "Standing"]
+__all__ = ["NEVER", "Adoption", "Standing"]
+
+NEVER = -(1 << 62)
+"""No moment of the boot-time clock."""
 
 
 class Adoption(Enum):
@@ -80,8 +82,18 @@ class Standing:
         return self.rosters[-1] if self.rosters else None
 
     @property
+    def elastic(self) -> RosterValue | None:
+        """The newest, if it can be followed by another."""
+        roster = self.roster
+        return roster if roster is not None and roster.elastic else None
+
+    @property
     def epoch(self) -> int:
         return self.rosters[-1].epoch if self.rosters else 0
+
+    def is_reset(self, epoch: int) -> bool:
+        """Whether a ballot of that epoch is none of the ordinary ones of the instance that decides the next roster."""
+        return epoch > self.epoch + 1
 
     def was_reset(self) -> bool:
         """Whether one of the rosters was put in the place of another by an operator."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.boots import NO_BOOT
+from coordination.agreed.confirming import Confirming
 from coordination.agreed.mover import Mover
 from coordination.agreed.reset import Reset
 from coordination.agreed.roster import RosterValue
+from coordination.agreed.roster_round import RosterRound
+from coordination.agreed.roster_vote import RosterVote
 from coordination.agreed.standing import Standing
-from coordination.agreed.succession import Succession
 from coordination.agreed.succession_messages import ResetPrepare, RosterAccept, RosterAccepted, RosterPromise
 from crdt.clock import Instant
 from mesh.directives import Directive
@@ -22,61 +23,57 @@ from tests.coordination.reset_stories import Story, accepted, both_sides, fresh_
 ZERO = Ballot(0, 0, "", NO_BOOT)
 
 
-class PromisesUnsealed(Succession):
+class PromisesUnsealed(RosterVote):
     """Takes the operator's word for a memory, and goes on vouching for the roster until it has accepted another."""
 
-    def _on_reset(self, ask: ResetPrepare, now: Instant, out: list[Directive]) -> None:
+    def on_reset(self, ask: ResetPrepare, now: Instant, out: list[Directive]) -> None:
         sealed = self._standing.sealed
-        super()._on_reset(ask, now, out)
+        super().on_reset(ask, now, out)
         self._standing.sealed = sealed
 
 
 class NeverSeals(PromisesUnsealed):
     """Nor then."""
 
-    def _on_accept(self, ask: RosterAccept, now: Instant, out: list[Directive]) -> None:
+    def on_accept(self, ask: RosterAccept, now: Instant, out: list[Directive]) -> None:
         sealed = self._standing.sealed
-        super()._on_accept(ask, now, out)
-        if self._is_reset(ask.ballot.epoch):
+        super().on_accept(ask, now, out)
+        if self._standing.is_reset(ask.ballot.epoch):
             self._standing.sealed = sealed
 
 
-class TakesTheOperators(Succession):
+class TakesTheOperators(RosterRound):
     """Decides what the operator wants, whatever a voter has accepted before."""
 
-    def _on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
+    def on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
         if self._resetting is not None:
             promise = RosterPromise(promise.ballot, promise.name, promise.boot, promise.boots, ZERO, None)
-        super()._on_promise(promise, now, out)
+        super().on_promise(promise, now, out)
 
 
-class CountsAnybody(Succession):
+class CountsAnybody(RosterRound):
     """A reset is decided by whoever takes part."""
 
-    def _few(self, act: Callable[[], None]) -> None:
-        real = self._elastic
+    def _elastic(self) -> RosterValue | None:
+        roster = super()._elastic()
+        return roster if roster is None or self._resetting is None or not self._counting else Few(*roster)
 
-        def fewer() -> Any:
-            roster = real()
-            return roster if roster is None else Few(*roster)
+    _counting = False
 
-        self._elastic = fewer  # type: ignore[method-assign]
-        try:
-            act()
-        finally:
-            del self._elastic
+    def on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
+        self._counting = True
+        super().on_promise(promise, now, out)
+        self._counting = False
 
-    def _on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
-        if self._resetting is None:
-            super()._on_promise(promise, now, out)
-        else:
-            self._few(lambda: Succession._on_promise(self, promise, now, out))
+    def on_accepted(self, answer: RosterAccepted) -> RosterValue | None:
+        self._counting = True
+        decided = super().on_accepted(answer)
+        self._counting = False
+        return decided
 
-    def _on_accepted(self, answer: RosterAccepted, now: Instant, out: list[Directive]) -> None:
-        if self._resetting is None:
-            super()._on_accepted(answer, now, out)
-        else:
-            self._few(lambda: Succession._on_accepted(self, answer, now, out))
+
+class TakesAnybody(RosterVote):
+    """Whatever a reset rests on."""
 
     @staticmethod
     def _rests_on_majority(ask: RosterAccept, roster: RosterValue) -> bool:
@@ -121,7 +118,7 @@ class LooksAtNothing(Standing):
         return [] if self.was_reset() else super().past(key, now)
 
 
-class NeverMeets(Succession):
+class NeverMeets(Confirming):
     """Asks those of its own roster alone."""
 
     def _meet(self, roster: RosterValue, out: list[Directive]) -> None:
@@ -143,17 +140,21 @@ class NextEpoch(Reset):
             return super()._conclude(query, now)
 
 
-class AnyEpoch(Succession):
+class AnyEpoch(RosterRound):
     """Takes it, too."""
 
-    def reset(self, roster: RosterValue, now: Instant) -> Any:
-        out: list[Directive] = []
+    def reset(self, roster: RosterValue, now: Instant, out: list[Directive]) -> None:
         self._wanted = roster
         self._begin(now, out, roster)
-        return out
 
-    def _is_reset(self, epoch: int) -> bool:
-        return epoch > self._standing.epoch
+
+class AnyBallot(Standing):
+    """As that of a reset."""
+
+    __slots__ = ()
+
+    def is_reset(self, epoch: int) -> bool:
+        return epoch > self.epoch
 
 
 class Planted(NamedTuple):
@@ -163,13 +164,15 @@ class Planted(NamedTuple):
 
 
 RESET_FAULTS: dict[str, Planted] = {
-    "a promise does not seal": Planted(((Succession, PromisesUnsealed),), half_way, 10),
-    "a reset does not seal": Planted(((Succession, NeverSeals),), gone_over, 10),
-    "takes the operator's roster over an accepted one": Planted(((Succession, TakesTheOperators),), accepted, 10),
-    "a minority resets": Planted(((Succession, CountsAnybody), (Reset, AsksFewer)), both_sides, 10),
+    "a promise does not seal": Planted(((RosterVote, PromisesUnsealed),), half_way, 10),
+    "a reset does not seal": Planted(((RosterVote, NeverSeals),), gone_over, 10),
+    "takes the operator's roster over an accepted one": Planted(((RosterRound, TakesTheOperators),), accepted, 10),
+    "a minority resets": Planted(
+        ((RosterRound, CountsAnybody), (RosterVote, TakesAnybody), (Reset, AsksFewer)), both_sides, 10
+    ),
     "forgotten leases count as none": Planted(((Standing, RemembersAll),), fresh_forgetters, 20),
     "does not look at the old roster": Planted(((Standing, LooksAtNothing),), fresh_forgetters, 20),
-    "does not look for others that go on": Planted(((Succession, NeverMeets), (Mover, NeverReports)), mistaken, 10),
-    "counts on by one": Planted(((Reset, NextEpoch), (Succession, AnyEpoch)), mistaken, 10),
+    "does not look for others that go on": Planted(((Confirming, NeverMeets), (Mover, NeverReports)), mistaken, 10),
+    "counts on by one": Planted(((Reset, NextEpoch), (RosterRound, AnyEpoch), (Standing, AnyBallot)), mistaken, 10),
 }
 """Each is found within so many seeds."""

@@ -7,17 +7,19 @@ from typing import Any, NamedTuple
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.boots import NO_BOOT
+from coordination.agreed.confirming import Confirming
 from coordination.agreed.messages import Promise, Reason, Renew
 from coordination.agreed.placement import Group
 from coordination.agreed.proposer import Proposer
 from coordination.agreed.roster import Joined, RosterValue
+from coordination.agreed.roster_round import RosterRound
 from coordination.agreed.search import Search
 from coordination.agreed.standing import Adoption, Standing
 from coordination.agreed.succession import Succession
 from coordination.agreed.succession_messages import RosterAccept, RosterPromise, Seen
 from coordination.agreed.values import FREE
 from crdt.clock import Instant
-from mesh.directives import Directive
+from mesh.directives import Directive, Directives, Message, Source
 from tests.coordination.agreed_world import Changes
 from tests.coordination.roster_campaign import hunt
 from tests.coordination.roster_stories import (
@@ -84,12 +86,12 @@ class KeepsOldUntil(Acceptor):
         Acceptor._adopt(register, ballot, value, waits, mono)
 
 
-class NeverCompletes(Succession):
-    def _complete(self, now: Instant, out: list[Directive]) -> None:
+class NeverCompletes(RosterRound):
+    def complete(self, now: Instant, out: list[Directive]) -> None:
         return
 
 
-class SkipsPromises(Succession):
+class SkipsPromises(RosterRound):
     """Proposes at once what it wants, and takes any proposal."""
 
     def _begin(self, now: Instant, out: list[Directive], reset: RosterValue | None = None) -> None:
@@ -98,35 +100,36 @@ class SkipsPromises(Succession):
         if self._wanted is not None and roster is not None and ballot is not None:
             rests = tuple([Joined(name, self._boots.of(name)) for name in roster.voters[: roster.majority]])
             self._proposing = RosterAccept(ballot, self._wanted, rests)
-            self._repeat(now, out)
+            self.repeat(now, out)
 
-    def _on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
+    def on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
         return
 
 
-class TakesOwn(Succession):
+class TakesOwn(RosterRound):
     """Proposes what it wants, whatever others have accepted."""
 
-    def _on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
+    def on_promise(self, promise: RosterPromise, now: Instant, out: list[Directive]) -> None:
         if self._wanted is not None:
             promise = RosterPromise(promise.ballot, promise.name, promise.boot, promise.boots, Ballot(0, 0, "", NO_BOOT), None)
-        super()._on_promise(promise, now, out)
+        super().on_promise(promise, now, out)
 
 
 class TellsUndecided(Succession):
     """Acts on a roster as soon as it has accepted it, and tells others."""
 
-    def _on_accept(self, ask: RosterAccept, now: Instant, out: list[Directive]) -> None:
-        super()._on_accept(ask, now, out)
-        if self._accepted == ask.ballot:
-            self._standing.follow(ask.roster, now)
+    def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
+        out = [*super().on_message(message, source, now)]
+        if isinstance(message, RosterAccept) and self._vote.accepted == message.ballot:
+            self._standing.follow(message.roster, now)
             self._decided(now, out)
+        return out
 
 
-class OneVouches(Succession):
+class OneVouches(Confirming):
     """Takes one voter's word for that of a majority."""
 
-    def _on_epoch_ok(self, answer: Any, now: Instant, out: list[Directive]) -> None:
+    def on_epoch_ok(self, answer: Any, now: Instant, out: list[Directive]) -> None:
         if answer.epoch == self._standing.epoch:
             self._standing.confirmed = max(self._standing.confirmed, self._vouching.answered(answer, 2))
 
@@ -256,11 +259,11 @@ ROSTER_FAULTS: dict[str, Told] = {
     "extends a lease on a sealed acceptor": Told(((Acceptor, ExtendsSealed),), unaware_holder, seeds=20),
     'answers "empty" for "not started"': Told(((Acceptor, SaysEmpty),), seeds=20),
     "keeps the until of an earlier roster": Told(((Acceptor, KeepsOldUntil),), focus=("change", "swap")),
-    "seals without completing": Told(((Succession, NeverCompletes),), focus=("crash_change",), seeds=20),
-    "skips the promises of the instance": Told(((Succession, SkipsPromises),), duels, seeds=100),
-    "takes its own roster over an accepted one": Told(((Succession, TakesOwn),), unheard, seeds=20),
+    "seals without completing": Told(((RosterRound, NeverCompletes),), focus=("crash_change",), seeds=20),
+    "skips the promises of the instance": Told(((RosterRound, SkipsPromises),), duels, seeds=100),
+    "takes its own roster over an accepted one": Told(((RosterRound, TakesOwn),), unheard, seeds=20),
     "passes on undecided rosters": Told(((Succession, TellsUndecided),), duels, seeds=20),
-    "takes one voter's word for a majority's": Told(((Succession, OneVouches),), split_group, seeds=4),
+    "takes one voter's word for a majority's": Told(((Confirming, OneVouches),), split_group, seeds=4),
     "serves without being confirmed": Told(((Standing, ServesUnconfirmed),), split_group, seeds=4),
     "takes part without its memory": Told(((Standing, RemembersNothing),), focus=("forget",), seeds=20),
     "takes what it was told of one change for the next": Told(((Standing, RecallsOnce),), forgot_two, seeds=4),

@@ -160,8 +160,8 @@ async def test_without_a_majority_it_leaves_all_the_same(monkeypatch: pytest.Mon
     async with AsyncExitStack() as stack:
         peers = await stack.enter_async_context(mesh_of(3, config=ELASTIC))
         for peer in peers[1:]:
-            monkeypatch.setattr(peer._core.assembly.agreed.succession, "_on_prepare", lambda *arguments: None)
-        monkeypatch.setattr(peers[0]._core.assembly.agreed.succession, "_on_prepare", lambda *arguments: None)
+            monkeypatch.setattr(peer._core.assembly.agreed.succession._vote, "on_prepare", lambda *arguments: None)
+        monkeypatch.setattr(peers[0]._core.assembly.agreed.succession._vote, "on_prepare", lambda *arguments: None)
         with trio.fail_after(PATIENCE):
             assert not await peers[2].leave()
         await until(lambda: sees_left(peers[0], "p2"), PATIENCE)
