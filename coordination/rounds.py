@@ -27,7 +27,7 @@ from typing import Protocol
 from coordination.agreed.atomic import MAX_ATOMIC_BYTES, NOTHING, Op, OpKind
 from coordination.agreed.caller import Caller
 from coordination.agreed.events import Called, CallFailed, RosterDecided
-from coordination.agreed.placement import Placement
+from coordination.agreed.placement import Placement, placement_of
 from coordination.errors import BadConfig
 from coordination.stillness import Stillness, stillness
 from crdt.clock import COUNTER_BITS, Instant
@@ -195,7 +195,7 @@ class Rounds:
     def on_event(self, event: Event, now: Instant) -> Directives:
         out: list[Directive] = []
         if isinstance(event, RosterDecided):
-            self._placement = Placement(event.roster)
+            self._placement = placement_of(event.roster)
         elif isinstance(event, CallFailed) and event.call == self._call:
             self._counts["rounds_failed"] += 1
             self._rest(now.mono + RETRY)

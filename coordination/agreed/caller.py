@@ -26,7 +26,7 @@ from coordination.agreed.agenda import Agenda
 from coordination.agreed.atomic import DIFFERS, NOT_INTEGER, Op, OpKind, is_atomic
 from coordination.agreed.calls import OPS_CAP, Call, CallDone, CallRefused, CallWaiting, Refusal
 from coordination.agreed.events import Called, CallFailed, Failure, RosterDecided
-from coordination.agreed.placement import Group, Placement
+from coordination.agreed.placement import Group, Placement, placement_of
 from coordination.agreed.ports import Identity, RosterSource, View
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Directive, Directives, Emit, Event, Message, Send, Source
@@ -201,7 +201,7 @@ class Caller:
     def _load(self) -> None:
         roster = self._source.roster
         if roster is not None:
-            self._placement = placement = Placement(roster)
+            self._placement = placement = placement_of(roster)
             for line in self._lines.values():
                 line.group = group = placement.group(line.key)
                 if line.owner not in group:

@@ -161,3 +161,5 @@ class Moved(Message):
     """The first roster of which it remembers everything: of earlier ones it says nothing."""
     oldest: U64
     """In its chain."""
+    settled: U64 = 0
+    """It knows that every earlier roster up to this one is settled; only in large rosters."""

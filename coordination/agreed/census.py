@@ -15,7 +15,7 @@ from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.birth import Birth
 from coordination.agreed.events import Listed
 from coordination.agreed.messages import ListAnswer, ListAsk, ListRow, Standing
-from coordination.agreed.placement import Group, Placement
+from coordination.agreed.placement import Group, placement_of
 from coordination.agreed.ports import Identity
 from coordination.agreed.registers import LOCKS, split_register
 from crdt.clock import Instant
@@ -160,7 +160,7 @@ class Census:
         roster = self._birth.roster
         if roster is None:
             return [Emit(Listed(query, (), missing, False))]
-        placement = Placement(roster)
+        placement = placement_of(roster)
         held = [(key, counting.held(key, placement.group(key))) for key in sorted(counting.leases)]
         found = tuple([each for each in held if each[1]])
         return [Emit(Listed(query, found, missing, len(roster.voters) - len(missing) >= counting.quorum))]

@@ -5,6 +5,9 @@
 - A voter that has accepted no successor *vouches* for its roster. What a majority has vouched for, the asker among them,
   was the newest when they were asked; it counts from the q-th newest of those moments, by the boot-time clock. (A machine
   that slept for an hour takes what it heard before for news.)
+- In a large roster only its *stewards* ask everyone, and the others ask the stewards: an answer says how long ago, at the
+  most, a majority had vouched, and counts from then by the asker's clock. (If it counted from the answer, two that are cut
+  off and ask each other would be confirmed for ever.)
 - Whoever speaks of an older roster is told the newer ones, and whoever speaks of a newer one is asked for it.
 - After a reset there may be others, wrongly given up, who go on with a roster that has nobody of this one: they are sought
   among all members. (They never meet, and two rosters go on for ever.)"""
@@ -17,6 +20,7 @@ from coordination.agreed.agenda import Agenda
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.standing import NEVER, Standing
+from coordination.agreed.stewards import SHARE, SMALL, stewards
 from coordination.agreed.succession_messages import EpochAsk, EpochOk
 from crdt.clock import Instant
 from mesh.directives import Directive, Send
@@ -34,6 +38,8 @@ STRANGERS = 2
 OUTSIDERS_ASK = 5_000 * MS
 """Who does not vote asks a voter for news this often."""
 SENT_KEPT = 16
+PATIENCE = 4
+"""Questions to the stewards that may bring nothing before everyone is asked."""
 
 
 class Vouching:
@@ -59,6 +65,10 @@ class Vouching:
             del self._sent[next(iter(self._sent))]
         return self._serial
 
+    def sent(self, answer: EpochOk) -> int:
+        """Boot ns at which the question was sent that this answers."""
+        return self._sent.get(answer.serial, NEVER)
+
     def answered(self, answer: EpochOk, majority: int) -> int:
         """Boot ns since when a majority is known to have vouched. The own word counts for any time: it is not sealed now."""
         sent = self._sent.get(answer.serial)
@@ -71,6 +81,9 @@ class Vouching:
 class Confirming:
     """`agenda` brings up "confirm"."""
 
+    small = SMALL
+    """Of so many voters each asks all others."""
+
     def __init__(
         self, identity: Identity, view: View, standing: Standing, random: random.Random, agenda: Agenda[str]
     ) -> None:  # fmt: skip
@@ -80,10 +93,12 @@ class Confirming:
         self._random = random
         self._agenda = agenda
         self._vouching = Vouching()
+        self._patience = PATIENCE
 
     def clear(self) -> None:
         """Another roster is the newest."""
         self._vouching.clear()
+        self._patience = PATIENCE
 
     def differ(self, epoch: int, name: str, now: Instant, out: list[Directive]) -> None:
         """Someone spoke of another roster than the newest one: whoever is behind is told."""
@@ -93,7 +108,7 @@ class Confirming:
             out.append(Send(name, EpochAsk(self._standing.epoch, 0, self._identity.name)))
 
     def confirm(self, now: Instant, out: list[Directive]) -> None:
-        """Ask whether this is still the newest roster: a voter everyone, and others some voter."""
+        """Ask whether this is still the newest roster: a voter everyone or the stewards, and others some voter."""
         roster = self._standing.elastic
         assert roster is not None
         others = [name for name in roster.voters if name != self._identity.name]
@@ -103,12 +118,16 @@ class Confirming:
             out.append(Send(self._random.choice(others), EpochAsk(roster.epoch, 0, self._identity.name)))
             self._agenda.at("confirm", now.mono + OUTSIDERS_ASK // 2 + self._random.randrange(OUTSIDERS_ASK // 2), out)
             return
+        fresh = now.boot - self._standing.confirmed <= roster.served // 2
+        if fresh:
+            self._patience = PATIENCE
+        few = stewards(self._standing, self._view, self._identity.name, self.small) if self._patience else []
+        self._patience -= bool(few)
         ask = EpochAsk(roster.epoch, self._vouching.asking(now.boot), self._identity.name)
-        out.extend(Send(name, ask) for name in others)
+        out.extend(Send(name, ask) for name in few or others)
         self._meet(roster, out)
-        age = now.boot - self._standing.confirmed
-        pause = roster.served // CONFIRMATIONS if age <= roster.served // 2 else REPEAT
-        self._agenda.at("confirm", now.mono + pause, out)
+        again = REPEAT if few else REPEAT * (1 + len(others) // SHARE)
+        self._agenda.at("confirm", now.mono + (roster.served // CONFIRMATIONS if fresh else again), out)
 
     def _meet(self, roster: RosterValue, out: list[Directive]) -> None:
         """After a reset there may be others, wrongly given up, who go on with a roster that has nobody of this one."""
@@ -125,13 +144,19 @@ class Confirming:
             out.append(Send(member.name, EpochAsk(self._standing.epoch, 0, self._identity.name)))
 
     def on_epoch_ask(self, ask: EpochAsk, now: Instant, out: list[Directive]) -> None:
-        if ask.epoch != self._standing.epoch:
+        standing = self._standing
+        if ask.epoch != standing.epoch:
             self.differ(ask.epoch, ask.name, now, out)
-        elif ask.serial and self._standing.votes() and self._standing.sealed < ask.epoch:
-            out.append(Send(ask.name, EpochOk(ask.epoch, ask.serial, self._identity.name)))
+        elif ask.serial and standing.votes() and standing.sealed < ask.epoch:
+            age = now.boot - standing.confirmed
+            large = len(standing.rosters[-1].voters) > self.small
+            known = age if large and age < standing.rosters[-1].served else None
+            out.append(Send(ask.name, EpochOk(ask.epoch, ask.serial, self._identity.name, known)))
 
     def on_epoch_ok(self, answer: EpochOk, now: Instant, out: list[Directive]) -> None:
         roster = self._standing.elastic
         if roster is not None and answer.epoch == roster.epoch and answer.name in roster.voters:
             since = self._vouching.answered(answer, roster.majority)
+            if answer.age is not None:
+                since = max(since, self._vouching.sent(answer) - roster.stretched(answer.age))
             self._standing.confirmed = max(self._standing.confirmed, since)

@@ -42,7 +42,7 @@ from coordination.agreed.messages import (
     Waiting,
 )
 from coordination.agreed.modes import EXCLUSIVE, Mode
-from coordination.agreed.placement import Placement
+from coordination.agreed.placement import Placement, placement_of
 from coordination.agreed.ports import Identity, RosterSource, View
 from coordination.agreed.requests import Request, State
 from coordination.agreed.roster import RosterValue
@@ -481,5 +481,5 @@ class Holder:
     def _load(self) -> None:
         self._roster = self._source.roster
         if self._roster is not None:
-            self._placement = Placement(self._roster)
+            self._placement = placement_of(self._roster)
             self._keeper.epoch = self._roster.epoch

@@ -17,7 +17,7 @@ from coordination.agreed.birth import Birth
 from coordination.agreed.events import Explained, Explanation
 from coordination.agreed.messages import ExplainAnswer, ExplainAsk, Mend, Reason, Waiter
 from coordination.agreed.owner import Owner
-from coordination.agreed.placement import Group, Placement
+from coordination.agreed.placement import Group, placement_of
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.registers import split_register
 from coordination.agreed.standing import Standing
@@ -128,7 +128,7 @@ class Inspector:
             waiting = self._birth.waiting_for()
             note = f"there is no roster yet; known founders: {', '.join(waiting)}"
             return (Emit(Explained(query, Explanation(key, (), None, None, None, None, (), (), (), (), note))),)
-        group = Placement(roster).group(key)
+        group = placement_of(roster).group(key)
         self._questions[query] = Question(key, group, early=early)
         ask = ExplainAsk(query, self._identity.name, key)
         return (*(Send(name, ask) for name in group), Arm(query, now.mono + ANSWER_WITHIN))

@@ -18,7 +18,7 @@ from coordination.agreed.atomic_memory import AtomicMemory
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.lease_memory import LeaseMemory
 from coordination.agreed.messages import Freed
-from coordination.agreed.placement import Group, Placement
+from coordination.agreed.placement import Group, Placement, placement_of
 from coordination.agreed.ports import Identity, RosterSource
 from coordination.agreed.register import Register
 from coordination.agreed.roster import RosterValue
@@ -126,7 +126,7 @@ class Keeping:
     def _load(self) -> None:
         self._roster = roster = self._source.roster
         if roster is not None:
-            self._placement = Placement(roster)
+            self._placement = placement_of(roster)
             self._longest = roster.max_ttl
 
     def _group(self, key: str) -> Group | None:

@@ -11,6 +11,8 @@ and moves it. Rules, each with what breaks without it:
     kept it. Then m is *settled*: nothing is searched for there any more. (A register that was not moved reads as new.)
   - After an operator's reset all that it has left of m have to report, whatever they remember.
   - Reports are never taken back: what has been moved stays so, whoever restarts.
+  - In a large roster reports go to the stewards, and these say to everyone what is settled (see `stewards`). It is taken from
+    whoever has the same newest roster. (After a reset two may go on, each of which has moved everything, but not to the other.)
   - A roster that is settled, and of which no lease can be alive, leaves the chain, the oldest first.
   - Whoever still keeps a longer chain says so by its own reports, and is told the shorter one. (A voter that restarts has
     forgotten what was reported, and those who reported are gone.)
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from itertools import takewhile
 
 from coordination.agreed.acceptor import NEVER_WHOLE, Acceptor
 from coordination.agreed.ballot import ZERO
@@ -29,6 +32,7 @@ from coordination.agreed.calls import Moved
 from coordination.agreed.events import Called, CallFailed, RosterDecided
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.standing import Standing
+from coordination.agreed.stewards import SHARE, SMALL, stewards
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
 
@@ -38,6 +42,8 @@ AT_ONCE = 16
 """Registers that are read at the same time."""
 REPORT_EVERY = 2 * NANOSECONDS
 """As long as an earlier roster is in the chain."""
+PATIENCE = 3
+"""Reports that bring no end before everyone is told, not the stewards alone."""
 PAUSE = NANOSECONDS // 2
 """Before a register that could not be read is tried again."""
 
@@ -46,6 +52,7 @@ class Mover:
     name = "mover"
     messages = (Moved,)
     hears = (RosterDecided, Called, CallFailed)
+    small = SMALL
 
     def __init__(self, identity: Identity, view: View, standing: Standing, acceptor: Acceptor, caller: Caller) -> None:
         self._identity = identity
@@ -62,6 +69,8 @@ class Mover:
         """Keys by the number of the call."""
         self._reports: dict[str, tuple[int, int]] = {}
         """By voter: the roster up to which all has been moved, and the first one of which it remembers everything."""
+        self._reported = 0
+        """How often, to the stewards, since the newest roster was decided."""
         self._counts: Counter[str] = Counter()
 
     @property
@@ -113,6 +122,8 @@ class Mover:
             return ()  # it has never kept anything, and has nothing to say
         known = self._reports.get(message.name, (0, 0))
         self._reports[message.name] = max(known, (message.epoch, -message.lasting))
+        if message.settled and message.epoch == standing.epoch:
+            standing.settled.update([roster.epoch for roster in standing.unsettled() if roster.epoch <= message.settled])
         self._settle(now)
         return ()
 
@@ -129,6 +140,7 @@ class Mover:
         if roster is None or not roster.elastic or roster.epoch == self._target or not self._started:
             return out
         self._target = roster.epoch
+        self._reported = 0
         voters = {name for each in standing.rosters for name in each.voters}
         self._reports = {name: report for name, report in self._reports.items() if name in voters}
         if len(standing.rosters) < 2:
@@ -155,14 +167,26 @@ class Mover:
     # --- reports ----------------------------------------------------------------------------------------------------------
 
     def _report(self, out: list[Directive]) -> None:
-        """To everyone. Also by those that never voted: who has a shorter chain answers with that."""
+        """To the stewards, or to everyone. Also by those that never voted: who has a shorter chain answers with that."""
         standing, own = self._standing, self._identity
         if self.moving or len(standing.rosters) < 2:
             return
         lasting = NEVER_WHOLE if standing.lasting is None else standing.lasting
-        report = Moved(own.name, self._target, lasting, standing.rosters[0].epoch)
-        told = dict.fromkeys((*standing.rosters[-1].voters, *self._view.names_alive()))
+        report = Moved(own.name, self._target, lasting, standing.rosters[0].epoch, self._all_settled())
+        told = stewards(standing, self._view, own.name, self.small)
+        share = 1 + len(standing.rosters[-1].voters) // SHARE
+        if told is None or (self._reported >= PATIENCE and self._reported % share == 0 and standing.unsettled()):
+            told = list(dict.fromkeys((*standing.rosters[-1].voters, *self._view.names_alive())))
+        self._reported += 1
         out.extend(Send(name, report) for name in told)
+
+    def _all_settled(self) -> int:
+        """The last of the earlier rosters up to which all are settled, as a large roster's stewards say; else 0."""
+        standing = self._standing
+        if len(standing.rosters[-1].voters) <= self.small:
+            return 0
+        settled = takewhile(lambda roster: roster.epoch in standing.settled, standing.rosters[:-1])
+        return max([roster.epoch for roster in settled], default=0)
 
     def _settle(self, now: Instant) -> None:
         standing = self._standing

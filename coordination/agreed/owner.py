@@ -51,7 +51,7 @@ from coordination.agreed.messages import (
 )
 from coordination.agreed.modes import Mode, fills
 from coordination.agreed.noting import note_end
-from coordination.agreed.placement import Placement
+from coordination.agreed.placement import placement_of
 from coordination.agreed.ports import Identity, RosterSource, View
 from coordination.agreed.round import Answer
 from coordination.agreed.standing import Standing
@@ -457,5 +457,5 @@ class Owner(Concluding):
     def _load(self) -> None:
         self._roster = self._source.roster
         if self._roster is not None:
-            self._desks.placement = Placement(self._roster)
+            self._desks.placement = placement_of(self._roster)
             self._proposer.longest = self._roster.max_ttl

@@ -38,7 +38,7 @@ from coordination.agreed.ballot import ZERO
 from coordination.agreed.boots import NO_BOOT
 from coordination.agreed.events import RosterDecided
 from coordination.agreed.known_boots import KnownBoots
-from coordination.agreed.placement import Placement
+from coordination.agreed.placement import Placement, placement_of
 from coordination.agreed.ports import Identity, RosterSource
 from coordination.agreed.reader_messages import ROWS_A_PAGE, TableAsk, TableIs, TableRow
 from coordination.agreed.roster import RosterValue
@@ -139,7 +139,7 @@ class Reader:
             return ()
         if self._placement is not None and self._placement.roster.epoch == roster.epoch:
             return ()
-        self._placement = Placement(roster)
+        self._placement = placement_of(roster)
         self._leases.clear()
         self._tables.clear()
         self._readings.clear()

@@ -43,7 +43,7 @@ from coordination.agreed.calls import KEYS_A_PAGE, AskKeys, KeysAre, Recollect, 
 from coordination.agreed.events import RosterDecided
 from coordination.agreed.known_boots import KnownBoots
 from coordination.agreed.messages import Reason
-from coordination.agreed.placement import Group, Placement
+from coordination.agreed.placement import Group, Placement, placement_of
 from coordination.agreed.ports import Identity, RosterSource
 from coordination.agreed.standing import Standing
 from coordination.agreed.values import FREE
@@ -147,7 +147,7 @@ class Recollector:
         roster, standing = self._source.roster, self._standing
         if roster is None or (self._placement is not None and self._placement.roster.epoch == roster.epoch):
             return ()
-        self._placement = Placement(roster)
+        self._placement = placement_of(roster)
         self._readings.clear()
         self._to_ask = []
         lasting = standing.lasting

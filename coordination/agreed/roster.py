@@ -106,6 +106,10 @@ class RosterValue(NamedTuple):
         """How long a holder may believe in a term that acceptors wait in full: slowest clock against fastest."""
         return term * (1000 - self.rho) // (1000 + self.rho)
 
+    def stretched(self, age: int) -> int:
+        """The longest, by one clock, that may have passed while another one counted `age` ns: fastest against slowest."""
+        return -(-age * (1000 + self.rho) // (1000 - self.rho))
+
 
 def reset_epoch(wall_ms: int, session: bytes, epoch: int) -> int:
     """Of a roster that an operator puts in the place of one of `epoch`: above whatever follows that, which counts by one, and

@@ -21,7 +21,7 @@ from itertools import pairwise
 from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.messages import Reason
-from coordination.agreed.placement import Group, Placement, Remains
+from coordination.agreed.placement import Group, Placement, Remains, placement_of
 from coordination.agreed.ports import Identity
 from coordination.agreed.roster import Joined, RosterValue
 from coordination.agreed.succession_messages import ChainIs
@@ -103,7 +103,7 @@ class Standing:
         placement = self._placements.get(epoch)
         if placement is None:
             roster = next(roster for roster in self.rosters if roster.epoch == epoch)
-            placement = self._placements[epoch] = Placement(roster)
+            placement = self._placements[epoch] = placement_of(roster)
         return placement
 
     # --- may it serve? --------------------------------------------------------------------------------------------------

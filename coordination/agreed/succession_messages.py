@@ -7,7 +7,7 @@ from coordination.agreed.messages import Live
 from coordination.agreed.roster import Joined, RosterValue
 from coordination.agreed.values import LeaseId, Value
 from mesh.directives import Boot, Message
-from mesh.wire import message
+from mesh.wire import U64, message
 
 __all__ = [
     "ChainIs",
@@ -103,6 +103,8 @@ class EpochOk(Message):
     epoch: int
     serial: int
     name: str
+    age: U64 | None = None
+    """ns since when, at the most, a majority was known here to have accepted none; only in large rosters."""
 
 
 @message(128)

@@ -80,6 +80,19 @@ class ReportsBeforeReading(Mover):
         return super().on_event(event, now)
 
 
+class Stewarded(Mover):
+    """No fault: a roster of any size has stewards."""
+
+    small = 0
+
+
+class SettlesAtOnce(Stewarded):
+    """A steward says that all is settled before others have reported."""
+
+    def _all_settled(self) -> int:
+        return max(roster.epoch for roster in self._standing.rosters[:-1])
+
+
 class Planted(NamedTuple):
     changes: Changes
     story: Story | None = None
@@ -95,9 +108,12 @@ MOVING_FAULTS: dict[str, Planted] = {
     "reads back in a roster that may be followed already": Planted(((Recollector, ReadsBackSealed),), forgets_what_followed),
     "counts the report of one that has forgotten": Planted(((Mover, CountsForgetful),), moved_by_the_forgetful),
     "takes one report for enough": Planted(((Mover, OneReport),), moved_by_the_forgetful),
+    "says that it is settled before all have reported": Planted(((Mover, SettlesAtOnce),), moved_by_the_forgetful),
     "reports before all is moved": Planted(((Mover, ReportsAtOnce),)),
 }
 """Each is found within so many seeds."""
+
+STEWARDED: Changes = ((Mover, Stewarded),)
 
 
 def first(fault: Planted) -> tuple[int, str] | None:

@@ -16,7 +16,7 @@ from coordination.agreed.roster_round import RosterRound
 from coordination.agreed.search import Search
 from coordination.agreed.standing import Adoption, Standing
 from coordination.agreed.succession import Succession
-from coordination.agreed.succession_messages import RosterAccept, RosterPromise, Seen
+from coordination.agreed.succession_messages import EpochOk, RosterAccept, RosterPromise, Seen
 from coordination.agreed.values import FREE
 from crdt.clock import Instant
 from mesh.directives import Directive, Directives, Message, Source
@@ -132,6 +132,20 @@ class OneVouches(Confirming):
     def on_epoch_ok(self, answer: Any, now: Instant, out: list[Directive]) -> None:
         if answer.epoch == self._standing.epoch:
             self._standing.confirmed = max(self._standing.confirmed, self._vouching.answered(answer, 2))
+
+
+class Stewarded(Confirming):
+    """No fault: a roster of any size has stewards."""
+
+    small = 0
+
+
+class CountsFromAnswer(Stewarded):
+    """Takes what a steward knew a while ago for what it knows now."""
+
+    def on_epoch_ok(self, answer: EpochOk, now: Instant, out: list[Directive]) -> None:
+        age = None if answer.age is None else 0
+        super().on_epoch_ok(EpochOk(answer.epoch, answer.serial, answer.name, age), now, out)
 
 
 class RemembersNothing(Standing):
@@ -264,6 +278,7 @@ ROSTER_FAULTS: dict[str, Told] = {
     "takes its own roster over an accepted one": Told(((RosterRound, TakesOwn),), unheard, seeds=20),
     "passes on undecided rosters": Told(((Succession, TellsUndecided),), duels, seeds=20),
     "takes one voter's word for a majority's": Told(((Confirming, OneVouches),), split_group, seeds=4),
+    "takes a steward's word for today's": Told(((Confirming, CountsFromAnswer),), split_group, seeds=4),
     "serves without being confirmed": Told(((Standing, ServesUnconfirmed),), split_group, seeds=4),
     "takes part without its memory": Told(((Standing, RemembersNothing),), focus=("forget",), seeds=20),
     "takes what it was told of one change for the next": Told(((Standing, RecallsOnce),), forgot_two, seeds=4),
@@ -274,6 +289,8 @@ ROSTER_FAULTS: dict[str, Told] = {
     "skips the joint read of two changes": Told(((Proposer, searching(LooksBackOnce)),), focus=("swap", "change"), seeds=20),
 }
 """Each is found within so many seeds."""
+
+STEWARDED: Changes = ((Confirming, Stewarded),)
 
 
 def first(fault: Told) -> tuple[int, str] | None:

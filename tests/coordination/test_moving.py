@@ -6,7 +6,7 @@ import pytest
 
 from tests.coordination.agreed_world import S
 from tests.coordination.moving_campaign import MovingWorld, hunt, stress
-from tests.coordination.moving_faults import MOVING_FAULTS, first
+from tests.coordination.moving_faults import MOVING_FAULTS, STEWARDED, first
 from tests.coordination.moving_stories import KEY, STORIES, apart, begin, founders, group, judge, tell, write
 
 SEEDS = range(12)
@@ -23,6 +23,17 @@ def test_histories_are_linearizable_while_rosters_follow_each_other() -> None:
         gone += world.forgotten()
     assert changes >= 2 * len(SEEDS) and moved >= 5 * len(SEEDS), "hardly anything happens: it proves nothing"
     assert answered >= 200 * len(SEEDS) and gone <= len(SEEDS) // 5
+
+
+def test_histories_are_linearizable_where_stewards_say_what_is_settled() -> None:
+    """As in rosters of more than 16 voters."""
+    assert hunt(range(4), STEWARDED) is None
+    assert all(tell(story, range(2), STEWARDED) is None for story in STORIES.values())
+
+
+@pytest.mark.soak
+def test_a_thousand_histories_are_linearizable_with_stewards() -> None:
+    assert hunt(range(1_000), STEWARDED) is None
 
 
 @pytest.mark.soak

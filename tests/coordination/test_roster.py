@@ -15,7 +15,7 @@ from mesh.wire import decode, encode
 from tests.coordination.agreed_world import MS, Node, S, Self_, World
 from tests.coordination.reset_stories import gone_over
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld, hunt, stress
-from tests.coordination.roster_faults import ROSTER_FAULTS, first
+from tests.coordination.roster_faults import ROSTER_FAULTS, STEWARDED, first
 from tests.coordination.roster_stories import (
     Story,
     begin,
@@ -46,6 +46,18 @@ def test_no_rule_is_broken_while_rosters_follow_each_other() -> None:
         lost += world.lost()
     assert grants >= 20 * len(SEEDS) and changes >= 2 * len(SEEDS), "hardly anything happens: it proves nothing"
     assert lost <= len(SEEDS) // 10
+
+
+def test_no_rule_is_broken_where_stewards_ask_for_all() -> None:
+    """As in rosters of more than 16 voters."""
+    assert hunt(range(8), STEWARDED) is None
+    assert tell(split_group, range(4), STEWARDED) is None
+    assert tell(unheard, range(4), STEWARDED) is None
+
+
+@pytest.mark.soak
+def test_no_rule_is_broken_over_a_thousand_histories_with_stewards() -> None:
+    assert hunt(range(1_000), STEWARDED) is None
 
 
 @pytest.mark.soak

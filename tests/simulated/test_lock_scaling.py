@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import WeakValueDictionary
+
 import pytest
 
-from coordination.agreed.placement import Group, Placement
+from coordination.agreed import placement
 from simulations.lock_scaling import Figures, measure
 from simulations.world import MS
 
@@ -26,8 +29,13 @@ def test_twice_the_nodes_serve_twice_the_locks() -> None:
 
 
 def test_one_group_for_every_lock_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    group = Placement.group
-    monkeypatch.setattr(Placement, "group", lambda self, key: Group(group(self, "lock")))
+    rank = placement._rank
+
+    def same(voters: Any, size: int, groups: Any, key: str) -> placement.Group:
+        return rank(voters, size, groups, "lock")
+
+    monkeypatch.setattr(placement, "_rank", same)
+    monkeypatch.setattr(placement, "_placements", WeakValueDictionary())
     few, many = under_load(5), under_load(11)
     assert many.locks_per_s < 1.3 * few.locks_per_s
 
