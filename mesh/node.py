@@ -350,8 +350,12 @@ class Node:
     def _finish(self) -> None:
         if self._queue:
             self._settle()
-        if not self.holds:
+        if self.holds:
+            return
+        if self._packer.outgoing or self._memory is not None:
             self.flush()
+        else:
+            self._encoded = NOTHING
 
     def flush(self) -> None:
         """Let what has been sent leave, and what has been recorded go to the disk."""
@@ -419,10 +423,11 @@ class Node:
     def _perform(self, owner: int, directives: Directives) -> None:
         following = iter(directives)
         for directive in following:
-            if isinstance(directive, Send):
-                self._send(directive)
-            elif isinstance(directive, Arm):
-                self._timers.arm(owner, directive.timer, directive.at)
+            kind = type(directive)  # of them nobody makes classes, and to ask so takes half as long
+            if kind is Send:
+                self._send(directive)  # type: ignore[arg-type]
+            elif kind is Arm:
+                self._timers.arm(owner, directive.timer, directive.at)  # type: ignore[union-attr]
             elif isinstance(directive, Disarm):
                 self._timers.disarm(owner, directive.timer)
             elif isinstance(directive, Emit):

@@ -78,10 +78,8 @@ class Packer:
         packed = []
         for outgoing in self.outgoing.values():
             contact, messages = outgoing
-            eager = False
-            for part in self._gossips:  # each is asked, also behind one that is: it begins a datagram
-                if part.eager(contact.name):
-                    eager = True
+            # Each is asked, also behind one that is eager: it begins a datagram.
+            eager = [part for part in self._gossips if part.eager(contact.name)]
             if not eager and (len(messages) == 1 or sum(map(self._most, messages)) <= self._budget):
                 packed.append(outgoing)
                 continue
@@ -94,6 +92,8 @@ class Packer:
                 batch.append(encoded)
                 room -= len(encoded)
             for part, divisor in self._turns if eager else ():
+                if part not in eager:
+                    continue
                 for encoded in part.piggyback(contact.name, room // divisor):
                     batch.append(encoded)
                     room -= len(encoded)

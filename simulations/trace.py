@@ -85,11 +85,12 @@ class Trace:
 
     def add(self, at: int, machine: str, kind: str, text: str = "", data: bytes | Event = b"") -> None:
         pending = self._pending
-        pending.append((at, machine, kind, text, data.text if isinstance(data, Parcel) else data))
+        pending.append((at, machine, kind, text, data.text if type(data) is Parcel else data))
         if len(pending) >= BATCH:
             self._settle()
-        for sink in self._sinks:
-            sink(Line(at, machine, kind, text, data))
+        if self._sinks:
+            for sink in self._sinks:
+                sink(Line(at, machine, kind, text, data))
 
     def _settle(self) -> None:
         pending = self._pending

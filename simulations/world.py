@@ -50,6 +50,8 @@ class World:
         self.datagrams = Datagrams(self.schedule, self.network, self.trace, self._places)
         self.streams = Streams(self.schedule, self.network, self.trace, self._places)
         self._observers: dict[str, tuple[Callable[..., None], ...]] = dict.fromkeys(SEEN, ())
+        self.watched = False
+        """Somebody wants to be told of each step."""
         self._listeners: list[Observer] = []
         self._hearing: dict[type[Event], list[Callable[[Process, Event], None]]] = {}
         """Of each class of events so far: who wants to be told of it."""
@@ -205,6 +207,7 @@ class World:
         for name, known in self._observers.items():
             if getattr(type(observer), name) is not getattr(Observer, name):
                 self._observers[name] = (*known, getattr(observer, name))
+        self.watched = bool(self._observers["stepped"])
         if type(observer).published is not Observer.published:
             self._listeners.append(observer)
             self._hearing.clear()

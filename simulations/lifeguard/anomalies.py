@@ -109,6 +109,10 @@ class Gate:
     def published(self, process: Process, event: Event) -> None:
         self._wire.published(process, event)
 
+    @property
+    def watched(self) -> bool:
+        return self._wire.watched
+
     def stepped(self, process: Process) -> None:
         self._wire.stepped(process)
 

@@ -51,7 +51,7 @@ class MachineClocks:
         if self._wall_drift:
             wall += (true - self._wall_at) * self._wall_drift // (MILLION * NS_PER_MS)
         self._last_true = true
-        self._last = instant = _made(Instant, (mono, mono + self._slept, wall))
+        self._last = instant = _made(Instant, (mono, mono + self._slept if self._slept else mono, wall))
         return instant
 
     def when(self, mono: int) -> int:

@@ -19,7 +19,7 @@ from crdt.clock import Instant
 from mesh.directives import Address, Directives, Event, Part
 from mesh.driver import NodeLike
 from mesh.errors import ClosedError
-from mesh.outputs import Commit, Connect, Halt, Publish, StreamClose, StreamWrite, Transmit
+from mesh.outputs import Commit, Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
 from simulations.dice import seed_of
 from simulations.machine.clocks import MachineClocks
 from simulations.machine.disk import Disk
@@ -73,6 +73,10 @@ class Inbox:
 
 class Wire(Protocol):
     """What the world does for a process."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody wants to be told of each step (`stepped`)."""
 
     def transmit(self, process: Process, address: Address, data: bytes) -> None: ...
     def connect(self, process: Process, stream: int, address: Address) -> None: ...
@@ -417,35 +421,42 @@ class Process:
         if self._performing:
             return
         node, wire = self.node, self._wire
-        self._performing = True
-        try:
-            while outputs := node.take():
-                for output in outputs:
-                    kind = type(output)
-                    if kind is Transmit:
-                        wire.transmit(self, output.address, output.data)  # type: ignore[union-attr]
-                    elif kind is Publish:
-                        self._publish(output.event)  # type: ignore[union-attr]
-                    elif isinstance(output, StreamWrite):
-                        wire.write(self, output.stream, output.data)
-                    elif isinstance(output, Connect):
-                        wire.connect(self, output.stream, output.address)
-                    elif isinstance(output, StreamClose):
-                        wire.close(self, output.stream)
-                    elif isinstance(output, Commit):
-                        self.disk.take(output, self.on_commit)
-                    elif isinstance(output, Halt):
-                        self._halt(output.error)
-                    else:
-                        raise TypeError(f"{output!r} is no output of a node")
-        finally:
-            self._performing = False
+        outputs = node.take()
+        if outputs:
+            self._performing = True
+            try:
+                while outputs:
+                    self._perform(outputs, wire)
+                    outputs = node.take()
+            finally:
+                self._performing = False
         if not self.deaf:
             self._rearm()
         if self._told:
             self._told = False
             wire.settled(self)
-        wire.stepped(self)
+        if wire.watched:
+            wire.stepped(self)
+
+    def _perform(self, outputs: list[Output], wire: Wire) -> None:
+        for output in outputs:
+            kind = type(output)
+            if kind is Transmit:
+                wire.transmit(self, output.address, output.data)  # type: ignore[union-attr]
+            elif kind is Publish:
+                self._publish(output.event)  # type: ignore[union-attr]
+            elif isinstance(output, StreamWrite):
+                wire.write(self, output.stream, output.data)
+            elif isinstance(output, Connect):
+                wire.connect(self, output.stream, output.address)
+            elif isinstance(output, StreamClose):
+                wire.close(self, output.stream)
+            elif isinstance(output, Commit):
+                self.disk.take(output, self.on_commit)
+            elif isinstance(output, Halt):
+                self._halt(output.error)
+            else:
+                raise TypeError(f"{output!r} is no output of a node")
 
     def _publish(self, event: Event) -> None:
         self._told = True
