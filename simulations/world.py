@@ -162,6 +162,7 @@ class World:
 
     def _end(self, process: Process, *, power: bool = False) -> None:
         process.end()
+        process.forget()
         process.disk.torn()
         self.machines[process.machine].process = None
         self.streams.gone(process, power=power)

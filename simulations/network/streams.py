@@ -76,7 +76,8 @@ class Pipe:
 
     def __init__(self, link: Link, target: End) -> None:
         self.link = link
-        self.target = target
+        self.target: End | None = target
+        """None once both ends are over: what is still under way concerns nobody."""
         self.items: deque[tuple[int, bytes | str]] = deque()
         """(when it arrives, bytes or the reason of the end)."""
         self.bytes = 0
@@ -89,13 +90,21 @@ class Pipe:
 class Connection:
     __slots__ = ("cut_since", "ends", "number", "orphaned", "pipes")
 
-    def __init__(self, number: int, ends: tuple[End, End], pipes: tuple[Pipe, Pipe]) -> None:
+    def __init__(self, number: int, ends: tuple[End, ...], pipes: tuple[Pipe, ...]) -> None:
         self.number = number
         self.ends = ends
         self.pipes = pipes
         self.cut_since: int | None = None
         self.orphaned = False
         """The machine of one end lost its power."""
+
+    def let_go(self) -> None:
+        """If both ends are over. A connection is a circle, of which a world has very many, and would wait for the garbage
+        collector with all that its buffers take."""
+        if not any([end.open for end in self.ends]):
+            for pipe in self.pipes:
+                pipe.target = None
+            self.ends, self.pipes = (), ()
 
 
 class Streams:
@@ -170,6 +179,7 @@ class Streams:
         process = end.process
         if process.deaf:
             return
+        assert end.outgoing.target is not None
         far = end.outgoing.target.process
         address = f"{far.address.rpartition(':')[0]}:{FIRST_PORT + end.connection.number % PORTS}"
         end.number = process.node.on_accept(address, process.instant())
@@ -223,6 +233,7 @@ class Streams:
         self._trace.add(self._schedule.now, process.machine, "write", str(stream), data)
         pipe = end.outgoing
         far = pipe.target
+        assert far is not None
         if pipe.bytes + far.inbox.held + len(data) > STREAM_BYTES:
             process.counts["tcp_overrun"] += 1
             self._push(pipe, "reset")
@@ -290,11 +301,14 @@ class Streams:
                     pipe.stalled = now
                 return
             _, item = pipe.items.popleft()
+            target = pipe.target
+            if target is None:
+                return
             if isinstance(item, bytes):
                 pipe.bytes -= len(item)
-                self._arrive(pipe.target, item)
+                self._arrive(target, item)
             else:
-                self._end(pipe.target, item)
+                self._end(target, item)
 
     def _arrive(self, end: End, data: bytes) -> None:
         if not end.open or end.process.deaf:
@@ -339,9 +353,11 @@ class Streams:
         self._connections.pop(end.connection.number, None)
         process = end.process
         if not end.open or end.number is None:
+            end.connection.let_go()
             return
         end.open = False
         self._ends.pop((process, end.number), None)
+        end.connection.let_go()
         if not process.deaf:
             self._trace.add(self._schedule.now, process.machine, "end", f"{end.number} {reason}")
             process.node.on_stream_end(end.number, reason, process.instant())
