@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mesh.keyring import KEY_ID_BYTES, Keyring
 from mesh.seal import SESSION_BYTES
 
-__all__ = ["MAX_FRAME", "Channel", "ChannelError"]
+__all__ = ["MAX_FRAME", "PROOF_BYTES", "TAG_BYTES", "Channel", "ChannelError", "Keys", "MakeKeys", "SealedKeys"]
 
 MAGIC = b"TMS2"
 SALT_BYTES = 32
@@ -50,16 +50,41 @@ class ChannelError(Exception):
         """What the same bytes had completed before: how a stream is cut into pieces makes no difference."""
 
 
-class Keys(NamedTuple):
+class Keys(Protocol):
     """Of one direction."""
 
-    frames: AESGCM
-    lengths: bytes
+    def header(self, number: int, length: int, /) -> bytes:
+        """The length of a frame, and its proof."""
+
+    def seal(self, number: int, plaintext: bytes, /) -> bytes:
+        """`TAG_BYTES` longer."""
+
+    def open(self, number: int, ciphertext: bytes, /) -> bytes:
+        """Raises InvalidTag."""
+
+
+MakeKeys = Callable[[Keyring, bytes, bytes], Keys]
+"""Of a ring, which secret of it, and what else they are made of."""
+
+
+class SealedKeys:
+    """The keys of a network, always."""
+
+    __slots__ = ("_frames", "_lengths")
+
+    def __init__(self, keyring: Keyring, identifier: bytes, context: bytes) -> None:
+        self._frames = AESGCM(keyring.derive(identifier, b"stream", context))
+        self._lengths = keyring.derive(identifier, b"length", context)
 
     def header(self, number: int, length: int) -> bytes:
-        """The length of a frame, and its proof."""
         encoded = length.to_bytes(LENGTH_BYTES, "big")
-        return encoded + blake2b(number.to_bytes(8, "big") + encoded, key=self.lengths, digest_size=PROOF_BYTES).digest()
+        return encoded + blake2b(number.to_bytes(8, "big") + encoded, key=self._lengths, digest_size=PROOF_BYTES).digest()
+
+    def seal(self, number: int, plaintext: bytes) -> bytes:
+        return self._frames.encrypt(number.to_bytes(12, "big"), plaintext, None)
+
+    def open(self, number: int, ciphertext: bytes) -> bytes:
+        return self._frames.decrypt(number.to_bytes(12, "big"), ciphertext, None)
 
 
 class Channel:
@@ -70,6 +95,7 @@ class Channel:
     keyring, session, entropy: as for `mesh.seal.Seal`.
     initiator: whether this end dialled; it greets first, and chooses the secret.
     key: which one; without it the primary.
+    make: the keys of each direction.
     """
 
     __slots__ = (
@@ -79,6 +105,7 @@ class Channel:
         "_inbound",
         "_initiator",
         "_keyring",
+        "_make",
         "_outbound",
         "_output",
         "_own",
@@ -90,13 +117,21 @@ class Channel:
     )  # fmt: skip
 
     def __init__(
-        self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes], *, initiator: bool, key: bytes = b""
+        self,
+        keyring: Keyring,
+        session: bytes,
+        entropy: Callable[[int], bytes],
+        *,
+        initiator: bool,
+        key: bytes = b"",
+        make: MakeKeys = SealedKeys,
     ) -> None:
         self.ready = False
         """Whether the far end has proven that it holds the secret."""
         self.session = b""
         """The far end's session, once `ready`."""
         self._keyring = keyring
+        self._make = make
         self._own = session
         self._entropy = entropy
         self._initiator = initiator
@@ -121,6 +156,8 @@ class Channel:
 
     def take(self) -> bytes:
         """Bytes of the handshake to be written."""
+        if not self._output:
+            return b""
         output = bytes(self._output)
         self._output.clear()
         return output
@@ -156,7 +193,7 @@ class Channel:
                 end = body + length
                 if len(buffer) < end:
                     break
-                plaintext = self._open(self._inbound.frames, bytes(buffer[body:end]))
+                plaintext = self._open(self._inbound, bytes(buffer[body:end]))
                 start = end
                 if self.ready:
                     plaintexts.append(plaintext)
@@ -183,16 +220,12 @@ class Channel:
             self._output += self._greeting(identifier)
         mine, theirs = (self._own + self._salt, far + salt)
         ends = mine + theirs if self._initiator else theirs + mine
-        there, back = (self._keys(identifier, way + ends) for way in (b">", b"<"))
+        there, back = [self._make(self._keyring, identifier, way + ends) for way in (b">", b"<")]
         self._outbound, inbound = (there, back) if self._initiator else (back, there)
         self.session = far
         if self._initiator:
             self._output += self._frame(b"")
         return inbound
-
-    def _keys(self, identifier: bytes, context: bytes) -> Keys:
-        derive = self._keyring.derive
-        return Keys(AESGCM(derive(identifier, b"stream", context)), derive(identifier, b"length", context))
 
     def _proven(self) -> None:
         self.ready = True
@@ -200,9 +233,9 @@ class Channel:
         if not self._initiator:
             self._output += self._frame(b"")
 
-    def _open(self, key: AESGCM, ciphertext: bytes) -> bytes:
+    def _open(self, keys: Keys, ciphertext: bytes) -> bytes:
         try:
-            plaintext = key.decrypt(self._received.to_bytes(12, "big"), ciphertext, None)
+            plaintext = keys.open(self._received, ciphertext)
         except InvalidTag:
             raise ChannelError("unauthentic") from None
         self._received += 1
@@ -210,7 +243,7 @@ class Channel:
 
     def _frame(self, plaintext: bytes) -> bytes:
         assert self._outbound is not None
-        ciphertext = self._outbound.frames.encrypt(self._sent.to_bytes(12, "big"), plaintext, None)
+        ciphertext = self._outbound.seal(self._sent, plaintext)
         header = self._outbound.header(self._sent, len(ciphertext))
         self._sent += 1
         return header + ciphertext

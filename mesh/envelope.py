@@ -3,15 +3,17 @@
 A node encodes each message, puts some of them into one datagram for one session, and reads what it opens. To the node a
 datagram is bytes, of which it knows the length alone; between `seal` and `read` nothing looks inside. On a network that is
 `Sealed`, always: CBOR in AES-256-GCM. A simulated world may hand over the messages themselves (`simulations.parcels`); streams
-and introductions are bytes there too."""
+are bytes there too, under keys that it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
+from mesh.channel import Keys, SealedKeys
 from mesh.directives import Message
 from mesh.hello import COOKIE_BYTES
+from mesh.keyring import Keyring
 from mesh.seal import Opened, Seal
 from mesh.wire import Frame, encode, pack, unpack
 
@@ -52,6 +54,9 @@ class Envelope(Protocol):
         WireError
         """
 
+    def keys(self, keyring: Keyring, identifier: bytes, context: bytes, /) -> Keys:
+        """Of one direction of a stream (`mesh.channel`)."""
+
 
 class Sealed:
     """Bytes, sealed."""
@@ -61,6 +66,7 @@ class Sealed:
     most = staticmethod(len)
     encode = staticmethod(encode)
     read = staticmethod(unpack)
+    keys = SealedKeys
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal

@@ -119,7 +119,7 @@ class Node:
         self._seal = Seal(keyring, self._session, entropy)
         self._envelope = envelope(self._seal)
         cookies = entropy(32)
-        self._streams = Streams(keyring, self._session, entropy)
+        self._streams = Streams(keyring, self._session, entropy, self._envelope.keys)
         self._memory = memory
         self._timers = Timers()
         room = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD

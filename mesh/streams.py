@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mesh.channel import Channel, ChannelError
+from mesh.channel import Channel, ChannelError, MakeKeys, SealedKeys
 from mesh.directives import Address, ChannelDown, ChannelUp
 from mesh.keyring import Keyring
 
@@ -42,10 +42,13 @@ class Received(NamedTuple):
 
 
 class Streams:
-    __slots__ = ("_entropy", "_keyring", "_last", "_lines", "_session")
+    __slots__ = ("_entropy", "_keyring", "_last", "_lines", "_make", "_session")
 
-    def __init__(self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, keyring: Keyring, session: bytes, entropy: Callable[[int], bytes], make: MakeKeys = SealedKeys
+    ) -> None:  # fmt: skip
         self._keyring = keyring
+        self._make = make
         self._session = session
         self._entropy = entropy
         self._lines: dict[int, Line] = {}
@@ -54,12 +57,13 @@ class Streams:
     def dial(self, address: Address, tag: Hashable, key: bytes = b"") -> int:
         """`key`: which secret to greet with; without it each of the ring in turn."""
         key = key or self._keyring.next_key()
-        return self._add(
-            Line(Channel(self._keyring, self._session, self._entropy, initiator=True, key=key), address, tag, False)
-        )
+        return self._add(Line(self._channel(True, key), address, tag, False))
 
     def accept(self, address: Address) -> int:
-        return self._add(Line(Channel(self._keyring, self._session, self._entropy, initiator=False), address, None, True))
+        return self._add(Line(self._channel(False, b""), address, None, True))
+
+    def _channel(self, initiator: bool, key: bytes) -> Channel:
+        return Channel(self._keyring, self._session, self._entropy, initiator=initiator, key=key, make=self._make)
 
     def _add(self, line: Line) -> int:
         self._last += 1

@@ -4,8 +4,11 @@ Nothing that decides can tell the difference. A parcel is refused where a sealed
 that was taken before), and it is as large: sizes are exact wherever they matter. Mostly they are not asked for: what can
 not be larger than a datagram (`mesh.largest`) fits without being encoded, unless there is gossip for the room that is left.
 
+Streams carry the bytes that they do on a network, under keys of which there is no secret: each frame is as long, and what was
+changed on its way, or sealed for another stream or under another secret, is refused as it would be.
+
 Messages are frozen, so they can be shared. What is lost is the proof that each can be written and read: campaigns with every
-byte sealed give it. Streams, and introductions (hello, cookie, proof), are sealed bytes here, too."""
+byte sealed give it. Introductions (hello, cookie, proof) are sealed bytes here, too."""
 
 from __future__ import annotations
 
@@ -13,15 +16,20 @@ from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
 from typing import cast
+from zlib import crc32
 
+from cryptography.exceptions import InvalidTag
+
+from mesh.channel import PROOF_BYTES, TAG_BYTES
 from mesh.directives import Message
 from mesh.envelope import Encoded, packed
+from mesh.keyring import Keyring
 from mesh.largest import Bound, bound_of
 from mesh.schema import converts
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
 from mesh.wire import PROTOCOL, Frame, decode, encode, unpack
 
-__all__ = ["Parcel", "Parcels", "forget"]
+__all__ = ["OpenKeys", "Parcel", "Parcels", "forget"]
 
 GOSSIP = 16_384
 """Pieces of gossip that are remembered: they come encoded, and are told again and again."""
@@ -109,12 +117,36 @@ _made = tuple.__new__
 """Of a named tuple's class, without the call in between."""
 
 
+class OpenKeys:
+    """Sums in place of seals, begun with one of all that the keys would be made of. Each of the few bits that a link changes
+    counts, and so do the place of a frame and its direction."""
+
+    __slots__ = ("_sum",)
+
+    def __init__(self, keyring: Keyring, identifier: bytes, context: bytes) -> None:
+        self._sum = crc32(context, crc32(identifier))
+
+    def header(self, number: int, length: int) -> bytes:
+        encoded = length.to_bytes(4, "big")
+        return encoded + crc32(encoded, self._sum + number & 0xFFFF_FFFF).to_bytes(PROOF_BYTES, "big")
+
+    def seal(self, number: int, plaintext: bytes) -> bytes:
+        return plaintext + crc32(plaintext, self._sum - number & 0xFFFF_FFFF).to_bytes(TAG_BYTES, "big")
+
+    def open(self, number: int, ciphertext: bytes) -> bytes:
+        plaintext = ciphertext[:-TAG_BYTES]
+        if self.seal(number, plaintext) != ciphertext:
+            raise InvalidTag
+        return plaintext
+
+
 class Parcels:
     """The envelope of a node in such a world (`mesh.envelope.Envelope`)."""
 
     __slots__ = ("_seal",)
 
     encode = Piece
+    keys = OpenKeys
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal

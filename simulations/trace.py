@@ -9,10 +9,10 @@ close end / event command."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 from marshal import dumps
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mesh.directives import Event
 from simulations.parcels import Parcel
@@ -35,7 +35,11 @@ class Line(NamedTuple):
 
     def digested(self) -> bytes:
         """An event counts by its class: what it holds came from bytes that count. So do the messages of a parcel."""
-        data = self.data.text if isinstance(self.data, Parcel) else self.data
+        data = self.data
+        if isinstance(data, Parcel):
+            data = data.text
+        elif isinstance(data, Event):
+            data = type(data).__name__
         return _digested([(*self[:-1], data)])
 
     def __str__(self) -> str:
@@ -46,7 +50,7 @@ class Line(NamedTuple):
         return f"{self.at / 1e9:14.9f}  {self.machine:8} {self.kind:9} {self.text:28} {data}".rstrip()
 
 
-Fields = tuple[int, str, str, str, bytes | Event | str]
+Fields = tuple[int, str, str, str, Any]
 """A `Line` that nobody has looked at yet: to make one takes as long as all the rest of adding it."""
 
 
@@ -56,13 +60,9 @@ HEAD = 5
 """Bytes in front of what a list holds."""
 
 
-def _digested(lines: Sequence[Fields]) -> bytes:
-    """What counts of these lines, one behind the other: nothing makes so many small tuples bytes as quickly as marshal does."""
-    counted = [
-        (at, machine, kind, text, type(data).__name__) if isinstance(data, Event) else (at, machine, kind, text, data)
-        for at, machine, kind, text, data in lines
-    ]
-    return dumps(counted, PLAIN)[HEAD:]
+def _digested(lines: list[Fields]) -> bytes:
+    """These lines, one behind the other: nothing makes so many small tuples bytes as quickly as marshal does."""
+    return dumps(lines, PLAIN)[HEAD:]
 
 
 class Trace:
@@ -70,31 +70,49 @@ class Trace:
     ----------
     ring: lines that are kept."""
 
-    __slots__ = ("_hash", "_pending", "_ring", "_sinks", "lines")
+    __slots__ = ("_hash", "_pending", "_ring", "_sinks", "_told", "lines")
 
     def __init__(self, ring: int = RING) -> None:
         self.lines = 0
         self._ring: deque[Fields] = deque(maxlen=ring)
         self._hash = blake2b(digest_size=16)
         self._pending: list[Fields] = []
+        self._told: list[tuple[int, Event]] = []
+        """The events among them, by their place."""
         self._sinks: tuple[Callable[[Line], None], ...] = ()
 
     def follow(self, sink: Callable[[Line], None]) -> None:
         """Call `sink` with every line from now on."""
         self._sinks = (*self._sinks, sink)
 
-    def add(self, at: int, machine: str, kind: str, text: str = "", data: bytes | Event = b"") -> None:
+    def add(self, at: int, machine: str, kind: str, text: str = "", data: bytes = b"") -> None:
         pending = self._pending
-        pending.append((at, machine, kind, text, data.text if type(data) is Parcel else data))
+        parcel: Any = data
+        pending.append((at, machine, kind, text, parcel.text if type(parcel) is Parcel else data))
         if len(pending) >= BATCH:
             self._settle()
         if self._sinks:
             for sink in self._sinks:
                 sink(Line(at, machine, kind, text, data))
 
+    def tell(self, at: int, machine: str, event: Event) -> None:
+        """A node has told its embedder something."""
+        pending = self._pending
+        self._told.append((len(pending), event))
+        pending.append((at, machine, "event", "", type(event).__name__))
+        if len(pending) >= BATCH:
+            self._settle()
+        if self._sinks:
+            for sink in self._sinks:
+                sink(Line(at, machine, "event", "", event))
+
     def _settle(self) -> None:
         pending = self._pending
         self._hash.update(_digested(pending))
+        if self._told:
+            for place, event in self._told:
+                pending[place] = (*pending[place][:-1], event)
+            self._told.clear()
         self._ring.extend(pending)
         self.lines += len(pending)
         pending.clear()

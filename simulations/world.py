@@ -232,7 +232,7 @@ class World:
         self.streams.close(process, stream)
 
     def published(self, process: Process, event: Event) -> None:
-        self.trace.add(self.schedule.now, process.machine, "event", "", event)
+        self.trace.tell(self.schedule.now, process.machine, event)
         kind = type(event)
         hearing = self._hearing.get(kind)
         if hearing is None:

@@ -101,7 +101,7 @@ class Connection:
     def let_go(self) -> None:
         """If both ends are over. A connection is a circle, of which a world has very many, and would wait for the garbage
         collector with all that its buffers take."""
-        if not any([end.open for end in self.ends]):
+        if not any(end.open for end in self.ends):
             for pipe in self.pipes:
                 pipe.target = None
             self.ends, self.pipes = (), ()

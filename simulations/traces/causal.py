@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from mesh.directives import Address, Event
 from mesh.driver import NodeLike
-from mesh.keyring import Keyring
 from mesh.node import Node
 from mesh.timers import Timers
 from simulations.faults import Fault
@@ -173,18 +172,22 @@ class Recording(Observer):
         self._decoder.learn(process.sources().session, process.address, _name(process))
 
     def transmitted(self, process: Process, address: Address, data: bytes) -> None:
-        keyring = self._meet(process)
+        node = self._meet(process)
         if isinstance(data, Parcel):
             self._texts[data] = self._decoder.messages(data.frame)
-        elif keyring is not None:
-            self._texts[data] = self._decoder.datagram(keyring, _name(process), process.address, address, data)
+        elif node is not None:
+            self._texts[data] = self._decoder.datagram(
+                node._seal.keyring, _name(process), process.address, address, data
+            )  # fmt: skip
 
     def wrote(self, process: Process, stream: int, data: bytes) -> None:
-        keyring, end = self._meet(process), self.world.streams.end(process, stream)
-        if keyring is not None and end is not None:
+        node, end = self._meet(process), self.world.streams.end(process, stream)
+        if node is not None and end is not None and end.open:
             ends = end.connection.ends
             who = [(_name(each.process), each.process.address) for each in ends]
-            self._texts[data] = self._decoder.written(keyring, end.connection.number, ends.index(end), data, who)
+            self._texts[data] = self._decoder.written(
+                node._seal.keyring, end.connection.number, ends.index(end), data, who, node._envelope.keys
+            )
 
     def published(self, process: Process, event: Event) -> None:
         self._meet(process)
@@ -193,8 +196,8 @@ class Recording(Observer):
         self._meet(process)
         self._step = self._root
 
-    def _meet(self, process: Process) -> Keyring | None:
-        """The keyring of its node, whose timers are watched from its first step on; None if it is no whole node."""
+    def _meet(self, process: Process) -> Node | None:
+        """Its node, whose timers are watched from its first step on; None if it is no whole node."""
         node = process.node
         if not isinstance(node, Node):
             return None
@@ -208,7 +211,7 @@ class Recording(Observer):
                 self.add(self.world.now, process.machine, "timer", name, cause=boot if armed is None else armed)
 
             node._timers = _Watched(node._timers, fired, lambda: self._step)
-        return node._seal.keyring
+        return node
 
 
 class _Watched(Timers):

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from crdt.cell import Cell
-from mesh.channel import GREETING_BYTES, MAGIC, SALT_BYTES, Channel, ChannelError
+from mesh.channel import GREETING_BYTES, MAGIC, SALT_BYTES, Channel, ChannelError, MakeKeys, SealedKeys
 from mesh.directives import Address
 from mesh.hello import COOKIE_BYTES
 from mesh.keyring import KEY_ID_BYTES, Keyring
@@ -114,9 +114,10 @@ class Decoder:
         return f"{len(data)} bytes that cannot be read"
 
     def written(
-        self, keyring: Keyring, connection: int, end: int, data: bytes, ends: Sequence[tuple[str, Address]]
+        self, keyring: Keyring, connection: int, end: int, data: bytes, ends: Sequence[tuple[str, Address]],
+        make: MakeKeys = SealedKeys,
     ) -> str:  # fmt: skip
-        """What `end` (0 dialled) of a connection writes; `ends` are the processes and addresses of both."""
+        """What `end` (0 dialled) of a connection writes; `ends` are the processes and addresses of both, `make` their keys."""
         line = self._lines.setdefault(connection, _Line())
         if line.readers is not None:
             return self._frames(line.readers[end], data)
@@ -125,7 +126,7 @@ class Decoder:
         if not all(greeting.startswith(MAGIC) and len(greeting) >= GREETING_BYTES for greeting in greetings):
             return "greeting"
         dialler, accepter = [bytes(greeting[-SESSION_BYTES - SALT_BYTES :]) for greeting in _cut(greetings)]
-        line.readers = readers = _stand_in(keyring, accepter, False), _stand_in(keyring, dialler, True)
+        line.readers = readers = _stand_in(keyring, accepter, False, make), _stand_in(keyring, dialler, True, make)
         for side, (name, address) in enumerate(ends):
             self.learn((dialler, accepter)[side][:SESSION_BYTES], address, name)
         texts = [self._frames(readers[side], bytes(greetings[side])) for side in (0, 1)]
@@ -155,10 +156,10 @@ def _cut(greetings: Iterable[bytearray]) -> list[bytearray]:
     return [greeting[len(MAGIC) + KEY_ID_BYTES : GREETING_BYTES] for greeting in greetings]
 
 
-def _stand_in(keyring: Keyring, session_and_salt: bytes, initiator: bool) -> Channel:
+def _stand_in(keyring: Keyring, session_and_salt: bytes, initiator: bool, make: MakeKeys) -> Channel:
     """An end that reads what the other one writes."""
     session, salt = session_and_salt[:SESSION_BYTES], session_and_salt[SESSION_BYTES:]
-    channel = Channel(keyring, session, lambda n: salt, initiator=initiator)
+    channel = Channel(keyring, session, lambda n: salt, initiator=initiator, make=make)
     if initiator:
         channel.opening()
     return channel

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, cast
 
 import pytest
+from cryptography.exceptions import InvalidTag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesh.channel import Channel, ChannelError, MakeKeys, SealedKeys
 from mesh.directives import Address, Event, Message
 from mesh.envelope import Encoded
 from mesh.largest import bound_of
@@ -19,10 +21,11 @@ from simulations import SECOND, Cluster, World
 from simulations.cluster import SimPeer
 from simulations.machine.process import Process
 from simulations.observer import Observer
-from simulations.parcels import Parcels
+from simulations.parcels import OpenKeys, Parcels
 from simulations.plans.profiles import PROFILES
 from simulations.recording import snapshot
 from simulations.scenarios.scenarios import network_of, run_locking, run_spreading
+from tests.mesh.sources import OTHER_SECRET, SECRET, entropy, ring, session
 from tests.mesh.wire_values import full, product_messages, values
 
 MESSAGES = product_messages()
@@ -33,7 +36,7 @@ class Everything(Observer):
 
     def __init__(self) -> None:
         self.told: list[tuple[int, str, str]] = []
-        self.sent: list[tuple[int, str, Address, int]] = []
+        self.sent: list[tuple[int, str, Address | int, int]] = []
         self.world: World | None = None
 
     def watch(self, world: World) -> None:
@@ -47,6 +50,10 @@ class Everything(Observer):
     def transmitted(self, process: Process, address: Address, data: bytes) -> None:
         assert self.world is not None
         self.sent.append((self.world.now, process.machine, address, len(data)))
+
+    def wrote(self, process: Process, stream: int, data: bytes) -> None:
+        assert self.world is not None
+        self.sent.append((self.world.now, process.machine, stream, len(data)))
 
 
 def kept(peers: dict[str, SimPeer]) -> list[Any]:
@@ -133,6 +140,64 @@ def test_a_parcel_is_refused_where_a_sealed_datagram_is() -> None:
     seals["n2"].keyring._secrets.clear()
     with pytest.raises(Refusal, match="unknown_key"):
         Parcels(seals["n2"]).open(parcel)
+
+
+FRAMES = (b"", b"a", b"of several bytes", bytes(range(256)))
+
+
+def talk(make: MakeKeys, flips: Collection[int], secret: str = SECRET) -> list[object]:
+    """What two ends of a stream make of it, if these bits of what the first one says change on their way."""
+    one = Channel(ring(SECRET), session("one"), entropy("one"), initiator=True, make=make)
+    two = Channel(ring(secret), session("two"), entropy("two"), initiator=False, make=make)
+    came: list[object] = []
+    said = 0
+
+    def hear(end: Channel, data: bytes) -> None:
+        came.append(len(data))
+        try:
+            came.extend(end.receive(data))
+        except ChannelError as problem:
+            came.extend([*problem.plaintexts, problem.reason])
+
+    def say(data: bytes) -> None:
+        nonlocal said
+        changed = bytearray(data)
+        for bit in flips:
+            if said <= bit >> 3 < said + len(data):
+                changed[(bit >> 3) - said] ^= 1 << (bit & 7)
+        said += len(data)
+        hear(two, bytes(changed))
+        hear(one, two.take())
+
+    say(one.opening())
+    say(one.take())
+    if one.ready:
+        for frame in FRAMES:
+            say(one.seal(frame))
+    return [*came, said, one.ready, two.ready]
+
+
+LARGEST = talk(SealedKeys, ())[-3]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sets(st.integers(0, 8 * cast(int, LARGEST) - 1), max_size=4))
+def test_a_stream_under_open_keys_takes_and_refuses_what_a_sealed_one_does(flips: set[int]) -> None:
+    """Whichever few bits change: the greeting, a length, its proof, what is in a frame, its seal."""
+    assert talk(OpenKeys, flips) == talk(SealedKeys, flips)
+
+
+def test_open_keys_are_of_one_stream_one_direction_one_frame_and_one_secret() -> None:
+    identifier = ring(SECRET).primary
+    keys = OpenKeys(ring(SECRET), identifier, b">context")
+    sealed = keys.seal(3, b"frame")
+    assert keys.open(3, sealed) == b"frame"
+    others = [OpenKeys(ring(SECRET), identifier, b"<context"), OpenKeys(ring(SECRET), b"else", b">context")]
+    for other, number in [(keys, 2), (keys, 4), *[(other, 3) for other in others]]:
+        assert other.header(number, 5) != keys.header(3, 5)
+        with pytest.raises(InvalidTag):
+            other.open(number, sealed)
+    assert talk(OpenKeys, (), OTHER_SECRET) == talk(SealedKeys, (), OTHER_SECRET)
 
 
 def test_its_digest_is_of_its_own_kind_and_repeats() -> None:

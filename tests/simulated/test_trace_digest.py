@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.directives import Refused
+from mesh.directives import Event, Refused
 from mesh.wire import PROTOCOL, Frame
 from simulations.parcels import Parcel
 from simulations.running import Scenario
-from simulations.trace import Line, Trace
+from simulations.trace import RING, Line, Trace
 from simulations.world import SECOND, World
 
 PARCEL = Parcel(b"", b"", b"", 0, [], Frame(PROTOCOL, 0, [], 0, 0))
@@ -35,11 +35,19 @@ def test_lines_count_one_by_one_however_they_are_taken_together(lines: list[Line
     trace, hashed = Trace(), blake2b(digest_size=16)
     for at, machine, kind, text, data in lines:
         assert not isinstance(data, str)
-        trace.add(at, machine, kind, text, data)
         told = data if isinstance(data, bytes) else "" if isinstance(data, Parcel) else type(data).__name__
-        hashed.update(dumps((at, machine, kind, text, told), 2))
+        line = (at, machine, kind, text, told)
+        if isinstance(data, Event):
+            trace.tell(at, machine, data)
+            line = (at, machine, "event", "", told)
+        else:
+            trace.add(at, machine, kind, text, data)
+        hashed.update(dumps(line, 2))
+        assert Line(*line[:-1], data).digested() == dumps(line, 2)
     assert trace.digest() == hashed.hexdigest()
     assert trace.lines == len(lines)
+    shown = [line.data.text if isinstance(line.data, Parcel) else line.data for line in lines]
+    assert [line.data for line in trace.ring] == shown[-RING:], "an event counts by its class, and is kept itself"
 
 
 def test_a_world_that_is_over_holds_nothing_that_waits_and_no_line() -> None:
