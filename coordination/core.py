@@ -16,6 +16,7 @@ from coordination.arguments.calling import new_voters
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
 from coordination.errors import ClockDrift, DiskFailed, StoreFull
+from coordination.patience import Patience
 from crdt.clock import Instant
 from mesh.directives import Directives
 from mesh.driver import Driver
@@ -40,11 +41,13 @@ class LeaseCore(Protocol):
     @property
     def dispatch(self) -> Dispatch: ...
     def now(self) -> Instant: ...
-    def act(self, directives: Directives) -> None:
-        """Perform what a command of the holder answered. Not a checkpoint."""
+    def act(self, directives: Directives, now: Instant) -> None:
+        """Perform what a command of the holder answered at `now`. Not a checkpoint."""
 
     @property
     def claims(self) -> Claims: ...
+    @property
+    def patience(self) -> Patience: ...
     @property
     def farewells(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What is given back beside leases, when it stops. Shielded, bounded in time, raising nothing."""
@@ -72,6 +75,7 @@ class Core:
     joined: trio.Event = field(default_factory=trio.Event)
     """Set once this node has been admitted, or founds."""
     claims: Claims = field(default_factory=Claims)
+    patience: Patience = field(default_factory=Patience)
     farewells: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _calls: int = 0
 
@@ -86,8 +90,8 @@ class Core:
     def now(self) -> Instant:
         return self.driver.instant()
 
-    def act(self, directives: Directives) -> None:
-        self.driver.command(self.assembly.agreed.holder, directives)
+    def act(self, directives: Directives, now: Instant) -> None:
+        self.driver.command(self.assembly.agreed.holder, directives, now)
 
     def longest_ttl(self) -> int:
         roster = self.assembly.agreed.birth.roster

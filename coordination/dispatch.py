@@ -34,12 +34,18 @@ from mesh.replication import Acknowledged, Synced
 __all__ = ["Dispatch", "Mailbox", "Waiting"]
 
 
+class GaveUp(Event):
+    """What comes of a call whose time is over."""
+
+    __slots__ = ()
+
+
 class Waiting:
     """One call that waits for the first event of some classes, as long as its context lasts.
 
     It parks its task itself: an event of Trio's beside it cost as much again for each lock."""
 
-    __slots__ = ("_event", "_mailbox", "_over", "_task", "kinds")
+    __slots__ = ("_event", "_mailbox", "_over", "_task", "kinds", "shielded")
 
     def __init__(self, mailbox: Mailbox, kinds: tuple[type[Event], ...]) -> None:
         self.kinds = kinds
@@ -47,6 +53,8 @@ class Waiting:
         self._event: Event | None = None
         self._over = False
         self._task: trio.lowlevel.Task | None = None
+        self.shielded = False
+        """Cancellation does not end it: whoever sets this sees to it that something does (`patience`)."""
 
     def __enter__(self) -> Self:
         self._mailbox.waiting.append(self)
@@ -60,6 +68,11 @@ class Waiting:
         self._over = True
         self._wake()
 
+    def give_up(self) -> None:
+        """Its time is over."""
+        self._event = self._event or GaveUp()
+        self._wake()
+
     def tell(self, event: Event) -> None:
         if self._event is None and isinstance(event, self.kinds):
             self._event = event
@@ -71,13 +84,18 @@ class Waiting:
             trio.lowlevel.reschedule(task)
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
+        if self.shielded:
+            return trio.lowlevel.Abort.FAILED
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def outcome(self) -> Event:
         """A checkpoint, of one task; cancelling loses nothing. Raises `Closed` if the peer has left meanwhile."""
         if self._event is not None or self._over:
-            await trio.lowlevel.checkpoint()
+            if self.shielded:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:
+                await trio.lowlevel.checkpoint()
         else:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)

@@ -11,7 +11,8 @@ import trio
 
 from coordination.agreed.events import Ended, RosterDecided
 from coordination.core import Core
-from coordination.locking.holding import RELEASE_SECONDS, let_go
+from coordination.locking.holding import let_go
+from coordination.patience import RELEASE_SECONDS
 
 __all__ = ["REMOVAL_SECONDS", "leave"]
 

@@ -171,9 +171,10 @@ class Holder:
             self._keeper.renew_now(record, now, out)
         return out
 
-    def token(self, request: int) -> int | None:
+    def lease(self, request: int) -> LeaseId | None:
+        """What it has been granted; None if nothing, or if that is over."""
         record = self._requests.get(request)
-        return None if record is None or record.lease is None else record.lease.token
+        return None if record is None else record.lease
 
     def deadline(self, request: int) -> int | None:
         record = self._requests.get(request)

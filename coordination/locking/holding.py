@@ -27,17 +27,15 @@ from coordination.agreed.events import (
     Unavailable,
 )
 from coordination.agreed.modes import EXCLUSIVE, Mode
+from coordination.agreed.values import LeaseId, lease_text
 from coordination.arguments.calling import way_out
 from coordination.core import LeaseCore
 from coordination.dispatch import Mailbox
 from coordination.errors import LeaseLost, LimitDiffers, MeshError, NoQuorum
+from coordination.patience import RELEASE_SECONDS
 from mesh.directives import NANOSECONDS, Event, Instant
 
 __all__ = ["Claim", "Held", "Wish", "acquire", "let_go"]
-
-RELEASE_SECONDS = 1.0
-"""How long leaving waits for a majority to confirm the release. Beyond it the release is repeated in the background."""
-
 
 RENEWAL = (Renewed, RenewFailed, Ended, Ending)
 """What a renewal may come to."""
@@ -73,12 +71,12 @@ class Held:
     __slots__ = (
         "_core",
         "_ended",
+        "_lease",
         "_most",
         "_released",
         "_request",
         "_scope",
         "_text",
-        "_token",
         "_until",
         "key",
         "mailbox",
@@ -89,7 +87,7 @@ class Held:
         self.key = key
         self.mailbox = mailbox
         self._request = request
-        self._token = 0
+        self._lease: LeaseId | None = None
         self._text = ""
         self._scope: trio.CancelScope | None = None
         self._ended: str | None = None
@@ -101,12 +99,9 @@ class Held:
 
     def granted(self) -> Held:
         """Take what was granted. Raises `LeaseLost` if it is over already: this task may have had to wait for its turn."""
-        holder = self._core.holder
-        token = holder.token(self._request)
-        if token is None:
+        self._lease = self._core.holder.lease(self._request)
+        if self._lease is None:
             raise self.lost()
-        self._token = token
-        self._text = holder.lease_id(self._request)
         if self._most is not None:
             self._until = self._core.now().boot + round(self._most * NANOSECONDS)
         return self
@@ -132,12 +127,18 @@ class Held:
     def token(self) -> int:
         """The fencing token: strictly above that of every earlier grant of this lock. Hand it to whatever you write to, and
         have that refuse lower ones."""
-        return self._token
+        return self._granted_lease().token
 
     @property
     def id(self) -> str:
         """The identity of this very grant, for ever: no other one has it, whatever the token."""
+        if not self._text:
+            self._text = lease_text(self.key, self._granted_lease())
         return self._text
+
+    def _granted_lease(self) -> LeaseId:
+        assert self._lease is not None, "nobody is given it before it is granted"
+        return self._lease
 
     def remaining(self) -> float:
         """Seconds for which this process may still act as the holder, by its own clock; 0.0 after the end. Local."""
@@ -174,7 +175,8 @@ class Held:
             await trio.lowlevel.checkpoint()
             raise self.lost()
         with self.mailbox.expecting(*RENEWAL) as waiting:
-            self._core.act(self._core.holder.renew(self._request, self._core.now()))
+            now = self._core.now()
+            self._core.act(self._core.holder.renew(self._request, now), now)
             if not isinstance(await waiting.outcome(), Renewed):
                 raise self.lost()
 
@@ -187,16 +189,16 @@ class Held:
             await trio.lowlevel.checkpoint()
             return
         self._released = True
-        core, holder = self._core, self._core.holder
+        core = self._core
         try:
             with self.mailbox.expecting(Released) as waiting:
                 try:
-                    core.act(holder.release(self._request, core.now()))
+                    now = core.now()
+                    core.act(core.holder.release(self._request, now), now)
                 except MeshError:  # the peer has ended, and its leases with it
                     await trio.lowlevel.checkpoint()
                     return
-                with trio.move_on_after(RELEASE_SECONDS, shield=True):
-                    await waiting.outcome()
+                await core.patience.outlast(waiting)
         finally:
             core.dispatch.done(self._request)
 
@@ -205,13 +207,14 @@ class Held:
         if not self.valid():
             await trio.lowlevel.checkpoint()
             raise self.lost()
-        directives = self._core.holder.bind(self._request, self._core.now())
+        now = self._core.now()
+        directives = self._core.holder.bind(self._request, now)
         if directives:
             with self.mailbox.expecting(*RENEWAL) as waiting:
-                self._core.act(directives)
+                self._core.act(directives, now)
                 if not isinstance(await waiting.outcome(), Renewed):
                     raise self.lost()
-        return self._text
+        return self.id
 
     def lost(self) -> LeaseLost:
         if self._released:
@@ -235,6 +238,7 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
     dispatch.request(request, mailbox)
     try:
         with mailbox.expecting(Granted, Busy, OtherLimit, Unavailable, Ended) as waiting:
+            now = core.now()
             asked = holder.acquire(
                 request,
                 wish.key,
@@ -242,11 +246,11 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
                 ttl=wish.ttl,
                 wait=wait,
                 renew=renew,
-                now=core.now(),
+                now=now,
                 mode=wish.mode,
                 delay=wish.delay,
             )
-            core.act(asked)
+            core.act(asked, now)
             outcome = await waiting.outcome()
         match outcome:
             case OtherLimit(_, limit):
@@ -264,7 +268,8 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
     except BaseException:
         dispatch.done(request)
         with suppress(MeshError):  # a peer that has ended holds nothing
-            core.act(holder.cancel(request, core.now()))
+            now = core.now()
+            core.act(holder.cancel(request, now), now)
         raise
 
 
@@ -278,7 +283,8 @@ async def let_go(core: LeaseCore) -> None:
         # (A peer that was halted says nothing more.)
         waiting = [stack.enter_context(mailbox.expecting(Released)) for _, mailbox in requests]
         for number, _ in requests:
-            core.act(core.holder.release(number, core.now()))
+            now = core.now()
+            core.act(core.holder.release(number, now), now)
         for (number, _), released in zip(requests, waiting, strict=True):
             await released.outcome()
             core.dispatch.done(number)

@@ -16,6 +16,7 @@ from coordination.agreed.ports import Identity
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
 from coordination.errors import Disconnected, MeshError, OutcomeUnknown, Unreachable
+from coordination.patience import Patience
 from coordination.sponsor.failures import revived
 from coordination.sponsor.messages import ASK_BYTES, OUTSTANDING, WRITES, Answer, Ask, Happened, Happening, Unasked
 from coordination.thin.line import Heard, Line, Parted, Welcomed
@@ -68,6 +69,7 @@ class ThinCore:
         self.driver = driver
         self.dispatch = Dispatch()
         self.claims = Claims()
+        self.patience = Patience()
         self.farewells: tuple[Callable[[], Awaitable[None]], ...] = ()
         self.sponsor = ""
         self.address = ""
@@ -101,8 +103,8 @@ class ThinCore:
     def now(self) -> Instant:
         return self.driver.instant()
 
-    def act(self, directives: Directives) -> None:
-        self.driver.command(self.line, self.line.outward(directives))
+    def act(self, directives: Directives, now: Instant) -> None:
+        self.driver.command(self.line, self.line.outward(directives), now)
         self.check()
 
     def longest_ttl(self) -> int:

@@ -38,7 +38,8 @@ async def test_who_loses_the_lease_is_told_before_its_share_falls() -> None:
     async with open_peer() as peer:
         with pytest.raises(LeaseLost):
             async with peer.gauge("workers").hold(1, ttl=1.0) as hold:
-                peer._core.act(peer._core.holder.release(hold._lease.held._request, peer._core.now()))
+                now = peer._core.now()
+                peer._core.act(peer._core.holder.release(hold._lease.held._request, now), now)
                 await trio.sleep(0.05)
         assert peer.gauge("workers").value == 0
         with pytest.raises(Exception, match="held"):

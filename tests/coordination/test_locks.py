@@ -167,7 +167,8 @@ async def test_a_lease_that_ends_while_a_put_waits_binds_nothing(monkeypatch: py
 
         async def slow_bind(_: Held) -> str:
             text = await bind()
-            peer._core.act(peer._core.holder.release(held._request, peer._core.now()))  # the process sleeps beyond its lease
+            now = peer._core.now()
+            peer._core.act(peer._core.holder.release(held._request, now), now)  # the process sleeps beyond its lease
             return text
 
         with monkeypatch.context() as patch:
