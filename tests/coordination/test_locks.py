@@ -85,7 +85,7 @@ async def test_one_task_renews_while_another_releases() -> None:
 async def test_a_grant_that_is_over_before_its_task_has_its_turn_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_peer() as peer:
         with monkeypatch.context() as patch:
-            patch.setattr(Holder, "token", lambda *_: None)
+            patch.setattr(Holder, "lease", lambda *_: None)
             with pytest.raises(LeaseLost):
                 await peer.lock("l").acquire()
         async with peer.lock("l") as held:
