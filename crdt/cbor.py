@@ -6,28 +6,40 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["NULL", "array_head", "read_int", "write_bytes", "write_float", "write_head", "write_int", "write_text"]
+__all__ = [
+    "NULL",
+    "SHORT",
+    "array_head",
+    "pack_u64",
+    "read_int",
+    "write_bytes",
+    "write_float",
+    "write_head",
+    "write_int",
+    "write_text",
+]
 
 NULL = b"\xf6"
 
-_SHORT = tuple(bytes((n,)) for n in range(256))
+SHORT = tuple(bytes((n,)) for n in range(256))
+"""Heads of one byte, and what follows longer ones."""
 _U16 = struct.Struct(">BH").pack
 _U32 = struct.Struct(">BI").pack
-_U64 = struct.Struct(">BQ").pack
+pack_u64 = struct.Struct(">BQ").pack
 _F64 = struct.Struct(">Bd").pack
 
 
 def write_head(major: int, n: int) -> bytes:
     """The head of an item: its major type (in the upper three bits) and a number."""
     if n < 24:
-        return _SHORT[major | n]
+        return SHORT[major | n]
     if n < 0x100:
-        return _SHORT[major | 24] + _SHORT[n]
+        return SHORT[major | 24] + SHORT[n]
     if n < 0x1_0000:
         return _U16(major | 25, n)
     if n < 0x1_0000_0000:
         return _U32(major | 26, n)
-    return _U64(major | 27, n)
+    return pack_u64(major | 27, n)
 
 
 def array_head(length: int) -> bytes:
@@ -36,22 +48,22 @@ def array_head(length: int) -> bytes:
 
 def write_bytes(value: bytes) -> bytes:
     n = len(value)
-    return (_SHORT[0x40 | n] if n < 24 else write_head(0x40, n)) + value
+    return (SHORT[0x40 | n] if n < 24 else write_head(0x40, n)) + value
 
 
 def write_text(value: str) -> bytes:
     data = value.encode()
     n = len(data)
-    return (_SHORT[0x60 | n] if n < 24 else write_head(0x60, n)) + data
+    return (SHORT[0x60 | n] if n < 24 else write_head(0x60, n)) + data
 
 
 def write_int(value: int) -> bytes:
     """Any int: beyond 64 bits as a tagged byte string."""
     if value >= 0:
         if value < 24:
-            return _SHORT[value]
+            return SHORT[value]
         if value < 1 << 64:
-            return _U64(27, value) if value > 0xFFFF_FFFF else write_head(0x00, value)
+            return pack_u64(27, value) if value > 0xFFFF_FFFF else write_head(0x00, value)
         return b"\xc2" + write_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
     value = -1 - value
     if value < 1 << 64:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from crdt.cbor import array_head, write_bytes, write_float, write_head, write_int, write_text
+from crdt.cbor import SHORT, array_head, pack_u64, write_bytes, write_float, write_head, write_int, write_text
 
 __all__ = [
     "MAX_INT_BYTES",
@@ -30,7 +31,12 @@ MAX_INT_BYTES = 1024
 MAX_PLAIN = (1 << 64) - 1
 """An integer up to this, either way, needs no look at its length."""
 
-NO_ELEMENTS = array_head(0)
+TEXTS = 4096
+"""Texts that are kept as they are written, each of so many characters at the most."""
+TEXT_CHARACTERS = 64
+
+NO_ELEMENTS, ONE_ELEMENT = array_head(0), array_head(1)
+TRUE, FALSE = b"\xf5", b"\xf4"
 
 
 class SchemaError(Exception):
@@ -64,12 +70,24 @@ class Codec:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
+class Texts(dict[str, bytes]):
+    """Texts as they are written. Nearly all are names and keys that have been written before."""
+
+    def __missing__(self, text: str) -> bytes:
+        data = write_text(text)
+        if len(text) <= TEXT_CHARACTERS:
+            if len(self) >= TEXTS:
+                self.clear()
+            self[text] = data
+        return data
+
+
 def write_number_or_bytes(value: int | bytes) -> bytes:
     return write_int(value) if type(value) is int else write_bytes(value)  # type: ignore[arg-type]
 
 
 def _write_bool(value: bool) -> bytes:
-    return b"\xf5" if value else b"\xf4"
+    return TRUE if value else FALSE
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -145,7 +163,7 @@ def _codec(hint: Any) -> tuple[Writer, Reader]:
         return _array([_codec(argument) for argument in arguments])
     if isinstance(hint, type) and issubclass(hint, int) and hint is not bool:
         return _codec_enum(hint)
-    if isinstance(hint, type) and (hasattr(hint, "_fields") or is_dataclass(hint)):
+    if _is_record(hint):
         return _record(hint)
     raise TypeError(f"{hint} does not travel: see mesh.wire for what does")
 
@@ -227,14 +245,9 @@ def converts(hint: Any) -> bool:
     """Whether what is read of this type need not be what was written: a `Codec` is somewhere in it."""
     if get_origin(hint) is Annotated:
         return any(isinstance(mark, Codec) for mark in hint.__metadata__) or converts(get_args(hint)[0])
-    if isinstance(hint, type) and (hasattr(hint, "_fields") or is_dataclass(hint)):
+    if _is_record(hint):
         return any(map(converts, hints_of(hint).values()))
     return any(map(converts, get_args(hint)))
-
-
-def _record(kind: type) -> tuple[Writer, Reader]:
-    hints = hints_of(kind)
-    return _generate(kind, hints, [_codec(hint) for hint in hints.values()], None)
 
 
 def _array(codecs: list[tuple[Writer, Reader]]) -> tuple[Writer, Reader]:
@@ -253,52 +266,116 @@ def _array(codecs: list[tuple[Writer, Reader]]) -> tuple[Writer, Reader]:
     return write, read
 
 
-def _generate(
-    kind: type, hints: dict[str, Any], codecs: list[tuple[Writer, Reader]], number: int | None
-) -> tuple[Writer, Reader]:  # fmt: skip
+_SCOPE = {
+    "short": SHORT,
+    "pack_u64": pack_u64,
+    "write_int": write_int,
+    "write_bytes": write_bytes,
+    "texts": Texts(),
+    "true": TRUE,
+    "false": FALSE,
+    "none": NO_ELEMENTS,
+    "one": ONE_ELEMENT,
+    "join": b"".join,
+    "new": tuple.__new__,
+}
+"""What the source of every generated function may name."""
+
+
+class _Names:
+    """What the source of one generated function calls things by."""
+
+    def __init__(self, **fixed: Any) -> None:
+        self.scope: dict[str, Any] = dict(fixed)
+        self._variables = 0
+
+    def of(self, thing: Any) -> str:
+        name = f"t{len(self.scope)}"
+        self.scope[name] = thing
+        return name
+
+    def variable(self) -> str:
+        self._variables += 1
+        return f"v{self._variables}"
+
+
+def _generate(kind: type, hints: dict[str, Any], number: int | None) -> tuple[Writer, Reader]:
     """Functions for a class whose fields stand in a row, behind its number if it is a message.
 
     A later version may append fields that have a default: elements beyond the known fields are ignored, and fields that an
     older version does not send keep their default."""
-    names = list(hints)
     first = 0 if number is None else 1
-    count = first + len(names)
-    least = first + len(names) - _defaults(kind)
+    count = first + len(hints)
+    least = count - _defaults(kind)
     head = write_head(0x80, count) + (b"" if number is None else write_head(0, number))
-    readers = [read for _, read in codecs]
+    readers = [_codec(hint)[1] for hint in hints.values()]
 
     def read_short(raw: Any) -> Any:
         if type(raw) is not tuple or len(raw) < least:
             raise SchemaError(f"not an array of {least}")
         return kind(*[read(value) for read, value in zip(readers, raw[first:], strict=False)])
 
-    scope: dict[str, Any] = {"head": head, "kind": kind, "read_short": read_short, "join": b"".join, "new": tuple.__new__}
-    for index, (write, read) in enumerate(codecs):
-        scope[f"w{index}"], scope[f"r{index}"] = write, read
-    writes = ", ".join(f"w{index}(value.{name})" for index, name in enumerate(names))
-    reads = ", ".join(map(_reading, range(first, count), range(len(names)), hints.values()))
-    comma = "," if names else ""
-    made = (
-        f"new(kind, ({reads}{comma}))" if issubclass(kind, tuple) else f"kind({reads})"
-    )  # without a detour over `kind.__new__`
+    names = _Names(**_SCOPE, head=head, kind=kind, read_short=read_short)
+    parts = [part for name, hint in hints.items() for part in _writing(hint, f"value.{name}", names)]
+    reads = "".join([f"{_reading(hint, f'raw[{first + index}]', names)}, " for index, hint in enumerate(hints.values())])
+    made = f"new(kind, ({reads}))" if issubclass(kind, tuple) else f"kind({reads})"  # without a detour over `kind.__new__`
     source = (
-        f"def write(value):\n    return join((head, {writes}))\n"
+        f"def write(value):\n    return join((head, {', '.join(parts)}))\n"
         f"def read(raw):\n"
         f"    if type(raw) is not tuple or len(raw) < {count}:\n"
         f"        return read_short(raw)\n"
         f"    return {made}\n"
     )
-    exec(source, scope)
-    return scope["write"], scope["read"]
+    exec(source, names.scope)
+    return names.scope["write"], names.scope["read"]
 
 
-def _reading(place: int, index: int, hint: Any) -> str:
+@cache
+def _record(kind: type) -> tuple[Writer, Reader]:
+    return _generate(kind, hints_of(kind), None)
+
+
+def _is_record(hint: Any) -> bool:
+    return isinstance(hint, type) and (hasattr(hint, "_fields") or is_dataclass(hint))
+
+
+def _elements(hint: Any) -> Any:
+    """The type of the elements of an array of any length; None for anything else."""
+    arguments = get_args(hint)
+    return arguments[0] if get_origin(hint) is tuple and arguments[1:] == (Ellipsis,) else None
+
+
+def _writing(hint: Any, value: str, names: _Names) -> list[str]:
+    """The expressions of which the bytes of a value are joined: records within records need no call each."""
+    if get_origin(hint) is Annotated and not any(isinstance(mark, Codec) for mark in hint.__metadata__):
+        hint = get_args(hint)[0]
+    it = names.variable()
+    if hint is int:
+        large = f"pack_u64(27, {it}) if 0xFFFF_FFFF < {it} <= {MAX_PLAIN} else write_int({it})"
+        return [f"short[{it}] if 0 <= ({it} := {value}) < 24 else {large}"]
+    if hint is bool:
+        return [f"true if {value} else false"]
+    if hint is str:
+        return [f"texts[{value}]"]
+    if hint is bytes:
+        return [f"short[64 | len({it})] + {it} if len({it} := {value}) < 24 else write_bytes({it})"]
+    if _is_record(hint) and (fields_of := list(hints_of(hint).items())):
+        places = [f"({it} := {value})", *[it] * (len(fields_of) - 1)]
+        rows = [_writing(each, f"{place}.{name}", names) for place, (name, each) in zip(places, fields_of, strict=True)]
+        return [names.of(array_head(len(rows))), *[part for row in rows for part in row]]
+    write = names.of(_codec(hint)[0])
+    if (element := _elements(hint)) is not None:
+        one = names.of(_codec(element)[0])
+        return [f"none if not ({it} := {value}) else one + {one}({it}[0]) if len({it}) == 1 else {write}({it})"]
+    return [f"{write}({value})"]
+
+
+def _reading(hint: Any, raw: str, names: _Names) -> str:
     """The expression that reads one field."""
-    condition = _plainly(hint)
+    read, condition = names.of(_codec(hint)[1]), _plainly(hint)
     if not condition:
-        return f"r{index}(raw[{place}])"
-    taken = condition.replace("it", f"(it := raw[{place}])", 1)
-    return f"it if {taken} else r{index}(it)"
+        return f"{read}({raw})"
+    return f"it if {condition.replace('it', f'(it := {raw})', 1)} else {read}(it)"
 
 
 def _defaults(kind: type) -> int:
@@ -312,7 +389,6 @@ def compile_class(cls: type, number: int) -> tuple[Writer, Reader]:
     """Writer and reader of a message class: an array of its number and its fields."""
     hints = hints_of(cls)
     try:
-        codecs = [_codec(hint) for hint in hints.values()]
+        return _generate(cls, hints, number)
     except TypeError as problem:
         raise TypeError(f"{cls.__name__}: {problem}") from None
-    return _generate(cls, hints, codecs, number)
