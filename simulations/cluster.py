@@ -23,7 +23,7 @@ from mesh.values import encode_value
 from simulations.machine.process import Process
 from simulations.network.network import Conditions
 from simulations.parcels import Parcels
-from simulations.world import SECOND, World
+from simulations.world import MS, SECOND, World
 
 __all__ = ["DELETED", "SECRET", "Cluster", "SimPeer"]
 
@@ -208,6 +208,24 @@ class Cluster:
         self.start()
         if self.world.run_until(self.whole, within) is None:
             raise AssertionError(f"seed {self.world.seed}: no whole mesh within {within / SECOND} s: {self.unseen()[:10]}")
+
+    def grow(self, *, within: int = 600 * SECOND) -> int:
+        """Form an elastic mesh that takes all of its nodes in, and wait until no earlier roster is looked at any more;
+        how many vote then. (An even one more would raise the majority, and no safety: it stays out.)"""
+        self.form(within=within)
+        most = len(self.names) - (len(self.names) + 1) % 2
+
+        def grown() -> bool:
+            for peer in self.living():
+                agreed = peer.assembly.agreed
+                roster = agreed.birth.roster
+                if roster is None or len(roster.voters) < most or agreed.succession.stats()["rosters"] > 1:
+                    return False
+            return True
+
+        if self.world.run_until(grown, within, 500 * MS) is None:
+            raise AssertionError(f"seed {self.world.seed}: not all of {len(self.names)} nodes have come to vote")
+        return most
 
     def living(self) -> list[SimPeer]:
         """Those whose process runs and is not paused, by name."""

@@ -5,12 +5,15 @@ processors. On each of them some users acquire and release locks of their own, o
 served. Each register has a group of at most R of all voters, chosen by rendezvous hashing, so with more nodes there are more
 owners, and no node does more: what one node serves should not depend on how many there are.
 
-The roster is found by five and takes in the others, or is founded by all, if there are no more than that."""
+The roster is found by five and takes in the others, or is founded by all, if there are no more than that. The load begins when
+the earlier roster's leases have lapsed: before, each key that is touched for the first time is looked for at those five, and
+they are what everyone waits for."""
 
 from __future__ import annotations
 
 import argparse
 import gc
+import resource
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -22,6 +25,7 @@ from simulations.locking import Claim, Locks
 from simulations.machine.process import Process
 from simulations.machine.slowness import Service
 from simulations.observer import Observer
+from simulations.scaling import HEADERS
 from simulations.sweeps.workers import GARBAGE
 from simulations.world import MS, SECOND, World
 
@@ -34,7 +38,8 @@ USERS = 4
 """On each node, each with locks of its own."""
 KEYS = 8
 """Of each user, in turn."""
-PATIENCE = 600 * SECOND
+IDLE = 10 * SECOND
+SAMPLED = 16
 
 
 @dataclass(slots=True)
@@ -44,10 +49,16 @@ class Figures:
     """Acquired and released, in the whole mesh, in a virtual second."""
     datagrams: float = 0.0
     """For each of them."""
+    bytes_per_s: float = 0.0
+    """That one node sends under load; one in `SAMPLED` datagrams is weighed."""
+    idle: float = 0.0
+    """Datagrams that one node sends in a second before the load begins."""
     latency: list[float] = field(default_factory=list)
     """Seconds from each question until its grant."""
     seconds: float = 0.0
     """Of processor time that the world took."""
+    megabytes: int = 0
+    """At the most, of memory: of the whole process, since it began."""
 
 
 class User:
@@ -84,10 +95,13 @@ class User:
 class Sent(Observer):
     def __init__(self, world: World) -> None:
         self.datagrams = 0
+        self.bytes = 0
         world.observe(self)
 
     def transmitted(self, process: Process, address: Address, data: bytes) -> None:
         self.datagrams += 1
+        if self.datagrams % SAMPLED == 0:
+            self.bytes += SAMPLED * (len(data) + HEADERS)
 
 
 def measure(
@@ -99,37 +113,34 @@ def measure(
     world = World(seed)
     parameters = DEFAULT_PARAMETERS._replace(elastic=True)
     cluster = Cluster(world, nodes, expect=min(FOUNDERS, nodes), parameters=parameters, encoded=False)
-    cluster.form(within=PATIENCE)
-    most = nodes if nodes % 2 else nodes - 1  # an even one more would raise the majority, and no safety
-
-    def settled() -> bool:
-        rosters = [peer.assembly.agreed.birth.roster for peer in cluster.living()]
-        return all(roster is not None and len(roster.voters) >= most for roster in rosters)
-
-    if world.run_until(settled, PATIENCE, 100 * MS) is None:
-        raise AssertionError(f"seed {seed}: not all of {nodes} nodes have come to vote")
-    world.run(10 * SECOND)
-    figures = Figures(voters=most)
+    figures = Figures(voters=cluster.grow())
+    sent = Sent(world)
+    world.run(IDLE)
+    figures.idle = sent.datagrams * SECOND / IDLE / nodes
     locks = Locks(cluster)
     for peer in cluster.living():
         peer.process.slow_down(Service(step))
     everyone = [User(locks, peer, number, figures) for peer in cluster.living() for number in range(users)]
     world.run(warm)
     figures.latency.clear()
-    sent = Sent(world)
+    sent.datagrams = sent.bytes = 0
     before = sum([user.rounds for user in everyone])
     world.run(span)
     rounds = sum([user.rounds for user in everyone]) - before
     assert all(user.rounds for user in everyone), "somebody was never served"
     figures.locks_per_s = rounds * SECOND / span
     figures.datagrams = sent.datagrams / rounds
+    figures.bytes_per_s = sent.bytes * SECOND / span / nodes
     figures.seconds = time.process_time() - began
+    figures.megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    world.over()
     return figures
 
 
 HEAD = (
-    "| nodes | voters | locks /s | of each node | ms until granted, median | 99th | datagrams a lock |"
-    "\n|---|---|---|---|---|---|---|"
+    "| nodes | voters | locks /s | of each node | ms until granted, median | 99th | datagrams a lock "
+    "| kB /s of each node | datagrams /s of each node at rest | s of a processor | MB |"
+    "\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -137,7 +148,8 @@ def row(nodes: int, figures: Figures) -> str:
     latency = statistics.quantiles(figures.latency, n=100)
     return (
         f"| {nodes:,} | {figures.voters:,} | {figures.locks_per_s:,.0f} | {figures.locks_per_s / nodes:,.0f} "
-        f"| {latency[49] * 1000:.1f} | {latency[98] * 1000:.1f} | {figures.datagrams:.1f} |"
+        f"| {latency[49] * 1000:.1f} | {latency[98] * 1000:.1f} | {figures.datagrams:.1f} "
+        f"| {figures.bytes_per_s / 1000:,.0f} | {figures.idle:.1f} | {figures.seconds:,.0f} | {figures.megabytes:,} |"
     )
 
 
@@ -152,6 +164,7 @@ def main() -> None:
     for nodes in given.nodes:
         span = given.ms * MS
         print(row(nodes, measure(nodes, seed=given.seed, warm=span, span=span)), flush=True)
+        gc.collect()
 
 
 if __name__ == "__main__":
