@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from coordination.agreed import events
 from coordination.agreed.birth import Birth
 from coordination.agreed.messages import BirthAccept, BirthAccepted, BirthRefused, RosterIs
@@ -38,6 +40,16 @@ def test_nothing_is_founded_without_all_n() -> None:
     assert rosters(world) == set()
     world.start("n2", fresh=True)
     assert world.run_until(world.founded, 20 * S)
+
+
+def test_eighty_founders_do_not_wait_for_each_other_once_the_last_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordination.agreed.birth.CALLS_QUICK", 0)  # they have been waiting for long
+    world = World(6, voters=80, thin=0, clients=0)
+    world.crash("n79")
+    world.run(4 * S)
+    assert rosters(world) == set()
+    world.start("n79", fresh=True)
+    assert world.run_until(world.founded, 5 * S)
 
 
 def test_a_founder_that_restarts_while_founding_does_not_fork_it() -> None:
