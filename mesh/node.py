@@ -70,6 +70,8 @@ LAN_DATAGRAM_BYTES = 1_200
 
 LOOPBACK_DATAGRAM_BYTES = 1_400
 
+_new = tuple.__new__
+
 NOTHING: tuple[Message | None, Encoded] = (None, b"")
 
 NODE = -1
@@ -115,6 +117,8 @@ class Node:
         self.holds = False
         """What is sent in a step is kept until the driver calls `flush`."""
         self._heard = 0
+        self._own = Source(b"", "", None, None, None)
+        """Of what this node sends to itself."""
         self._session = identity.boot.session
         self._seal = Seal(keyring, self._session, entropy)
         self._envelope = envelope(self._seal)
@@ -401,7 +405,7 @@ class Node:
             self._counts["unknown_messages"] += frame.unknown
             self._counts["invalid_messages"] += frame.invalid
         if frame.cut:
-            source = Source(*source[:-1], frame.cut)
+            source = _new(Source, (*source[:-1], frame.cut))
             if frame.cut > self._heard:
                 self._heard = frame.cut
                 self._queue.append((NODE, Marked(source.session, frame.cut)))
@@ -496,10 +500,8 @@ class Node:
         if message is not last:
             encoded = self._envelope.encode(message)
             self._encoded = (message, encoded)
-        if directive.stream or not self._packer.fits(encoded):
+        if directive.stream or not self._packer.add(contact, encoded):
             self._carriage.carry(contact, bytes(encoded), self.mark, self._now.mono)
-        else:
-            self._packer.add(contact, encoded)
 
     def _send_astray(self, directive: Send) -> None:
         """To nobody that is known: to a thin client over its sponsor, `ID@SPONSOR`, or nowhere."""
@@ -518,4 +520,7 @@ class Node:
         self._messages += len(batch)
 
     def _own_source(self) -> Source:
-        return Source(self._session, self.identity.address, self.identity.name, self.identity.boot, None)
+        own, identity = self._own, self.identity
+        if own.boot is not identity.boot or own.address is not identity.address:  # it may be raised, once
+            self._own = own = Source(self._session, identity.address, identity.name, identity.boot, None)
+        return own

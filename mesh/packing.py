@@ -62,16 +62,16 @@ class Packer:
         self.outgoing: dict[bytes, tuple[Contact, list[Encoded]]] = {}
         """What waits for `take`, by session."""
 
-    def fits(self, encoded: Encoded) -> bool:
-        return self._most(encoded) <= self._budget or len(encoded) <= self._budget
-
-    def add(self, contact: Contact, encoded: Encoded) -> None:
-        """One message that fits."""
+    def add(self, contact: Contact, encoded: Encoded) -> bool:
+        """Whether it fits, and has been taken."""
+        if self._most(encoded) > self._budget and len(encoded) > self._budget:
+            return False
         outgoing = self.outgoing.get(contact.session)
         if outgoing is None:
             self.outgoing[contact.session] = (contact, [encoded])
         else:
             outgoing[1].append(encoded)
+        return True
 
     def take(self) -> list[tuple[Contact, list[Encoded]]]:
         """What each datagram holds, for whom."""

@@ -117,7 +117,8 @@ class TrioDriver(Generic[N]):
 
         Raises the reason if the node has halted (also if this command made it halt), `ClosedError` once it has been
         stopped, and `ForkedError` in a fork."""
-        self.check()
+        if self.failed is not None or self._closed:
+            self.check()
         try:
             self._node.command(part, directives, now or read_instant())
             self.perform()
@@ -276,13 +277,18 @@ class TrioDriver(Generic[N]):
 
     async def _time(self) -> None:
         """Wake the node whenever a timer is due. `perform` moves the deadline when an earlier one is armed."""
+        rested = True
         while not self.deaf:
             due, now = self._node.due(), read_instant()
             if due is not None and due <= now.mono:
-                self._node.on_due(now)
-                self.perform()
-                await trio.lowlevel.checkpoint()
+                if rested:
+                    self._node.on_due(now)
+                    self.perform()
+                else:
+                    await trio.lowlevel.checkpoint()  # the next one is due already: others have their turn
+                rested = not rested
                 continue
+            rested = True
             self._timer = trio.CancelScope()
             if due is not None:
                 self._timer.deadline = trio.current_time() + (due - now.mono) / NS
