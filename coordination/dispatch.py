@@ -247,7 +247,9 @@ class Dispatch:
         return self._query, mailbox
 
     def _on_request(self, event: Any) -> None:
-        self._tell(self._requests, event.request, event)
+        mailbox = self._requests.get(event.request)
+        if mailbox is not None:
+            mailbox.put(event)
 
     @staticmethod
     def _tell(table: dict[int, Mailbox], number: int, event: Event) -> None:

@@ -31,7 +31,6 @@ from coordination.agreed.atomic import is_atomic
 from coordination.agreed.atomic_memory import Blank
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.events import RosterDecided
-from coordination.agreed.keeping import NS_PER_MS
 from coordination.agreed.learner import learn
 from coordination.agreed.messages import (
     Accept,
@@ -53,9 +52,8 @@ from coordination.agreed.values import LeaseId, Value
 from crdt.clock import Instant
 from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
 
-__all__ = ["NEVER_WHOLE", "STAMP_SHIFT", "Acceptor"]
+__all__ = ["NEVER_WHOLE", "Acceptor"]
 
-STAMP_SHIFT = 16
 NEVER_WHOLE = 1 << 62
 """No roster has this epoch: who has forgotten an atomic register will never speak of it."""
 ENDS_CAP = 128
@@ -87,6 +85,9 @@ class Acceptor(Renewing):
             answer: Accepted | Promise | Rejected | None = self.accept(message, now, out)
             if answer is not None:
                 out.append(Send(message.ballot.name, answer))
+        elif isinstance(message, Drop):
+            if self.drop(message.key, message.lease, now, out):
+                out.append(Send(message.lease.name, Dropped(message.key, message.lease, self._identity.name)))
         elif isinstance(message, Prepare):
             answer = self.prepare(message, now, out)
             if answer is not None:
@@ -99,8 +100,6 @@ class Acceptor(Renewing):
                 if self._memory is not None:
                     self._memory.rest(out)
                 out.append(Send(message.ballot.name, seen))
-        elif isinstance(message, Drop) and self.drop(message.key, message.lease, now, out):
-            out.append(Send(message.lease.name, Dropped(message.key, message.lease, self._identity.name)))
         return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -193,8 +192,11 @@ class Acceptor(Renewing):
             lease = ask.value.holdings[ask.granting].lease
             if not self._window(register, lease, now):
                 return self._reject(key, ballot, boots, Reason.TOKEN, now, register, token=lease.token)
-        bound = tuple([lease for lease in ask.ends if (kept := register.leases.get(lease)) is not None and kept.binds])
+        bound: tuple[LeaseId, ...] = ()
         for lease in ask.ends:
+            kept = register.leases.get(lease)
+            if kept is not None and kept.binds:
+                bound = (*bound, lease)
             register.end(lease)
         self._adopt(register, ballot, ask.value, ask.waits, now.mono)
         if self._memory is not None:
@@ -289,7 +291,7 @@ class Acceptor(Renewing):
             if not closed and not self.atomic.remembers(key):
                 out.append(Emit(Blank(key)))
                 closed = Reason.MEMORY
-        elif left := self.abstaining(key, now):
+        elif self._abstains and (left := self.abstaining(key, now)):
             return self._reject(key, ballot, boots, Reason.ABSTAIN, now, left=left)
         return self._reject(key, ballot, boots, closed, now) if closed else None
 
@@ -314,14 +316,11 @@ class Acceptor(Renewing):
 
     def _window(self, register: Register, lease: LeaseId, now: Instant) -> bool:
         """Whether a lease may be granted with its token, by this acceptor's clock."""
-        roster = self._roster
-        assert roster is not None
-        clock = self._clock.read(now)
-        if lease not in register.leases and lease.token <= register.highest:
+        clock, token, highest = self._clock.read(now), lease.token, register.highest
+        if token <= highest and lease not in register.leases:
             return False
-        if lease.token < clock - (roster.abstention // 4 // NS_PER_MS << STAMP_SHIFT):
-            return False
-        return lease.token <= max(register.highest + 1, clock + (roster.max_drift // NS_PER_MS << STAMP_SHIFT))
+        past, ahead = self._tokens
+        return token >= clock - past and (token <= highest + 1 or token <= clock + ahead)
 
     # --- help ---------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from mesh.directives import Boot
 
 __all__ = ["ZERO", "Ballot"]
 
+_new = tuple.__new__
+
 
 class Ballot(NamedTuple):
     epoch: int
@@ -22,7 +24,7 @@ class Ballot(NamedTuple):
 
     def next(self) -> Ballot:
         """The same proposer's next ballot: the only one that it may use without a prepare, after q acks of this one."""
-        return Ballot(self.epoch, self.counter + 1, self.name, self.boot)
+        return _new(Ballot, (self.epoch, self.counter + 1, self.name, self.boot))  # three times a lock: half the time
 
 
 ZERO = Ballot(0, 0, "", Boot(0, b""))

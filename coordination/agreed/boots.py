@@ -16,15 +16,19 @@ __all__ = ["NO_BOOT", "BootRecord"]
 
 NO_BOOT = Boot(0, b"")
 """Stands for a boot that is not known."""
+GROUPS = 1024
+"""Groups of which it is kept what they said last."""
 
 
 class BootRecord:
-    __slots__ = ("_identity", "_known", "_view")
+    __slots__ = ("_identity", "_known", "_said", "_view")
 
     def __init__(self, identity: Identity, view: View) -> None:
         self._identity = identity
         self._view = view
         self._known: dict[str, Boot] = {}
+        self._said: dict[tuple[str, ...], tuple[Boot, ...]] = {}
+        """Of each group what the record says of it, if that was heard last: nearly all that is heard says it again."""
 
     def of(self, name: str) -> Boot:
         known = self._known.get(name, NO_BOOT)
@@ -35,21 +39,30 @@ class BootRecord:
         of = self.of
         return tuple([of(name) for name in names])
 
-    def learn(self, names: Sequence[str], boots: Sequence[Boot]) -> None:
+    def learn(self, names: tuple[str, ...], boots: tuple[Boot, ...]) -> None:
         """`names` are of a roster, which bounds the record, and of the one by which `boots` were written down. (Those of
         another order make a voter believe that it has been replaced.)"""
+        if self._said.get(names) == boots:
+            return
         for name, boot in zip(names, boots, strict=False):
             if boot > self._known.get(name, NO_BOOT):
                 self._known[name] = boot
+                self._said.clear()
 
-    def exchange(self, names: Sequence[str], boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
+    def exchange(self, names: tuple[str, ...], boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
         """Learn an asker's record; what to answer with: the own record where it says more, else nothing."""
+        if self._said.get(names) == boots:
+            return ()  # the ordinary case, without a look at the view: it was compared when this was learned
         known = self._known
         for name, boot in zip(names, boots, strict=False):
             if known.get(name) != boot:
                 break
         else:
-            return ()  # the ordinary case, without a look at the view: it was compared when this was learned
+            if len(boots) == len(names):
+                if len(self._said) >= GROUPS:
+                    self._said.clear()
+                self._said[names] = boots
+            return ()
         if len(boots) != len(names) or self.group(names) == boots:
             return ()
         self.learn(names, boots)
@@ -58,4 +71,4 @@ class BootRecord:
 
     def superseded(self) -> bool:
         """Whether a newer process of the own name is known: then this one must not vote."""
-        return self.of(self._identity.name) > self._identity.boot
+        return self._known.get(self._identity.name, NO_BOOT) > self._identity.boot

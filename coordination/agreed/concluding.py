@@ -12,14 +12,14 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
-from coordination.agreed.acceptor import STAMP_SHIFT, Acceptor
+from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.agenda import Agenda
 from coordination.agreed.ballot import ZERO
 from coordination.agreed.boots import BootRecord
 from coordination.agreed.desk import Desk, GrantMade, Reading
 from coordination.agreed.desks import Desks
 from coordination.agreed.grants import Grants
-from coordination.agreed.keeping import NS_PER_MS
+from coordination.agreed.keeping import NS_PER_MS, STAMP_SHIFT
 from coordination.agreed.learner import learned_by
 from coordination.agreed.messages import Accept, Prepare, Promise
 from coordination.agreed.ports import Identity, RosterSource, View
@@ -112,7 +112,8 @@ class Concluding:
         desk.foreign = {}
         desk.behind = False
         desk.waits = {}
-        desk.made = {asker: made for asker, made in desk.made.items() if message.value.has(made.holding.lease)}
+        if desk.made:
+            desk.made = {asker: made for asker, made in desk.made.items() if message.value.has(made.holding.lease)}
         desk.live_until = now.mono + max(message.waits, default=0)
         desk.known_until = 0
         desk.read_at = now.mono
@@ -139,6 +140,8 @@ class Concluding:
         Unless its token is so old that any of the voters that were read would have refused it: nobody looks at the token of
         what is only completed. (A voter whose clock is an hour slow grants alone, after all have forgotten what was granted
         before; another one completes that, and the token falls.)"""
+        if not desk.queue.tickets:
+            return
         assert self._roster is not None
         oldest = desk.latest - (self._roster.abstention // 4 // NS_PER_MS << STAMP_SHIFT)
         for holding in message.value.holdings:

@@ -291,11 +291,12 @@ class Desk:
         self.known_until = self.stands_until()
 
     def remember_ended(self, leases: Iterable[LeaseId]) -> None:
+        ended = self.ended
         for lease in leases:
-            self.ended.pop(lease, None)
-            self.ended[lease] = None
-        while len(self.ended) > ENDED_REMEMBERED:
-            del self.ended[next(iter(self.ended))]
+            ended.pop(lease, None)
+            ended[lease] = None
+        while len(ended) > ENDED_REMEMBERED:
+            del ended[next(iter(ended))]
 
     def has_errand(self) -> bool:
         """Whether something is to be done beside serving the queue."""
@@ -319,7 +320,9 @@ class Desk:
 
     def is_ended(self, lease: LeaseId) -> bool:
         """By the word of its holder."""
-        return lease in self.ends or lease in self.ended or lease.asker in self.cancels
+        if lease in self.ended or (self.ends and lease in self.ends):
+            return True
+        return bool(self.cancels) and lease.asker in self.cancels
 
     def quorum_age(self, now: int) -> int:
         """ns since q of the group had answered, and enough of the earlier groups that count; -1 if they never did."""

@@ -42,7 +42,7 @@ from coordination.agreed.messages import (
     Waiting,
 )
 from coordination.agreed.modes import EXCLUSIVE, Mode
-from coordination.agreed.placement import Placement, placement_of
+from coordination.agreed.placement import Group, Placement, placement_of
 from coordination.agreed.ports import Identity, RosterSource, View
 from coordination.agreed.requests import Request, State
 from coordination.agreed.roster import RosterValue
@@ -270,7 +270,7 @@ class Holder:
             record.quorum_at = now.mono
         group = record.group
         if not record.owner:
-            record.owner = next((name for name in group if self._view.is_alive(name)), group[0])
+            record.owner = self._first_alive(group)
             record.rank = group.index(record.owner)
         targets = [record.owner]
         if record.belief.serial and not record.answered:
@@ -475,6 +475,13 @@ class Holder:
         self._leavings.start(record, now, out, tell=tell)
 
     # --- help ---------------------------------------------------------------------------------------------------------
+
+    def _first_alive(self, group: Group) -> str:
+        """Of a register's group: who acts for it, as far as this node sees."""
+        for name in group:
+            if self._view.is_alive(name):
+                return name
+        return group[0]
 
     def _wanted(self, boot: Boot, request: int) -> Request | None:
         return self._wires.get(request) if boot == self._identity.boot else None

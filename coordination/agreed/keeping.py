@@ -27,9 +27,10 @@ from coordination.agreed.voter_memory import VoterMemory
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Directive, Emit, Event, Send
 
-__all__ = ["NS_PER_MS", "Expired", "Keeping"]
+__all__ = ["NS_PER_MS", "STAMP_SHIFT", "Expired", "Keeping"]
 
 NS_PER_MS = 1_000_000
+STAMP_SHIFT = 16
 REGISTERS_CAP = 262_144
 """Registers in use or of late."""
 EXPIRED_AGAIN = 5_000 * NS_PER_MS
@@ -66,6 +67,8 @@ class Keeping:
         self._placement: Placement | None = None
         self._longest = 0
         """max_ttl of the roster."""
+        self._tokens = (0, 0)
+        """How far the token of a grant may be behind the own clock, and ahead of it."""
         self._abstains = True
         self.atomic = AtomicMemory(self._standing)
         """Of atomic registers."""
@@ -128,8 +131,10 @@ class Keeping:
         if roster is not None:
             self._placement = placement_of(roster)
             self._longest = roster.max_ttl
+            self._tokens = (roster.abstention // 4 // NS_PER_MS << STAMP_SHIFT, roster.max_drift // NS_PER_MS << STAMP_SHIFT)
 
     def _group(self, key: str) -> Group | None:
+        """Its voters, if this node is one of them."""
         if self._placement is None:
             return None
         group = self._placement.group(key)

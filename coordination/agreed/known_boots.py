@@ -5,8 +5,6 @@ that the other one has forgotten it: then an answer of that one's earlier proces
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from coordination.agreed.boots import NO_BOOT, BootRecord
 from coordination.agreed.voter_memory import VoterMemory
 from mesh.directives import Boot, Directive
@@ -27,7 +25,7 @@ class KnownBoots:
             self._kept = memory.known()
             record.learn(tuple(self._kept), tuple(self._kept.values()))
 
-    def learn(self, names: Sequence[str], boots: Sequence[Boot], out: list[Directive]) -> None:
+    def learn(self, names: tuple[str, ...], boots: tuple[Boot, ...], out: list[Directive]) -> None:
         self.record.learn(names, boots)
         if self._memory is not None:
             for name, boot in zip(names, boots, strict=False):

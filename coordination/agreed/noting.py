@@ -39,10 +39,14 @@ def note_end(desk: Desk, ask: Release, identity: Identity, acceptor: Acceptor, n
     told: list[Directive] = []
     noted = acceptor.drop(desk.key, lease, now, told)
     if noted:
-        told.append(Send(lease.name, Dropped(desk.key, lease, own)))
-        noting = desk.sparing.noted(lease, desk.group, own, desk.heard, now.mono)
-        out.extend([Send(name, Drop(desk.key, lease)) for name in noting])
+        for name in desk.sparing.noted(lease, desk.group, own, desk.heard, now.mono):
+            out.append(Send(name, Drop(desk.key, lease)))
         desk.remember_ended((lease,))
+        answer = Send(lease.name, Dropped(desk.key, lease, own))
+        if told:
+            told.append(answer)  # it may be said once that is durable
+        else:
+            out.append(answer)
     if told:
         out.append(Act(acceptor, told))
     return noted

@@ -49,7 +49,7 @@ from coordination.agreed.messages import (
     Rejected,
     Release,
 )
-from coordination.agreed.modes import Mode, fills
+from coordination.agreed.modes import EXCLUSIVE, Mode, fills
 from coordination.agreed.noting import note_end
 from coordination.agreed.placement import placement_of
 from coordination.agreed.ports import Identity, RosterSource, View
@@ -180,7 +180,7 @@ class Owner(Concluding):
         if not 0 < ask.ttl <= ask.ttl + ask.delay <= roster.max_ttl:
             self._counts["bad_ttl"] += 1
             return
-        mode = Mode(ask.permits, ask.limit, ask.together)
+        mode = Mode(ask.permits, ask.limit, ask.together) if ask.permits or ask.limit or ask.together else EXCLUSIVE
         if mode.permits < 0 or mode.limit < 0 or (mode.limit and not 0 < mode.permits <= mode.limit):
             self._counts["bad_mode"] += 1
             return
@@ -194,10 +194,12 @@ class Owner(Concluding):
                 self._end(desk, lease, now)
         ticket = desk.queue.get(asker)
         if ticket is None:
-            if not desk.wanted() and desk.ready is None and ask.age:
+            if ask.age and desk.ready is None and not desk.wanted():
                 desk.collect = now.mono + COLLECT
-            flags = {"wait": ask.wait, "binds": ask.binds}
-            ticket = Ticket(asker, ask.serial, ask.ttl, **flags, now=now.mono, age=ask.age, mode=mode, delay=ask.delay)
+            wait, binds = ask.wait, ask.binds
+            ticket = Ticket(
+                asker, ask.serial, ask.ttl, wait=wait, binds=binds, now=now.mono, age=ask.age, mode=mode, delay=ask.delay
+            )
             if len(desk.queue) >= ASKED_CAP:
                 self._counts["queue_full"] += 1
                 self._replies.waiting(desk, ticket, now.mono, out)

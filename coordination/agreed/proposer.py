@@ -124,10 +124,13 @@ class Proposer:
         assert desk.ready is not None
         # What a prepare of this very moment showed. What is older may have been renewed since, for all that it is worth.
         known = desk.waits if desk.read_at == now.mono else {}
-        waits = [min(self.longest, known.get(holding.lease, holding.worth)) for holding in value.holdings]
-        if change.granted is not None:
-            # Nobody has believed in a grant that is handed over yet: no delay follows it.
-            waits[granting] = change.granted.term + (0 if change.handed else change.granted.delay)
+        waits = []
+        for holding in value.holdings:
+            if holding is change.granted:
+                # Nobody has believed in a grant that is handed over yet: no delay follows it.
+                waits.append(holding.term + (0 if change.handed else holding.delay))
+            else:
+                waits.append(min(self.longest, known.get(holding.lease, holding.worth)))
         ballot, desk.ready = desk.ready, None
         desk.change = change
         desk.mend = False
@@ -162,12 +165,14 @@ class Proposer:
         own = self._identity.name
         if own in desk.group:
             self._deliver(desk, own, message, now, out)
-        if isinstance(message, Accept) and message.voted and own not in desk.round.answers:
-            desk.round.message = message = replace(message, voted=0)  # it has refused
         few = None
-        if isinstance(message, Accept) and (message.voted or (self._acceptor.remembers and own in desk.group)):
-            few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
-        desk.round.spared = () if few is None else tuple([name for name in desk.group if name != own and name not in few])
+        if isinstance(message, Accept):
+            if message.voted and own not in desk.round.answers:
+                desk.round.message = message = replace(message, voted=0)  # it has refused
+            if message.voted or (self._acceptor.remembers and own in desk.group):
+                few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
+                if few is not None:
+                    desk.round.spared = tuple([name for name in desk.group if name != own and name not in few])
         for name in few or desk.group:
             if name != own:
                 self._deliver(desk, name, message, now, out)

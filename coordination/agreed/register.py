@@ -57,11 +57,12 @@ class Register:
         return max((kept.until for lease, kept in self.leases.items() if lease not in self.ended), default=0)
 
     def end(self, lease: LeaseId) -> None:
-        self.ended.pop(lease, None)
-        self.ended[lease] = None
-        if len(self.ended) > ENDED_KEPT:
+        ended = self.ended
+        ended.pop(lease, None)
+        ended[lease] = None
+        if len(ended) > ENDED_KEPT:
             # Never one that is still kept here: it would count as live again.
-            for old in self.ended:
+            for old in ended:
                 if old not in self.leases:
-                    del self.ended[old]
+                    del ended[old]
                     break

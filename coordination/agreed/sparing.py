@@ -58,8 +58,12 @@ class Acceptances:
     def settle(self, ballot: Ballot, leases: frozenset[LeaseId]) -> None:
         """Its answer at a ballot: nothing below that counts any more."""
         self.base = leases
-        for old in [each for each in self.sent if each <= ballot]:
-            del self.sent[old]
+        sent = self.sent
+        if len(sent) == 1 and ballot in sent:  # it owes no other answer
+            del sent[ballot]
+            return
+        for old in [each for each in sent if each <= ballot]:
+            del sent[old]
 
 
 class Sparing:
@@ -74,7 +78,9 @@ class Sparing:
 
     def sent(self, name: str, ask: Accept) -> None:
         """An accept is on its way to it."""
-        known = self._acceptors.setdefault(name, Acceptances())
+        known = self._acceptors.get(name)
+        if known is None:
+            known = self._acceptors[name] = Acceptances()
         known.sent[ask.ballot] = frozenset([holding.lease for holding in ask.value.holdings])
         if len(known.sent) > UNANSWERED:
             del known.sent[next(iter(known.sent))]
@@ -82,8 +88,8 @@ class Sparing:
 
     def accepted(self, name: str, ballot: Ballot) -> None:
         known = self._acceptors.get(name)
-        if known is not None and ballot in known.sent:
-            known.settle(ballot, known.sent[ballot])
+        if known is not None and (leases := known.sent.get(ballot)) is not None:
+            known.settle(ballot, leases)
 
     def promised(self, name: str, ballot: Ballot, live: Sequence[Live]) -> None:
         """What it counts as live, before it accepts anything at that ballot."""
@@ -110,13 +116,19 @@ class Sparing:
             for lease in acceptor.leases() or ():
                 if lease in ended and not value.has(lease):
                     gone[lease] = None
+        if not gone:
+            return ()
         return tuple(gone) if len(gone) < 2 else tuple([lease for lease in ended if lease in gone])
 
     def granted(self, value: Value, granting: int, mono: int) -> None:
         """A lease has been granted: those that are not in the value are over."""
         fresh = value.holdings[granting]
+        until = mono + fresh.worth // RENEWED_AFTER
+        if len(value.holdings) == 1:
+            self._since = {fresh.lease: until}
+            return
         kept = {holding.lease: self._since.get(holding.lease, 0) for holding in value.holdings}
-        kept[fresh.lease] = mono + fresh.worth // RENEWED_AFTER
+        kept[fresh.lease] = until
         self._since = kept
 
     def renewed(self, lease: LeaseId, mono: int) -> bool:
@@ -149,11 +161,13 @@ class Sparing:
         if needed >= len(group) - 1 or ask.value.state:
             return None
         kept = {holding.lease for holding in ask.value.holdings}
-        over = [holding.lease for holding in base.holdings if holding.lease not in kept]
-        for lease in over:
-            if self.renewed(lease, mono):
-                return None
-        over += ask.ends  # also ends that it missed
+        over = list(ask.ends)  # also ends that it missed
+        for holding in base.holdings:
+            lease = holding.lease
+            if lease not in kept:
+                if self.renewed(lease, mono):
+                    return None
+                over.append(lease)
         must, may = [], []
         sure = 0
         for name in group:
@@ -170,11 +184,12 @@ class Sparing:
                 sure += 1
             elif mono - heard.get(name, -HEARD_LATELY) < HEARD_LATELY:
                 may.append(name)
-        about = {lease.name for lease in ask.ends}
+        about = [lease.name for lease in ask.ends]
         if ask.granting >= 0:
-            about.add(ask.value.holdings[ask.granting].lease.name)
-        if len(may) > 1:
-            may.sort(key=lambda name: name not in about)
-        needed = max(needed - sure, sum([name in about for name in may]))
+            about.append(ask.value.holdings[ask.granting].lease.name)
+        concerned = [name for name in may if name in about]
+        if concerned and len(may) > 1:
+            may = concerned + [name for name in may if name not in about]
+        needed = max(needed - sure, len(concerned))
         few = must + may[:needed]
         return few if len(few) < len(group) - 1 and len(may) >= needed else None

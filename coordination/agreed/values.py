@@ -68,7 +68,7 @@ class Value(NamedTuple):
         return Value(holdings, self.state, self.limit, self.shut and bool(holdings))
 
     def has(self, lease: LeaseId) -> bool:
-        return any(holding.lease == lease for holding in self.holdings)
+        return lease in [holding.lease for holding in self.holdings]
 
 
 FREE = Value((), b"")

@@ -37,6 +37,8 @@ from mesh.directives import NANOSECONDS, Event, Instant
 
 __all__ = ["Claim", "Held", "Wish", "acquire", "let_go"]
 
+ANSWERS = (Granted, Busy, OtherLimit, Unavailable, Ended)
+"""What asking for a lease may come to."""
 RENEWAL = (Renewed, RenewFailed, Ended, Ending)
 """What a renewal may come to."""
 
@@ -237,7 +239,7 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
     held = Held(core, wish.key, request, mailbox, wish.most)
     dispatch.request(request, mailbox)
     try:
-        with mailbox.expecting(Granted, Busy, OtherLimit, Unavailable, Ended) as waiting:
+        with mailbox.expecting(*ANSWERS) as waiting:
             now = core.now()
             asked = holder.acquire(
                 request,
@@ -253,6 +255,8 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
             core.act(asked, now)
             outcome = await waiting.outcome()
         match outcome:
+            case Granted():
+                return held.granted()
             case OtherLimit(_, limit):
                 raise LimitDiffers(str(wish), wish.mode.limit, limit)
             case Unavailable(_, missing, reason):
@@ -261,10 +265,9 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
                 raise NoQuorum(f"{wish} could not be acquired", missing, reason)
             case Ended(_, reason):
                 raise LeaseLost(f"{wish} was lost before it could be used: {reason}")
-            case Busy():
+            case _:
                 dispatch.done(request)
                 return None
-        return held.granted()
     except BaseException:
         dispatch.done(request)
         with suppress(MeshError):  # a peer that has ended holds nothing
