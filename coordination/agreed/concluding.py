@@ -135,7 +135,7 @@ class Concluding:
     def _tell_completed(self, desk: Desk, message: Accept, now: Instant, out: list[Directive]) -> None:
         """What an earlier round wanted to grant, and this one has carried through, is told to whoever still asks for it. (It
         would wait for its own lease to run out.) It counts from the attempt that it names, as any grant does, and is
-        confirmed first.
+        handed over.
 
         Unless its token is so old that any of the voters that were read would have refused it: nobody looks at the token of
         what is only completed. (A voter whose clock is an hour slow grants alone, after all have forgotten what was granted
@@ -172,7 +172,8 @@ class Concluding:
             return
         made = desk.made[asker] = GrantMade(holding, message.ballot, message.value, desk.boots, now.mono, handed=handed)
         desk.queue.remove(asker)
-        desk.sparing.granted(message.value, message.granting, now.mono)
+        # Its holder may have learned of it before this node, but not before the round began.
+        desk.sparing.granted(message.value, message.granting, desk.as_of if handed else now.mono, handed=handed)
         if not knows(holding.lease):
             self._replies.grant(desk, made, out)
         self._counts["grants"] += 1

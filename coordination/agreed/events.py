@@ -37,7 +37,7 @@ __all__ = [
 
 @frozen
 class Granted(Event):
-    """The request holds its lease; a handed-over one has been confirmed by q acceptors."""
+    """The request holds its lease; a handed-over one that nobody will renew has been confirmed by q acceptors."""
 
     request: int
     token: int

@@ -5,7 +5,7 @@ The life of a request:
 
     ASKING       acquire sent; each attempt and refresh has a new serial. Unanswered for 250 ms, it goes also to the
                  next in rank
-    CONFIRMING   a grant after a wait: its first term is short, so it is renewed, each 50 ms, until q answer
+    CONFIRMING   a grant after a wait that cannot be relied on before its first, short term has been renewed (`keeper`)
     HELD         believed until the deadline (`belief`)
     gone         released, cancelled, ended: the wire request is never used again
 
@@ -396,7 +396,7 @@ class Holder:
         if grant.ballot.epoch == roster.epoch:  # else they are of another group
             self._boots.learn(record.group, grant.boots)
         self._agenda.drop(record.wire)
-        self._keeper.keep(record, now, out, confirm=grant.handed or grant.term < record.ttl)
+        self._keeper.keep(record, now, out, handed=grant.handed or grant.term < record.ttl)
 
     def _refuse(self, grant: Grant, now: Instant, out: list[Directive]) -> None:
         """A grant that nobody here wants: it is ended by this node's word, and repeated like any release."""

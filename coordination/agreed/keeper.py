@@ -1,7 +1,14 @@
 """The keeper: what a holder holds, kept alive until it is given back or its time is over.
 
 - Renewals go straight to the group, all that are due in one message an acceptor: each ttl/3, repeated each ttl/12 until
-  q have answered; a handed-over grant is confirmed in the same way, each 50 ms, before anyone is told of it.
+  q have answered.
+- A handed-over grant has a short first term. If somebody goes on renewing it, it is told at once, and is renewed for the first
+  time after 50 ms, then each 50 ms until q have answered: a body that is over by then costs no renewal, and a longer one loses
+  nothing. (A renewal on receipt is a round trip and two messages for each voter, for a lease that is given back a millisecond
+  later.)
+- It is confirmed in the same way first, from its receipt on, if nobody would renew it (it has to last its ttl from the start),
+  if so much of its term is over that the body would soon be cancelled, if a delay follows it (none is waited for before its
+  first renewal), and if it binds something.
 - An acceptor that refuses one for a promise, or for what is live there, is behind: the owner is asked to mend it.
 - A tick comes within 100 ms, sooner if something is due: at 5 % of the term before the deadline the body has to be
   cancelled (`Ending`), at the deadline it is over. The deadline counts in boot time, ticks in monotonic time."""
@@ -18,6 +25,7 @@ from coordination.agreed.placement import Group
 from coordination.agreed.ports import Identity, View
 from coordination.agreed.requests import Request, State
 from coordination.agreed.roster import RosterValue
+from coordination.agreed.tickets import FIRST_RENEWAL
 from coordination.agreed.values import FREE
 from crdt.clock import Instant
 from mesh.directives import Arm, Directive, Emit, Send
@@ -27,12 +35,14 @@ __all__ = ["TICK_TIMER", "Keeper"]
 MS = 1_000_000
 TICK_TIMER = "tick"
 TICK = 100 * MS
-CONFIRM_EVERY = 50 * MS
+CONFIRM_EVERY = FIRST_RENEWAL
 MARGIN_PERCENT = 5
 VALUES_SENT = 8
 """A renewal quotes the value that granted it, up to so many leases in it. (With 64 it is 8 KiB, for each of 64 holders, to each
 acceptor, each third of a ttl.) An acceptor that has not heard of the lease says so then, and is mended."""
 RENEWALS_PER_TTL = 3
+LEFT_OF_TERM = 2
+"""Of a first term at least this part has to be left for a body to begin on it."""
 RENEW_RETRIES_PER_TTL = 12
 REFUSALS = {
     Reason.BALLOT: "renewal_refused_ballot",
@@ -64,10 +74,11 @@ class Keeper:
     def __len__(self) -> int:
         return len(self._held)
 
-    def keep(self, record: Request, now: Instant, out: list[Directive], *, confirm: bool) -> None:
+    def keep(self, record: Request, now: Instant, out: list[Directive], *, handed: bool) -> None:
         """A grant that is believed has come."""
         self._held[record.wire] = record
-        if confirm:
+        record.handed = handed
+        if handed and not self._enough(record, now):
             record.state = State.CONFIRMING
             self.renew((record,), now, out)
         else:
@@ -101,7 +112,7 @@ class Keeper:
                 continue
             if record.lease is None or record.group is None or not record.belief.valid(boot):
                 continue
-            record.renew_at = boot + (CONFIRM_EVERY if confirming else record.ttl // RENEW_RETRIES_PER_TTL)
+            record.renew_at = boot + (CONFIRM_EVERY if record.handed else record.ttl // RENEW_RETRIES_PER_TTL)
             item = RenewItem(
                 record.key,
                 record.lease,
@@ -143,7 +154,7 @@ class Keeper:
         if not belief.renewed(answer.name, answer.boot, named, result.serial, record.ttl, roster, group.quorum, now.boot):
             return
         start = belief.confirmed_since(group.quorum)
-        record.ending_told = False
+        record.ending_told = record.handed = False
         if record.bind_asked and start >= record.bind_asked:
             record.bind_asked = 0
         if record.state is State.CONFIRMING:
@@ -174,9 +185,16 @@ class Keeper:
     def _hold(self, record: Request, now: Instant, out: list[Directive]) -> None:
         assert record.lease is not None
         record.state = State.HELD
-        record.renew_at = now.boot + record.ttl // RENEWALS_PER_TTL
+        record.renew_at = now.boot + (FIRST_RENEWAL if record.handed else record.ttl // RENEWALS_PER_TTL)
         out.append(Emit(Granted(record.name, record.lease.token, record.belief.deadline)))
         self._counts["granted"] += 1
+
+    @staticmethod
+    def _enough(record: Request, now: Instant) -> bool:
+        """Whether a body may begin on the first term of what was handed over, and rely on its renewal."""
+        if not record.renew or record.delay or record.binds:
+            return False
+        return record.belief.deadline - now.boot >= record.belief.term // LEFT_OF_TERM
 
     @staticmethod
     def _ending_at(record: Request) -> int:

@@ -124,7 +124,7 @@ class Grant(Message):
     serial: int
     term: int
     handed: bool
-    """It had to wait: the holder confirms before it tells anyone."""
+    """It had to wait: its first term is short, and the holder renews it soon, or before it tells anyone (`keeper`)."""
     ballot: Ballot
     value: Value
     boots: tuple[Boot, ...]

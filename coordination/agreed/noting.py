@@ -33,6 +33,9 @@ def note_end(desk: Desk, ask: Release, identity: Identity, acceptor: Acceptor, n
         return False
     if desk.ready is None or desk.round is not None or lease in desk.ended or desk.wanted():
         return False
+    register = acceptor.register(desk.key)
+    if register is not None:
+        desk.sparing.look(desk.base, register)
     if desk.sparing.renewed(lease, now.mono):
         return False
     own = identity.name

@@ -308,6 +308,8 @@ class Owner(Concluding):
                 else:
                     return
             elif not self._step(desk, now, out):
+                if desk.tell_at and desk.queue.tickets:
+                    self._agenda.sooner(desk.key, desk.tell_at, out)
                 return
 
     # --- the next step ------------------------------------------------------------------------------------------------

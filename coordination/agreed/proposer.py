@@ -138,6 +138,9 @@ class Proposer:
         voted = (
             0 if self._acceptor.remembers or self._identity.name not in desk.group else VOTED | (HANDED if change.handed else 0)
         )
+        register = self._acceptor.register(desk.key)
+        if register is not None:
+            desk.sparing.look(desk.base, register)
         ends = change.ends
         if owed := desk.sparing.owed(value, desk.ended):
             ends = (*ends, *[lease for lease in owed if lease not in ends])

@@ -36,6 +36,7 @@ class Request:
         "due",
         "ending_told",
         "group",
+        "handed",
         "key",
         "lease",
         "missing",
@@ -103,6 +104,8 @@ class Request:
         self.lease: LeaseId | None = None
         self.ballot: Ballot = ZERO
         self.value: Value = FREE
+        self.handed = False
+        """Whether only its short first term is granted so far: it is renewed soon, and often, until q have answered."""
         self.renew_at = 0
         self.renew_asked = 0
         self.ending_told = False

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from coordination.agreed.ballot import Ballot
 from coordination.agreed.messages import Accept, Live
 from coordination.agreed.placement import Group
+from coordination.agreed.register import Register
+from coordination.agreed.tickets import FIRST_RENEWAL
 from coordination.agreed.values import LeaseId, Value
 from mesh.directives import NANOSECONDS
 
@@ -26,7 +28,8 @@ HEARD_LATELY = 2 * NANOSECONDS
 UNANSWERED = 16
 """Accepts that one acceptor may owe an answer to before it may count on anything."""
 RENEWED_AFTER = 8
-"""A lease older than this part of its ttl may have been renewed: well before the first renewal of its own accord."""
+"""A lease older than this part of its ttl may have been renewed: well before the first renewal of its own accord. One that was
+handed over is renewed sooner."""
 NEVER = 1 << 63
 
 
@@ -120,10 +123,12 @@ class Sparing:
             return ()
         return tuple(gone) if len(gone) < 2 else tuple([lease for lease in ended if lease in gone])
 
-    def granted(self, value: Value, granting: int, mono: int) -> None:
+    def granted(self, value: Value, granting: int, mono: int, *, handed: bool = False) -> None:
         """A lease has been granted: those that are not in the value are over."""
         fresh = value.holdings[granting]
         until = mono + fresh.worth // RENEWED_AFTER
+        if handed:
+            until = min(until, mono + FIRST_RENEWAL * 9 // 10)  # clocks differ in their rates
         if len(value.holdings) == 1:
             self._since = {fresh.lease: until}
             return
@@ -131,8 +136,16 @@ class Sparing:
         kept[fresh.lease] = until
         self._since = kept
 
+    def look(self, base: Value, register: Register) -> None:
+        """What has been renewed here has been elsewhere, too. (What is confirmed before it is told is renewed on receipt.)"""
+        leases = register.leases
+        for holding in base.holdings:
+            kept = leases.get(holding.lease)
+            if kept is not None and kept.serial > holding.serial:
+                self._since[holding.lease] = 0
+
     def renewed(self, lease: LeaseId, mono: int) -> bool:
-        """Whether it is so old that everyone may count it as live."""
+        """Whether everyone may count it as live: it is so old, or its renewal has come here."""
         return self._since.get(lease, 0) < mono
 
     def noted(self, lease: LeaseId, group: Group, own: str, heard: dict[str, int], mono: int) -> list[str]:

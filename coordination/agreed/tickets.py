@@ -14,10 +14,12 @@ from coordination.agreed.modes import EXCLUSIVE, Mode, differs, fits
 from coordination.agreed.values import Holding, Value
 from mesh.directives import NANOSECONDS, Boot
 
-__all__ = ["Asker", "Queue", "Ticket", "refresh_interval"]
+__all__ = ["FIRST_RENEWAL", "Asker", "Queue", "Ticket", "refresh_interval"]
 
 Asker = tuple[str, Boot, int]
 
+FIRST_RENEWAL = 50_000_000
+"""A lease that was waited for is renewed for the first time when it has been held for so long (ns)."""
 LONGEST_REFRESH = NANOSECONDS // 2
 FORGET_AFTER = 2 * NANOSECONDS
 
@@ -66,7 +68,7 @@ class Ticket:
         self.refreshed = now
         self.arrived = now - age
         self.told = age > 0
-        """Whether it has been told to wait: a grant is then a hand-over, to be confirmed."""
+        """Whether it has been told to wait: a grant is then a hand-over, for a short first term."""
         self.told_serial = 0
 
     def fresh(self, now: int) -> bool:

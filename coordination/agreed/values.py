@@ -40,7 +40,7 @@ class Holding(NamedTuple):
     ttl: int
     """ns that each renewal is worth."""
     term: int
-    """ns of the first wait: the ttl, or less for one that was handed over and is not confirmed yet."""
+    """ns of the first wait: the ttl, or less for one that was handed over and is not renewed yet."""
     binds: bool
     """Its end must be written as a replicated cell."""
     permits: int = 0

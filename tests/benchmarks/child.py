@@ -48,29 +48,36 @@ def _number(key: str) -> int:
     return int(key.partition("/")[2])
 
 
-async def locks(peer: Peer, clients: int, seconds: float, shared: bool) -> dict[str, Any]:
-    """Acquire and release: each client a lock of its own, or all the same one."""
+async def locks(peer: Peer, clients: int, seconds: float, shared: bool, body: bool) -> dict[str, Any]:
+    """Acquire and release: each client a lock of its own, or all the same one; as the body of `async with`, or by two calls."""
     took: list[float] = []
     tokens: list[int] = []
     turns: list[tuple[int, float, float]] = []
     rising = True
     end = trio.current_time() + seconds
 
-    async def client(index: int) -> None:
+    def check(token: int, last: int) -> int:
         nonlocal rising
+        granted = time.monotonic()
+        if token <= last:
+            rising = False
+        if shared:
+            tokens.append(token)
+            turns.append((token, granted, time.monotonic()))
+        return token
+
+    async def client(index: int) -> None:
         lock = peer.lock("bench/shared" if shared else f"bench/{peer.name}/{index}", ttl=10)
         last = 0
         while trio.current_time() < end:
             began = time.perf_counter()
-            held = await lock.acquire()
-            granted = time.monotonic()
-            if held.token <= last:
-                rising = False
-            last = held.token
-            if shared:
-                tokens.append(held.token)
-                turns.append((held.token, granted, time.monotonic()))
-            await held.release()
+            if body:
+                async with lock as held:
+                    last = check(held.token, last)
+            else:
+                held = await lock.acquire()
+                last = check(held.token, last)
+                await held.release()
             took.append(time.perf_counter() - began)
 
     async with trio.open_nursery() as nursery:

@@ -69,7 +69,7 @@ async def measure() -> None:
             rate("lock acquire + release, 1 client, 3 processes", done.per_second, 600, bare, limit)
             done = await locks(nodes, [6, 5, 5], shared=False)
             rate("lock acquire + release, 16 clients", done.per_second, None, bare, limit)
-            done = await locks(nodes, [6, 5, 5], shared=True)
+            done = await locks(nodes, [6, 5, 5], shared=True, body=True)
             rate("hand-over, 16 clients on one lock", done.per_second, None, bare, limit)
         print("  acquire and release are two batches, one after the other, on a majority of the disks", flush=True)
 

@@ -251,16 +251,36 @@ class Patient(Holder):
         super()._ask_again(record, now, out)
 
 
-class Hasty(Keeper):
-    """Tells of a handed-over grant without confirming it, and never renews what it tells of so."""
+class Overestimates(Keeper):
+    """Believes a handed-over grant for its whole ttl, of which nobody knows yet."""
 
     __slots__ = ()
 
-    def keep(self, record: Any, now: Instant, out: list[Directive], *, confirm: bool) -> None:
+    def keep(self, record: Any, now: Instant, out: list[Directive], *, handed: bool) -> None:
+        record.belief.deadline += record.ttl - record.belief.term
+        record.belief.term = record.ttl
+        super().keep(record, now, out, handed=handed)
+
+
+class KeepsToTheFirstTerm(Keeper):
+    """Never renews for the first time what was handed over."""
+
+    __slots__ = ()
+
+    def renew(self, records: Any, now: Instant, out: list[Directive]) -> None:
+        super().renew([record for record in records if not record.handed], now, out)
+
+
+class Hasty(Keeper):
+    """Tells of any handed-over grant without confirming it, as one that lasts, and never renews what it tells of so."""
+
+    __slots__ = ()
+
+    def keep(self, record: Any, now: Instant, out: list[Directive], *, handed: bool) -> None:
         record.belief.deadline = now.boot + 3 * record.ttl
         record.belief.term = record.ttl
         record.renew = False
-        super().keep(record, now, out, confirm=False)
+        super().keep(record, now, out, handed=False)
 
 
 class EndsWhatItCannotSee(Replies):

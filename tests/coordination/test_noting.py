@@ -7,7 +7,18 @@ import pytest
 from coordination.agreed import desk, events
 from coordination.agreed.inspector import Question
 from coordination.agreed.leavings import Leavings
-from coordination.agreed.messages import Accept, Accepted, Acquire, Drop, Dropped, ExplainAnswer, Grant, Release, ReleaseDone
+from coordination.agreed.messages import (
+    Accept,
+    Accepted,
+    Acquire,
+    Drop,
+    Dropped,
+    ExplainAnswer,
+    Grant,
+    Release,
+    ReleaseDone,
+    Renew,
+)
 from coordination.agreed.placement import Group
 from coordination.agreed.requests import Request
 from coordination.agreed.sparing import Sparing
@@ -208,21 +219,22 @@ def explained(world: World, name: str) -> events.Explanation:
 
 
 def named(how: str, silent: int, faults: Changes = ()) -> bool:
-    """Whether a lease that a third voter knows from its renewal is told as held after its release, which it has not heard of.
-    The answers of one other voter are lost."""
+    """Whether a lease that a third voter knows from its renewal is told as held after its release, which it has not heard of,
+    for the renewal has not come to the owner. The answers of one other voter are lost."""
     world = ready(clients=2, faults=faults)
     names = group(world)
     taken_once(world, names[1])
+    world.lose = lambda at, a, b, message: isinstance(message, Renew) and b == names[0]
     if how == "handed over":
         first = held(world, names[1], ttl=TTL)
-        worker = world.acquire("n3", KEY, ttl=TTL)
+        worker = world.acquire("n3", KEY, ttl=TTL, renew=False)
         world.run(100 * MS)
         world.command(first, "release")
         assert world.run_until(lambda: worker.state == "held", S)
     else:
         worker = held(world, "n3", ttl=TTL)
         world.command(worker, "renew")
-    world.run(50 * MS)
+    world.run(30 * MS)
     before = noted(world)
     world.command(worker, "release")
     assert world.run_until(lambda: worker.state == "released", S)
