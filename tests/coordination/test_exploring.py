@@ -38,6 +38,8 @@ WHOLE = (
     "three voters, a message comes twice",
     "three voters, one remembers",
     "three voters, time leaps",
+    "a held lock is handed over, and a message is late or lost",
+    "a held lock is handed over, and a message comes twice",
     "a held lock has two owners",
     "reads back what it forgot",
     "reads back, and a message is late or lost",

@@ -142,8 +142,8 @@ def explore(case: Case, faults: Changes = (), *, limit: int = 0, seconds: float 
     return prepare(case, faults).search(limit=limit, seconds=seconds, reduced=reduced)
 
 
-def users(*names: str, rounds: int = 1, keeps: bool = False) -> dict[str, User]:
-    return {name: User(KEY, TTL, rounds, keeps=keeps) for name in names}
+def users(*names: str, rounds: int = 1, keeps: bool = False, renews: bool = True) -> dict[str, User]:
+    return {name: User(KEY, TTL, rounds, keeps=keeps, renews=renews) for name in names}
 
 
 TWO_ASK = users("n1", "n2")
@@ -164,7 +164,8 @@ FORGOT = Case(
     forgot="n0",
 )
 
-HELD = Case(3, {**users("n1"), **users("n2", keeps=True)}, Bounds(), dead=TWO_OWNERS, before=(("n1", "acquire"),))
+HANDED = Case(3, {**users("n1"), **users("n2", keeps=True)}, Bounds(lasts=60 * MS), dead=TWO_OWNERS, before=(("n1", "acquire"),))
+HELD = replace(HANDED, users={**users("n1"), **users("n2", keeps=True, renews=False)}, bounds=Bounds())
 
 CASES: dict[str, Case] = {
     # Two voters: the whole space.
@@ -190,7 +191,10 @@ CASES: dict[str, Case] = {
         3, users("n2", keeps=True), Bounds(crash=1, crashes=("n0", "n1"), forgets=False), durable=True
     ),
     "three voters, time leaps": Case(3, users("n2", keeps=True), Bounds(lasts=400 * MS, leap=1), before=(("n2", "acquire"),)),
-    # Three voters and two owners: n1 gives back what it holds, and n2 asks behind its back.
+    # Three voters and two owners: n1 gives back what it holds, and n2 asks behind its back. What n2 is granted it renews after
+    # 50 ms, or, where nobody goes on renewing, at once.
+    "a held lock is handed over, and a message is late or lost": replace(HANDED, bounds=Bounds(lasts=60 * MS, slow=1)),
+    "a held lock is handed over, and a message comes twice": replace(HANDED, bounds=Bounds(lasts=60 * MS, again=1)),
     "a held lock has two owners": HELD,
     "a held lock has two owners, and a message is late or lost": replace(HELD, bounds=Bounds(slow=1)),
     "a held lock has two owners, and a message comes twice": replace(HELD, bounds=Bounds(again=1)),
