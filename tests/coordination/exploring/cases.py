@@ -164,7 +164,9 @@ FORGOT = Case(
     forgot="n0",
 )
 
-HANDED = Case(3, {**users("n1"), **users("n2", keeps=True)}, Bounds(lasts=60 * MS), dead=TWO_OWNERS, before=(("n1", "acquire"),))
+HANDED = Case(
+    3, {**users("n1"), **users("n2", keeps=True)}, Bounds(lasts=60 * MS), dead=TWO_OWNERS, before=(("n1", "acquire"),)
+)
 HELD = replace(HANDED, users={**users("n1"), **users("n2", keeps=True, renews=False)}, bounds=Bounds())
 
 CASES: dict[str, Case] = {
