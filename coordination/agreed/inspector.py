@@ -3,7 +3,12 @@
 What is *decided* is what q voters, which do not abstain, have accepted at one and the same ballot. Whatever was decided before
 they were asked is that, or older; so an answer may be given as soon as q agree, whoever is silent. (What one voter alone has
 accepted may never be decided: a leader would be told that nobody elected.) If all have answered and no q agree, a change was
-given up half-way: the owner is asked to complete it."""
+given up half-way: the owner is asked to complete it.
+
+A lease that is given back without a round is noted by q voters, one after the other (see `noting`). Who is told of the end by
+fewer passes the holder's word on to those that had not heard of it, and asks them again, before it answers that nobody holds
+it: so does the reader of an atomic register with a value that it found at fewer than a majority (Attiya, Bar-Noy and Dolev,
+1995). (The next one that asks meets those that have not noted it, and is told that the former holder leads.)"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from coordination.agreed.atomic import is_atomic
 from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.birth import Birth
 from coordination.agreed.events import Explained, Explanation
-from coordination.agreed.messages import ExplainAnswer, ExplainAsk, Mend, Reason, Waiter
+from coordination.agreed.messages import Drop, ExplainAnswer, ExplainAsk, Mend, Reason, Waiter
 from coordination.agreed.owner import Owner
 from coordination.agreed.placement import Group, placement_of
 from coordination.agreed.ports import Identity, View
@@ -47,7 +52,7 @@ REASONS = {
 
 
 class Question:
-    __slots__ = ("answers", "early", "group", "key", "standings")
+    __slots__ = ("answers", "early", "group", "key", "passed_on", "standings")
 
     def __init__(self, key: str, group: Group, *, early: bool) -> None:
         self.key = key
@@ -55,10 +60,12 @@ class Question:
         self.early = early
         self.answers: dict[str, ExplainAnswer] = {}
         self.standings: dict[str, ExplainStanding] = {}
+        self.passed_on = False
+        """Those that had not noted an end have been told of it, and asked again."""
 
     def decided(self) -> ExplainAnswer | None:
         """An answer that q give alike."""
-        ballots = Counter([answer.accepted for answer in self.answers.values() if answer.firm and not answer.abstaining])
+        ballots = Counter([answer.accepted for answer in self.answers.values() if remembers(answer)])
         for answer in self.answers.values():
             if ballots[answer.accepted] >= self.group.quorum:
                 return answer
@@ -74,26 +81,47 @@ class Question:
         """Whether those that have not answered make no difference to whether it is held. (Its end may have been noted by q, and
         one that answers missed it.)"""
         told = self.told(lease)
-        return (
-            self.ended(lease)
-            or len(told) >= self.group.quorum
-            or not told
-            or len(told) + len(self.group) - len(self.answers) < self.group.quorum
-        )
+        return self.ended(lease) or len(told) >= self.group.quorum or not told or not self.may_hold(lease)
+
+    def may_hold(self, lease: LeaseId) -> bool:
+        """Whether q may still wait for it: who has not answered might, and who has forgotten may have told its holder so."""
+        waits = len(self.told(lease))
+        for name in self.group:
+            answer = self.answers.get(name)
+            waits += answer is None or not (remembers(answer) or waits_for(answer, lease))
+        return waits >= self.group.quorum
 
     def ended(self, lease: LeaseId) -> bool:
         """Whether anyone knows that it was given back. Of the q that noted it one is among any q that answer, and
         nobody believes in it any more."""
         return any(lease in answer.ended for answer in self.answers.values())
 
+    def unsure(self) -> tuple[LeaseId, ...]:
+        """What has ended of the decided value by the word of fewer than q."""
+        decided = self.decided()
+        held = decided.value.holdings if decided is not None else ()
+        return tuple([each.lease for each in held if self.ended(each.lease) and not self._surely(each.lease)])
+
+    def _surely(self, lease: LeaseId) -> bool:
+        return len(self.noted(lease)) >= self.group.quorum
+
+    def noted(self, lease: LeaseId) -> list[str]:
+        """Who said that it was given back, and keeps that in mind."""
+        return [name for name, each in self.answers.items() if remembers(each) and lease in each.ended]
+
     def told(self, lease: LeaseId) -> list[int]:
         """The ns that those who have answered still wait for it, if they do."""
-        return [
-            live.remaining
-            for answer in self.answers.values()
-            for live in answer.leases
-            if live.lease == lease and live.remaining
-        ]
+        return [left for answer in self.answers.values() if (left := waits_for(answer, lease))]
+
+
+def waits_for(answer: ExplainAnswer, lease: LeaseId) -> int:
+    """ns."""
+    return next((live.remaining for live in answer.leases if live.lease == lease), 0)
+
+
+def remembers(answer: ExplainAnswer) -> bool:
+    """Whether it speaks for all that its name has ever accepted or promised."""
+    return answer.firm and not answer.abstaining
 
 
 class Inspector:
@@ -154,7 +182,7 @@ class Inspector:
             if question is not None and message.voter in question.group and message.key == question.key:
                 question.answers[message.voter] = message
                 if question.done():
-                    return (Disarm(message.query), *self._conclude(message.query, now))
+                    return self._settle(message.query, question, now)
         return ()
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -165,6 +193,24 @@ class Inspector:
 
     def stats(self) -> dict[str, int]:
         return dict(self._counts)
+
+    def _settle(self, query: int, question: Question, now: Instant) -> Directives:
+        """Enough have answered. If they know of an end by too few, the others are told of it first, once."""
+        unsure = question.unsure() if question.early else ()
+        if not unsure or (len(question.answers) == len(question.group) and question.passed_on):
+            return (Disarm(query), *self._conclude(query, now))
+        if question.passed_on:
+            return ()
+        question.passed_on = True
+        self._counts["ends_passed_on"] += 1
+        out: list[Directive] = []
+        for name in question.group:
+            missed = [lease for lease in unsure if name not in question.noted(lease)]
+            if missed:
+                question.answers.pop(name, None)
+                out.extend([Send(name, Drop(question.key, lease)) for lease in missed])
+                out.append(Send(name, ExplainAsk(query, self._identity.name, question.key)))
+        return out
 
     def _stand(self, ask: ExplainAsk, now: Instant, out: list[Directive]) -> None:
         standing = self._standing
@@ -226,7 +272,7 @@ class Inspector:
         question = self._questions.pop(query)
         standings = [question.standings[name] for name in question.group if name in question.standings]
         answers = [question.answers[name] for name in question.group if name in question.answers]
-        decided = question.decided()
+        decided = question.decided() if not (question.early and question.unsure()) else None
         best = decided or max(answers, key=lambda answer: answer.accepted, default=None)
         value = best.value if best is not None else FREE
         owner = next((name for name in question.group if self._view.is_alive(name)), None)
@@ -236,7 +282,7 @@ class Inspector:
             told = question.told(lease)
             left = max(told, default=0)
             # One that was not told of a release keeps to the lease for a ttl, and so might all who have not answered.
-            if left and not question.ended(lease) and len(told) + len(question.group) - len(answers) >= question.group.quorum:
+            if left and not question.ended(lease) and question.may_hold(lease):
                 holders.append((lease.name, lease.token, left / NANOSECONDS, holding.permits))
         holder, token, remaining, _ = holders[0] if holders else (None, None, None, 0)
         queue = max((answer.queue for answer in answers), key=len, default=())

@@ -10,13 +10,14 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from coordination.agreed.events import Ended, Explained, Granted
-from coordination.agreed.inspector import Inspector
+from coordination.agreed.inspector import Inspector, Question
+from coordination.agreed.values import LeaseId
 from mesh.directives import Event
 from simulations.checkers import REFUSED, UNKNOWN, Linearizable, Mutex, Operation, linearize
 from tests.coordination.agreed_campaign import Campaign
 from tests.coordination.agreed_world import MS, Changes, Node, Violation, Worker, World
 
-__all__ = ["Election", "ElectionCampaign", "ReadsOne", "judge"]
+__all__ = ["Election", "ElectionCampaign", "HeardForgetful", "ReadsOne", "TellsHalfNoted", "judge"]
 
 KEY = "election/chief"
 KINDS = ("cut", "one_way", "from_owner", "isolate", "heal", "pause", "suspend", "jump", "lie", "stall", "thin", "crash")
@@ -162,6 +163,42 @@ class ReadsOne(Inspector):
             question.group = type(question.group)(tuple(question.group))
             question.group.quorum = 1
         return answered
+
+
+class TellsHalfNoted(Inspector):
+    """Answers that nobody leads as soon as one voter has noted it."""
+
+    def explain(self, query: int, key: str, now: object, *, early: bool = False) -> object:  # type: ignore[override]
+        answered = super().explain(query, key, now, early=early)  # type: ignore[arg-type]
+        question = self._questions.get(query)
+        if question is not None:
+            question.__class__ = HalfNoted
+        return answered
+
+
+class HalfNoted(Question):
+    __slots__ = ()
+
+    def unsure(self) -> tuple[LeaseId, ...]:
+        return ()
+
+
+class HeardForgetful(TellsHalfNoted):
+    """Takes what a voter has forgotten for what it does not wait for."""
+
+    def explain(self, query: int, key: str, now: object, *, early: bool = False) -> object:  # type: ignore[override]
+        answered = super().explain(query, key, now, early=early)
+        question = self._questions.get(query)
+        if question is not None:
+            question.__class__ = CountsForgetful
+        return answered
+
+
+class CountsForgetful(Question):
+    __slots__ = ()
+
+    def may_hold(self, lease: LeaseId) -> bool:
+        return len(self.told(lease)) + len(self.group) - len(self.answers) >= self.group.quorum
 
 
 def judge(seed: int, *, faults: Changes = (), focus: tuple[str, ...] = ()) -> ElectionWorld:

@@ -7,11 +7,14 @@ import pytest
 from coordination.agreed.inspector import Inspector
 from tests.coordination.agreed_faults import FAULTS
 from tests.coordination.agreed_world import Changes, Violation
-from tests.coordination.election_campaign import ReadsOne, judge
+from tests.coordination.election_campaign import HeardForgetful, ReadsOne, TellsHalfNoted, judge
 
-SEEDS = range(12)
+SEEDS = (*range(10), 137, 300)
+"""In 137 somebody asks while a release is noted, in 300 while a voter has forgotten."""
 SOAK_SEEDS = range(10_000, 12_000)
 SEEDS_FOR_FAULTS = range(40)
+RARE = (TellsHalfNoted, HeardForgetful)
+"""Staged in `test_explaining.py`."""
 PLANTED: dict[str, tuple[Changes, tuple[str, ...]]] = {
     **{name: (FAULTS[name].changes, FAULTS[name].focus) for name in (
         "accepts a value that loses a live identity", "the owner takes one answer for a quorum", "ends an unreleased lease",
@@ -40,6 +43,14 @@ def test_planted_fault_is_seen_in_the_history_alone(fault: str) -> None:
             if str(violation).startswith("L10"):
                 return
     pytest.fail(f"not noticed in {len(SEEDS_FOR_FAULTS)} seeds")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", RARE)
+def test_what_is_rare_is_seen_in_the_history_alone(fault: type[Inspector]) -> None:
+    with pytest.raises(Violation, match="L10"):
+        for seed in range(1_000):
+            judge(seed, faults=((Inspector, fault),))
 
 
 @pytest.mark.soak

@@ -10,13 +10,15 @@ import pytest
 from coordination.agreed import events
 from coordination.agreed.events import Explanation
 from coordination.agreed.inspector import Inspector, Question
-from coordination.agreed.messages import ExplainAnswer
+from coordination.agreed.messages import Accepted, Drop, ExplainAnswer, Release, Renew
 from coordination.agreed.modes import SHARED
+from coordination.agreed.placement import placement_of
 from coordination.agreed.registers import register_of
 from coordination.agreed.succession_messages import RosterAccepted
 from coordination.commands.explain import described, fields
 from mesh.directives import Directives, Message, Source
-from tests.coordination.agreed_world import MS, Changes, S, Violation, World
+from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
+from tests.coordination.election_campaign import HeardForgetful, TellsHalfNoted
 from tests.coordination.roster_stories import begin, settled
 
 # --- what is decided ------------------------------------------------------------------------------------------------
@@ -142,6 +144,72 @@ def test_what_was_given_up_half_way_is_completed_by_who_asks() -> None:
     told = [event.explanation for _, _, event in world.log if isinstance(event, events.Explained)]
     assert [each.decided for each in told] in ([False, True], [True, True])
     assert told[-1].holders == () or told[-1].holders[0][1] == worker.token
+
+
+def led(world: World) -> tuple[Worker, str, list[str]]:
+    """Someone leads, and every voter has accepted it: the owner, and the others."""
+    assert world.run_until(world.founded, 20 * S)
+    parts = world.nodes["n0"].parts
+    assert parts is not None and parts.birth.roster is not None
+    world.lose = lambda number, a, to, message: isinstance(message, Accepted)  # so nobody is spared
+    worker = world.acquire("n3", "election/x", ttl=S)
+    world.run(S // 10)
+    world.lose = None
+    assert world.run_until(lambda: worker.state == "held", S)
+    owner, *others = placement_of(parts.birth.roster).group("election/x")
+    return worker, owner, others
+
+
+def leader_told(world: World, query: int) -> int | None:
+    """The token of the leader that n4 is told of."""
+    node = world.nodes["n4"]
+    assert node.parts is not None
+    world.perform(
+        node, node.parts.inspector, node.parts.inspector.explain(query, "election/x", world.instant(node), early=True)
+    )
+    world.run(S // 20)
+    told = next(event.explanation for _, _, event in reversed(world.log) if isinstance(event, events.Explained))
+    assert told.decided
+    return told.token
+
+
+def read_twice(faults: Changes = ()) -> list[int | None]:
+    """One voter has noted that its leader left. Of two that ask one after the other only the first one hears that voter."""
+    world = World(4, clients=2, thin=0, latency=(MS, MS), faults=faults)
+    worker, owner, _ = led(world)
+    world.lose = lambda number, a, to, message: isinstance(message, Release | Drop) and a != "n4" and to != owner
+    world.command(worker, "release")
+    world.run(3 * MS)
+    first = leader_told(world, 1)
+    world.cut("n4", owner)
+    return [first, leader_told(world, 2)]
+
+
+def read_beside_one_that_forgot(faults: Changes = ()) -> int | None:
+    """Of three voters one has missed all renewals, and one that has not restarts and forgets."""
+    world = World(4, clients=2, thin=0, latency=(MS, MS), faults=faults)
+    worker, _, (deaf, forgetful) = led(world)
+    world.lose = lambda number, a, to, message: isinstance(message, Renew) and to == deaf
+    world.run(2 * S)
+    world.crash(forgetful)
+    world.start(forgetful)
+    told = leader_told(world, 1)
+    assert worker.state == "held" and world.valid(worker)
+    return told
+
+
+def test_of_two_that_ask_the_later_one_is_not_told_of_a_leader_that_left() -> None:
+    assert read_twice() == [None, None]
+
+
+def test_an_end_that_is_told_before_q_have_noted_it_is_noticed() -> None:
+    first, second = read_twice(((Inspector, TellsHalfNoted),))
+    assert first is None and second is not None
+
+
+def test_who_has_forgotten_is_not_taken_for_one_that_waits_for_nothing() -> None:
+    assert read_beside_one_that_forgot() is not None
+    assert read_beside_one_that_forgot(((Inspector, HeardForgetful),)) is None, "it is not staged any more"
 
 
 # --- how it is shown ------------------------------------------------------------------------------------------------
