@@ -22,7 +22,7 @@ from mesh.directives import Event, Message
 __all__ = ["Pool", "Seen", "Shelf", "freeze", "publish", "settle"]
 
 IGNORED = frozenset((
-    "_counts", "_handlers", "_identity", "_random", "_view", "_sequence", "_heap", "_armed", "tables", "commits",
+    "_counts", "_handlers", "_identity", "_random", "_view", "_sequence", "_heap", "_lines", "_armed", "tables", "commits",
     "_number", "_sent_at",
 ))  # fmt: skip
 ATOMS = frozenset((int, str, bytes, bool, float, type(None), type))
@@ -188,9 +188,11 @@ def settle(agenda: Agenda[Any]) -> int | None:
     """Let an agenda hold what is due and nothing else, and say when the next is: a wake-up for nothing changes nothing."""
     due = agenda._due
     kept: dict[tuple[int, Any], None] = {}
-    for when, _, key in sorted(agenda._heap):
+    for when, _, key in sorted([entry for entries in (agenda._heap, *agenda._lines) for entry in entries]):
         if due.get(key) == when:
             kept[when, key] = None
+    for line in agenda._lines:
+        line.clear()
     agenda._heap[:] = [(when, number, key) for number, (when, key) in enumerate(kept)]
     agenda._sequence = len(kept)
     agenda._armed = agenda._heap[0][0] if kept else None
