@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from crdt.clock import Instant
 from mesh.frozen import frozen
+from mesh.schema import recurring
 
 __all__ = [
     "Act",
@@ -62,6 +63,7 @@ NANOSECONDS = 1_000_000_000
 """Cores count durations in integer nanoseconds; the API speaks float seconds."""
 
 
+@recurring
 class Boot(NamedTuple):
     """One running process of a name: a newer boot supersedes every older one, whatever their incarnations."""
 

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from crdt.cbor import SHORT, array_head, pack_u64, write_bytes, write_float, write_head, write_int, write_text
 
@@ -24,6 +24,7 @@ __all__ = [
     "compile_class",
     "converts",
     "hints_of",
+    "recurring",
 ]
 
 MAX_INT_BYTES = 1024
@@ -34,6 +35,8 @@ MAX_PLAIN = (1 << 64) - 1
 TEXTS = 4096
 """Texts that are kept as they are written, each of so many characters at the most."""
 TEXT_CHARACTERS = 64
+VALUES = 1024
+"""Of a recurring kind that are kept."""
 
 NO_ELEMENTS, ONE_ELEMENT = array_head(0), array_head(1)
 TRUE, FALSE = b"\xf5", b"\xf4"
@@ -131,6 +134,33 @@ def _sized(inner: Callable[[Any], Any], low: int, high: int) -> Callable[[Any], 
     return read
 
 
+T = TypeVar("T", bound=type)
+
+
+def recurring(kind: T) -> T:
+    """Declare a named tuple of which the same few values are read again and again: one object stands for all that are equal.
+
+    (Every message names processes, what it says is kept, and the collector looks at each object that is kept.)"""
+    _RECURRING.add(kind)
+    return kind
+
+
+_RECURRING: set[type] = set()
+
+
+class Values(dict[tuple[Any, ...], Any]):
+    """Those of one kind, by the array that each has been read from."""
+
+    def __init__(self, kind: type) -> None:
+        self._kind = kind
+
+    def __missing__(self, raw: tuple[Any, ...]) -> Any:
+        if len(self) >= VALUES:
+            self.clear()
+        value = self[raw] = self._kind(*raw)
+        return value
+
+
 Writer = Callable[[Any], bytes]
 Reader = Callable[[Any], Any]
 
@@ -224,12 +254,12 @@ def _optional(write: Writer, read: Reader) -> tuple[Writer, Reader]:
 
 def _many(write: Writer, read: Reader) -> tuple[Writer, Reader]:
     def write_many(values: Any) -> bytes:
-        return array_head(len(values)) + b"".join(map(write, values)) if values else NO_ELEMENTS
+        return array_head(len(values)) + b"".join([write(value) for value in values]) if values else NO_ELEMENTS
 
     def read_many(raw: Any) -> Any:
         if type(raw) is not tuple:
             raise SchemaError("not an array")
-        return tuple(map(read, raw))
+        return (read(raw[0]),) if len(raw) == 1 else tuple([read(value) for value in raw])
 
     return write_many, read_many
 
@@ -319,6 +349,11 @@ def _generate(kind: type, hints: dict[str, Any], number: int | None) -> tuple[Wr
     parts = [part for name, hint in hints.items() for part in _writing(hint, f"value.{name}", names)]
     reads = "".join([f"{_reading(hint, f'raw[{first + index}]', names)}, " for index, hint in enumerate(hints.values())])
     made = f"new(kind, ({reads}))" if issubclass(kind, tuple) else f"kind({reads})"  # without a detour over `kind.__new__`
+    if kind in _RECURRING:
+        names.scope["values"] = Values(kind)
+        plainly = [_plainly(hint).replace("it", f"raw[{first + index}]") for index, hint in enumerate(hints.values())]
+        assert all(plainly), "its fields need no reader"
+        made = f"values[raw] if len(raw) == {count} and {' and '.join(plainly)} else {made}"
     source = (
         f"def write(value):\n    return join((head, {', '.join(parts)}))\n"
         f"def read(raw):\n"

@@ -53,7 +53,9 @@ def learn(ask: Accept, group: Group, identity: Identity, boots: BootRecord, boun
         if lease.name == identity.name and lease.boot == identity.boot:
             handed = bool(ask.voted & HANDED)
             grant = Grant(ask.key, lease, holding.serial, holding.term, handed, ballot, ask.value, ask.boots, ballot.name)
-    ended = tuple([lease for lease in ask.ends if _own(lease, identity.name, identity.boot) and lease not in bound])
+    ended: tuple[LeaseId, ...] = ()
+    if ask.ends:
+        ended = tuple([lease for lease in ask.ends if _own(lease, identity.name, identity.boot) and lease not in bound])
     return Decided(grant, ended) if grant is not None or ended else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -162,3 +163,33 @@ def test_a_type_that_does_not_travel_is_named() -> None:
 
     with pytest.raises(TypeError, match="the only unions"):
         compile_class(Ambiguous, 1)
+
+
+@mesh.schema.recurring
+class Often(NamedTuple):
+    stamp: int
+    session: bytes
+
+
+@dataclass(frozen=True)
+class Says(Message):
+    who: Often
+
+
+def test_of_what_recurs_one_object_stands_for_all_that_are_equal_and_none_for_what_does_not_fit() -> None:
+    write, read = compile_class(Says, 9)
+
+    def raw(value: Any) -> Any:
+        return cbor2.loads(cbor2.dumps([9, value]), immutable=True)
+
+    first = read(cbor2.loads(write(Says(Often(1, b"x"))), immutable=True)).who
+    assert first == Often(1, b"x") and type(first) is Often
+    assert read(raw([1, b"x"])).who is first
+    assert read(raw([1, b"x", "of a newer version"])).who == first
+    for wrong in ([True, b"x"], [1.0, b"x"], [1, "x"], [1], 1):
+        with pytest.raises(SchemaError):
+            read(raw(wrong))
+    for stamp in range(3 * mesh.schema.VALUES):
+        assert read(raw([stamp, b"y"])).who == Often(stamp, b"y")
+    kept = [each for each in gc.get_objects() if isinstance(each, mesh.schema.Values) and each._kind is Often]
+    assert len(kept) == 1 and len(kept[0]) <= mesh.schema.VALUES
