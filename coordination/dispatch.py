@@ -221,8 +221,11 @@ class Dispatch:
         return self._ask(self._entrusted)
 
     def done(self, number: int) -> None:
-        """Nobody waits for this request any more."""
-        self._requests.pop(number, None)
+        """Nobody waits for this request any more, nor is told of it. (A mailbox and whom it tells hold each other: left so they
+        are most of what Python's collector has to find.)"""
+        mailbox = self._requests.pop(number, None)
+        if mailbox is not None:
+            mailbox.on_event = None
         if self._done is not None:
             self._done.set()
 
