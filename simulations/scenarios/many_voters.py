@@ -42,6 +42,8 @@ CUT_FOR = 10 * SECOND
 AFTER = 4 * SECOND
 USERS = 16
 KEYS = [f"lock/{number}" for number in range(12)]
+FREE = 2
+"""So many of them are taken by every node in the end."""
 SLACK = SECOND // 2
 """What was asked before is on its way for so long."""
 
@@ -84,7 +86,7 @@ def run_many_voters(
     encoded: bool = False,
     seen: Callable[[World], object] | None = None,
 ) -> ManyVoters:
-    """L1, L2, L4, L11 throughout; then everyone is back, and every node gets every lock (L12).
+    """L1, L2, L4, L11 throughout; then everyone is back, and every node gets two of the locks (L12).
 
     The mesh is divided for `cut_for` ns: in twice `CUT_FOR` the smaller side is evicted.
 
@@ -126,6 +128,6 @@ def run_many_voters(
     phases.reached["granted_apart"] = sides.granted.total()
     phases.reached["servable"] = len(servable)
     phases.reached["epochs"] = rosters.newest.epoch
-    all_locks_are_free(phases, locks, KEYS)
+    all_locks_are_free(phases, locks, KEYS[:FREE])
     history.check()
     return ManyVoters(world, phases, locks)
