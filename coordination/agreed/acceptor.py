@@ -86,8 +86,11 @@ class Acceptor(Renewing):
             if answer is not None:
                 out.append(Send(message.ballot.name, answer))
         elif isinstance(message, Drop):
-            if self.drop(message.key, message.lease, now, out):
-                out.append(Send(message.lease.name, Dropped(message.key, message.lease, self._identity.name)))
+            if message.epoch and self._roster is not None and message.epoch != self._roster.epoch:
+                self._counts["other_epoch"] += 1
+                self._differ(message.epoch, message.lease.name, now, out)
+            elif self.drop(message.key, message.lease, now, out):
+                out.append(Send(message.lease.name, self.dropped(message.key, message.lease)))
         elif isinstance(message, Prepare):
             answer = self.prepare(message, now, out)
             if answer is not None:
@@ -237,6 +240,17 @@ class Acceptor(Renewing):
         if register.leases[lease].binds:
             self._agenda.sooner(key, now.mono, out)
         return True
+
+    def dropped(self, key: str, lease: LeaseId) -> Dropped:
+        """To its holder: that its end has been noted, by which process, as a voter of which roster.
+
+        Whoever began after the grant may have forgotten its own note: that it began is told with this one. (One voter notes and
+        forgets, reads back from this one, which notes then: both were counted, and this one alone knew of the end.)"""
+        roster, placement = self._roster, self._placement
+        assert roster is not None and placement is not None
+        began = lease.token - 2 * self._tokens[1]  # clocks differ by so much at the most
+        boots = self._boots.group(placement.group(key)) if self._boots.newest >= began else ()
+        return Dropped(key, lease, self._identity.name, roster.epoch, self._identity.boot, boots)
 
     def recollect(self, key: str, promised: Ballot, accepted: Ballot, value: Value, now: Instant, out: list[Directive]) -> None:
         """What was read back of an atomic register: it is voted on from now on."""

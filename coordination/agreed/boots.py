@@ -21,12 +21,14 @@ GROUPS = 1024
 
 
 class BootRecord:
-    __slots__ = ("_identity", "_known", "_said", "_view")
+    __slots__ = ("_identity", "_known", "_said", "_view", "newest")
 
     def __init__(self, identity: Identity, view: View) -> None:
         self._identity = identity
         self._view = view
         self._known: dict[str, Boot] = {}
+        self.newest = 0
+        """The highest stamp of any boot that was learned."""
         self._said: dict[tuple[str, ...], tuple[Boot, ...]] = {}
         """Of each group what the record says of it, if that was heard last: nearly all that is heard says it again."""
 
@@ -47,6 +49,7 @@ class BootRecord:
         for name, boot in zip(names, boots, strict=False):
             if boot > self._known.get(name, NO_BOOT):
                 self._known[name] = boot
+                self.newest = max(self.newest, boot.stamp)
                 self._said.clear()
 
     def exchange(self, names: tuple[str, ...], boots: tuple[Boot, ...]) -> tuple[Boot, ...]:

@@ -88,7 +88,7 @@ class Holder:
         self._counts: Counter[str] = Counter()
         self._ran_out: dict[LeaseId, int] = {}
         """Leases that a delay follows, and until when (monotonic ns)."""
-        self._leavings = Leavings(identity, view, self._agenda)
+        self._leavings = Leavings(identity, view, self._agenda, self._boots, self._counts)
         self._keeper = Keeper(identity, view, self._boots, self._counts)
         self._handlers: dict[type[Message], Callable[..., None]] = {
             Grant: self._on_grant,
@@ -490,4 +490,4 @@ class Holder:
         self._roster = self._source.roster
         if self._roster is not None:
             self._placement = placement_of(self._roster)
-            self._keeper.epoch = self._roster.epoch
+            self._keeper.epoch = self._leavings.epoch = self._roster.epoch

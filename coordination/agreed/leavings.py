@@ -4,13 +4,19 @@ Each is told to the owner at once, and then repeated until it is confirmed or th
 the first of the group that is alive and, as `Drop`, to each acceptor, until the owner or q acceptors have it; a cancel to
 every owner that was asked, until all have it. The next acquire of that key carries the unconfirmed releases, so that one's
 own lost release costs nothing; but not those of leases that bind something: their end has to be told to everyone, and
-only `Release` says so."""
+only `Release` says so.
+
+Notes count that are of the roster by which this node counts, and of processes that have not been replaced, as far as it or any
+of those that noted it knows. (Those of two rosters, or of a voter that has forgotten it since and of another one, are together
+no quorum that a later reading has to meet: the lock would stay closed for a ttl.)"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from coordination.agreed.agenda import Agenda
+from coordination.agreed.boots import NO_BOOT, BootRecord
 from coordination.agreed.events import Released
 from coordination.agreed.messages import Cancel, CancelDone, Drop, Dropped, Release, ReleaseDone
 from coordination.agreed.placement import Group, Placement
@@ -18,7 +24,7 @@ from coordination.agreed.ports import Identity, View
 from coordination.agreed.requests import Request
 from coordination.agreed.values import LeaseId
 from crdt.clock import Instant
-from mesh.directives import Directive, Emit, Send
+from mesh.directives import Boot, Directive, Emit, Send
 
 __all__ = ["Leaving", "LeavingKey", "Leavings"]
 
@@ -46,7 +52,8 @@ class Leaving:
         self.group: Group | None = request.group
         self.asked: Iterable[str] = request.asked
         self.binds = request.binds
-        self.acks: dict[str, None] = {}
+        self.acks: dict[str, Boot] = {}
+        """Who has confirmed it; of a note, the process that did."""
         self.noting = False
         """Whether this node's own acceptor has been asked to note it."""
         self.tries = 0
@@ -59,13 +66,19 @@ class Leaving:
 class Leavings:
     """All of one holder. Due times are entries of the holder's agenda."""
 
-    __slots__ = ("_agenda", "_identity", "_leaving", "_view")
+    __slots__ = ("_agenda", "_boots", "_counts", "_identity", "_leaving", "_view", "epoch")
 
-    def __init__(self, identity: Identity, view: View, agenda: Agenda[int | LeavingKey]) -> None:
+    def __init__(
+        self, identity: Identity, view: View, agenda: Agenda[int | LeavingKey], boots: BootRecord, counts: Counter[str]
+    ) -> None:
         self._identity = identity
         self._view = view
         self._agenda = agenda
+        self._boots = boots
+        self._counts = counts
         self._leaving: dict[LeavingKey, Leaving] = {}
+        self.epoch = 1
+        """Of the roster by whose groups notes are counted."""
 
     def __len__(self) -> int:
         return len(self._leaving)
@@ -106,7 +119,7 @@ class Leavings:
     def _note(self, leaving: Leaving, lease: LeaseId, out: list[Directive]) -> None:
         """Have this node's own acceptor note the end."""
         leaving.noting = True
-        out.append(Send(self._identity.name, Drop(leaving.key, lease)))
+        out.append(Send(self._identity.name, Drop(leaving.key, lease, self.epoch)))
 
     def repeat(self, key: LeavingKey, now: Instant, out: list[Directive]) -> None:
         leaving = self._leaving.get(key)
@@ -119,8 +132,9 @@ class Leavings:
         if leaving.lease is not None and leaving.group is not None:
             target = next((name for name in leaving.group if self._view.is_alive(name)), leaving.group[0])
             out.append(Send(target, Release(leaving.key, leaving.lease, leaving.binds)))
-            drop = Drop(leaving.key, leaving.lease)
-            out.extend(Send(name, drop) for name in leaving.group if name not in leaving.acks)
+            drop = Drop(leaving.key, leaving.lease, self.epoch)
+            noted = self._noted(leaving)
+            out.extend(Send(name, drop) for name in leaving.group if name not in noted)
         elif leaving.lease is None:
             cancel = Cancel(leaving.key, self._identity.name, self._identity.boot, leaving.asker)
             out.extend(Send(name, cancel) for name in leaving.asked if name not in leaving.acks)
@@ -146,18 +160,29 @@ class Leavings:
 
     def on_dropped(self, answer: Dropped, now: Instant, out: list[Directive]) -> None:
         leaving = self._leaving.get(answer.lease)
-        if leaving is not None and leaving.group is not None and answer.acceptor in leaving.group:
-            leaving.acks[answer.acceptor] = None
-            if len(leaving.acks) >= leaving.group.quorum:
-                self.done(answer.lease, out)
-            elif not leaving.noting and leaving.votes(self._identity.name):
-                self._note(leaving, answer.lease, out)
+        if leaving is None or leaving.group is None or answer.acceptor not in leaving.group:
+            return
+        if answer.epoch != self.epoch:
+            self._counts["noted_elsewhere"] += 1
+            return
+        if answer.boots:
+            self._boots.learn(leaving.group, answer.boots)
+        acks = leaving.acks
+        acks[answer.acceptor] = max(answer.boot, acks.get(answer.acceptor, NO_BOOT))
+        if len(acks) >= leaving.group.quorum and len(self._noted(leaving)) >= leaving.group.quorum:
+            self.done(answer.lease, out)
+        elif not leaving.noting and leaving.votes(self._identity.name) and self._identity.name not in acks:
+            self._note(leaving, answer.lease, out)
+
+    def _noted(self, leaving: Leaving) -> list[str]:
+        """Whose notes count."""
+        return [name for name, boot in leaving.acks.items() if boot >= self._boots.of(name)]
 
     def on_cancel_done(self, answer: CancelDone, now: Instant, out: list[Directive]) -> None:
         leaving = self._leaving.get((answer.request,))
         if leaving is None or answer.boot != self._identity.boot or answer.owner not in leaving.asked:
             return
-        leaving.acks[answer.owner] = None
+        leaving.acks[answer.owner] = answer.boot
         if all(name in leaving.acks for name in leaving.asked):
             self.done((answer.request,), out)
 

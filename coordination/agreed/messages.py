@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from coordination.agreed.ballot import Ballot
+from coordination.agreed.boots import NO_BOOT
 from coordination.agreed.roster import RosterValue
 from coordination.agreed.values import LeaseId, Value
 from mesh.directives import Boot, Message
@@ -345,13 +346,22 @@ class Drop(Message):
 
     key: str
     lease: LeaseId
+    epoch: int = 0
+    """Of the roster by which its sender counts notes; 0 from an earlier version."""
 
 
 @message(79)
 class Dropped(Message):
+    """This acceptor has noted the end."""
+
     key: str
     lease: LeaseId
     acceptor: str
+    epoch: int = 0
+    """Of the roster as whose voter it has; 0 from an earlier version, whose note does not count."""
+    boot: Boot = NO_BOOT
+    boots: tuple[Boot, ...] = ()
+    """What it knows of the group's, if any of them may have begun since the lease was granted."""
 
 
 # --- birth ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ the holder, who counts to q. The value goes on naming a lease that has ended, an
 
 - Only where the register is known: the lease stands in it alone, nothing else is asked, no round is under way, and a ballot is
   ready. Everything else is a round, and so is a release that comes again: then a note has been lost.
+- Only notes of one roster count together, and of the newest processes that are known of its voters.
 - Any quorum that is read later meets one of those q, and so takes the lease for ended, whoever reads. (Confirmed by fewer, a
   lock that has been given back is closed for a ttl once its owner dies.)
 - Whoever may count the lease as live is told, beyond q, too: it would name a holder that there is not. A lease that may have
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.desk import Desk
-from coordination.agreed.messages import Drop, Dropped, Release
+from coordination.agreed.messages import Drop, Release
 from coordination.agreed.ports import Identity
 from crdt.clock import Instant
 from mesh.directives import Act, Directive, Send
@@ -43,9 +44,9 @@ def note_end(desk: Desk, ask: Release, identity: Identity, acceptor: Acceptor, n
     noted = acceptor.drop(desk.key, lease, now, told)
     if noted:
         for name in desk.sparing.noted(lease, desk.group, own, desk.heard, now.mono):
-            out.append(Send(name, Drop(desk.key, lease)))
+            out.append(Send(name, Drop(desk.key, lease, desk.ready.epoch)))
         desk.remember_ended((lease,))
-        answer = Send(lease.name, Dropped(desk.key, lease, own))
+        answer = Send(lease.name, acceptor.dropped(desk.key, lease))
         if told:
             told.append(answer)  # it may be said once that is durable
         else:
