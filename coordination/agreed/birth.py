@@ -6,6 +6,8 @@ same set at the same ballot.
   - A proposer first asks a set of n for promises, and proposes the set of the highest ballot that any of them
     accepted, else its own. At most 2n-1 nodes may start with expect=n, so any two sets of n share a name, and that
     name accepts one set only, or the one it was asked to go on with. (Two halves each found a mesh.)
+  - Whoever is asked to accept has promised before, also where another set is gone on with. (Of those that were asked at first
+    one alone is of a third set, restarts, forgets its promise, and accepts that one: both are decided.)
   - A node takes part only if fewer than a majority of n of its seeds are unreachable and none that it reaches has a
     roster. Only founders count as reached. (A partitioned half that restarts founds anew.)
   - A promise or an acceptance counts only while its process is the newest known of its name. (The process restarts,
@@ -357,16 +359,22 @@ class Birth:
     def _on_promise(self, promise: BirthPromise, now: Instant, out: list[Directive]) -> None:
         if promise.ballot != self._proposal or self._proposing is not None or promise.name not in self._wanted:
             return
-        self._promises[promise.name] = promise
-        if len(self._promises) < self._expect:
+        promises = self._promises
+        promises[promise.name] = promise
+        if any(name not in promises for name in self._wanted):
             return
         if any(self._replaced(each.name, each.boot) for each in self._promises.values()):
             self._retreat(now)
             return
-        best = max(self._promises.values(), key=lambda each: each.accepted)
+        best = max(promises.values(), key=lambda each: each.accepted)
         roster = best.roster if best.roster is not None else found(self._wanted, self._parameters)
-        self._proposing = roster
         self._wanted = roster.voters
+        if missing := [name for name in roster.voters if name not in promises]:
+            # Another set was accepted. Its voters promise, too: one of them may know of a third, that all but one of these
+            # have not heard of, and that one has forgotten what it promised. (Two rosters would be decided.)
+            out.extend(Send(name, BirthPrepare(promise.ballot, roster.voters)) for name in missing)
+            return
+        self._proposing = roster
         out.extend(Send(name, BirthAccept(promise.ballot, roster)) for name in roster.voters)
 
     def _on_accepted(self, accepted: BirthAccepted, now: Instant, out: list[Directive]) -> None:

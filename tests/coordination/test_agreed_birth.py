@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from coordination.agreed import events
+from coordination.agreed.ballot import ZERO, Ballot
 from coordination.agreed.birth import Birth
-from coordination.agreed.messages import BirthAccept, BirthAccepted, BirthRefused, RosterIs
-from mesh.directives import Message, Source
-from tests.coordination.agreed_world import MS, S, World
+from coordination.agreed.messages import BirthAccept, BirthAccepted, BirthPrepare, BirthPromise, BirthRefused, RosterIs
+from coordination.agreed.roster import found
+from mesh.directives import Boot, Message, Send, Source
+from tests.coordination.agreed_world import MS, PARAMETERS, S, World
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 
 
@@ -152,6 +154,42 @@ def test_a_founder_is_not_counted_for_two_processes() -> None:
     world.lose = None
     world.heal()
     assert world.run_until(world.founded, 10 * S)
+
+
+def test_whoever_is_to_accept_another_set_has_promised_before() -> None:
+    """Of five that may found three found. n1 has accepted a set with n3, which was not asked: n3 may have accepted a higher one
+    with n2, that n2 has forgotten. Both would be decided."""
+    world = World(2, latency=(MS, MS))
+    sent: list[tuple[str, Message]] = []
+
+    def lose(number: int, a: str, to: str, message: Message) -> bool:
+        if a == "n0" and isinstance(message, BirthPrepare | BirthAccept):
+            sent.append((to, message))
+        return isinstance(message, BirthPromise | BirthPrepare | BirthAccept)
+
+    world.lose = lose
+    node = world.nodes["n0"]
+    assert node.parts is not None
+    birth = node.parts.birth
+    assert world.run_until(lambda: birth._proposal is not None, 10 * S)
+    ballot = birth._proposal
+    assert ballot is not None
+
+    def promised(name: str, accepted: Ballot = ZERO, voters: tuple[str, ...] = ()) -> list[tuple[str, type[Message]]]:
+        boot = world.nodes[name].boot if name in world.nodes else Boot(1, name.encode())
+        promise = BirthPromise(ballot, name, boot, accepted, found(voters, PARAMETERS) if voters else None)
+        source = Source(boot.session, "", name, boot, None)
+        done = birth.on_message(promise, source, world.instant(node))
+        return [(str(each.to), type(each.message)) for each in done if isinstance(each, Send)]
+
+    low, high = (ballot._replace(counter=ballot.counter - back, name=name) for back, name in ((2, "n1"), (1, "n4")))
+    assert not promised("n0") and not promised("n2")
+    assert promised("n1", low, ("n0", "n1", "n3")) == [("n3", BirthPrepare)]
+    sent.clear()
+    world.run(S)
+    assert sent and {(to, type(message)) for to, message in sent} == {("n3", BirthPrepare)}, "it is asked again"
+    assert promised("n3", high, ("n2", "n3", "n4")) == [("n4", BirthPrepare)]
+    assert promised("n4", high, ("n2", "n3", "n4")) == [(name, BirthAccept) for name in ("n2", "n3", "n4")]
 
 
 def test_one_without_network_never_abstains() -> None:
