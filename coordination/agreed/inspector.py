@@ -208,7 +208,7 @@ class Inspector:
             missed = [lease for lease in unsure if name not in question.noted(lease)]
             if missed:
                 question.answers.pop(name, None)
-                out.extend([Send(name, Drop(question.key, lease)) for lease in missed])
+                out.extend([Send(name, Drop(question.key, lease, self._standing.epoch)) for lease in missed])
                 out.append(Send(name, ExplainAsk(query, self._identity.name, question.key)))
         return out
 
