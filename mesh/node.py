@@ -132,11 +132,12 @@ class Node:
         self._introductions = Introductions(self._seal, self._contacts, cookies)
         self._index = {id(part): index for index, part in enumerate(self.parts)}
         self._handlers: dict[type[Message], tuple[int, Part]] = {}
-        for index, part in enumerate(self.parts):
+        for owner in enumerate(self.parts):
+            part = owner[1]
             for message in part.messages:
                 if message in self._handlers:
                     raise ValueError(f"{message.__name__} is handled by two parts: {part.name} and another")
-                self._handlers[message] = (index, part)
+                self._handlers[message] = owner
         self._listeners: dict[type[Event], list[tuple[int, Part]]] = {}
         self._now = Instant(0, 0, 0)
         self._queue: deque[tuple[int, Event] | Message] = deque()

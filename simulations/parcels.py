@@ -12,47 +12,55 @@ byte sealed give it. Introductions (hello, cookie, proof) are sealed bytes here,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 from zlib import crc32
 
 from cryptography.exceptions import InvalidTag
 
+from crdt.cell import Cell, cell_of
 from mesh.channel import PROOF_BYTES, TAG_BYTES
 from mesh.directives import Message
 from mesh.envelope import Encoded, packed
 from mesh.keyring import Keyring
 from mesh.largest import Bound, bound_of
+from mesh.replication.messages import Chunk, Push, Pushed
 from mesh.schema import converts
 from mesh.seal import DATAGRAM_OVERHEAD, Kind, Opened, Refusal, Seal
-from mesh.wire import PROTOCOL, Frame, decode, encode, unpack
+from mesh.wire import MAX_DEPTH, MAX_FRAME_BYTES, PROTOCOL, Frame, decode, encode, load, unpack
 
 __all__ = ["OpenKeys", "Parcel", "Parcels", "forget"]
 
 GOSSIP = 16_384
 """Pieces of gossip that are remembered: they come encoded, and are told again and again."""
+CELLS = 16_384
+"""Cells, too."""
 
 
 class Piece:
     """One message on its way into a parcel."""
 
-    __slots__ = ("_converted", "_encoded", "message", "most")
+    __slots__ = ("_encoded", "_read", "message", "most")
 
     def __init__(self, message: Message) -> None:
         kind = type(message)
         known = _kinds.get(kind)
         if known is None:
             known = _kinds[kind] = bound_of(kind), converts(kind)
-        bound, self._converted = known
+        bound, converted = known
         self.message = message
         self.most = bound if isinstance(bound, int) else bound(message)
         self._encoded = b""
+        self._read = None if converted else message
 
     def read(self) -> Message:
         """What its receiver gets."""
-        return _told(bytes(self)) if self._converted else self.message
+        if self._read is None:
+            read = _READERS.get(type(self.message))
+            self._read = _told(bytes(self)) if read is None else read(self.message)
+        return self._read
 
     def __bytes__(self) -> bytes:
         if not self._encoded:
@@ -65,6 +73,28 @@ class Piece:
 
     def __len__(self) -> int:
         return len(bytes(self))
+
+
+def _pushed(message: Any) -> Push:
+    return Push(tuple([Pushed(_cell(cell), previous) for cell, previous in message.news]))
+
+
+def _chunk(message: Any) -> Chunk:
+    return replace(message, cells=tuple(map(_cell, message.cells)))  # type: ignore[no-any-return]
+
+
+_READERS: dict[type[Message], Callable[[Any], Message]] = {Push: _pushed, Chunk: _chunk}
+"""Of messages that carry cells, which are written as bytes sometimes and read as cells always: nearly all that converts."""
+
+
+def _cell(cell: Cell | bytes) -> Cell:
+    return _held(cell) if type(cell) is bytes else cell  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=CELLS)
+def _held(encoded: bytes) -> Cell:
+    """Each is sent to everyone, and by some of them again."""
+    return cell_of(load(encoded, MAX_FRAME_BYTES, MAX_DEPTH))
 
 
 _kinds: dict[type[Message], tuple[Bound, bool]] = {}
@@ -85,7 +115,8 @@ class Parcel:
         self.key = key
         self.counter = counter
         self.frame = frame
-        self.text = _text_of(tuple(map(type, frame.messages)))
+        messages = frame.messages
+        self.text = type(messages[0]).__name__ if len(messages) == 1 else _text_of(tuple(map(type, messages)))
         """What the trace tells of it."""
         self._batch = batch
 
@@ -111,8 +142,10 @@ _told = lru_cache(maxsize=GOSSIP)(decode)
 def forget() -> None:
     """A world is over, and what was told in it is told in no other."""
     _told.cache_clear()
+    _held.cache_clear()
 
 
+PAIR = Kind.PAIR
 _made = tuple.__new__
 """Of a named tuple's class, without the call in between."""
 
@@ -157,7 +190,10 @@ class Parcels:
 
     def seal(self, batch: Sequence[Encoded], cut: int, to: bytes) -> bytes:
         seal = self._seal
-        messages = [piece.read() if type(piece) is Piece else _told(bytes(piece)) for piece in batch]
+        messages = [
+            (piece._read or piece.read()) if type(piece) is Piece else _told(bytes(piece))  # (no message is false)
+            for piece in batch
+        ]
         frame = _made(Frame, (PROTOCOL, cut, messages, 0, 0))
         parcel = Parcel(seal.session, to, seal.keyring.key_to(to), seal.count(), batch, frame)
         return cast(bytes, parcel)  # to the node it is bytes, and it does not look inside
@@ -165,16 +201,16 @@ class Parcels:
     def open(self, data: bytes) -> Opened:
         if not isinstance(data, Parcel):
             return self._seal.open(data)
-        seal = self._seal
-        if data.sender == seal.session:
+        seal, sender, key = self._seal, data.sender, data.key
+        if sender == seal.session:
             raise Refusal("own")
-        if data.key not in seal.keyring:
+        if key not in seal.keyring:
             raise Refusal("unknown_key")
         if data.to != seal.session:
             raise Refusal("unauthentic")
-        known = seal.admit(data.sender, data.counter)
-        seal.keyring.showed(data.sender, data.key)
-        return _made(Opened, (Kind.PAIR, data.sender, data, known, data.counter))
+        known = seal.admit(sender, data.counter)
+        seal.keyring.showed(sender, key)
+        return _made(Opened, (PAIR, sender, data, known, data.counter))
 
     @staticmethod
     def read(plaintext: bytes) -> Frame:
