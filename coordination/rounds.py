@@ -117,6 +117,8 @@ class Rounds:
         self._seen: tuple[Sequence[str], bytes, int] = ((), b"", -1)
         """Who was alive, under which actor, and how many lives had been noted, when `_living` was made."""
         self._living: dict[bytes, tuple[str, bytes]] = {}
+        self._noted: dict[bytes, tuple[str, bytes]] = {}
+        """Those alive whose names were noted last."""
         self._counts: Counter[str] = Counter()
 
     def give_up(self, name: str, now: Instant) -> Directives:
@@ -234,7 +236,10 @@ class Rounds:
         if self._placement is None:
             return None
         alive = self._view.names_alive()
-        return next((name for name in self._placement.group(REGISTER) if name == self._own or name in alive), None)
+        for name in self._placement.group(REGISTER):
+            if name == self._own or name in alive:
+                return name
+        return None
 
     def _hurry(self) -> None:
         """Somebody waits for the next cut."""
@@ -261,11 +266,15 @@ class Rounds:
 
     def _note_alive(self, now: Instant) -> None:
         alive = self._alive()
-        self._named.update(alive)
-        while len(self._named) > NAMES_KEPT:
-            del self._named[next(iter(self._named))]
-        for actor in [actor for actor in self._missing if actor in alive]:
-            del self._missing[actor]
+        if alive is not self._noted:
+            self._noted = alive
+            self._named.update(alive)
+            while len(self._named) > NAMES_KEPT:
+                del self._named[next(iter(self._named))]
+                self._noted = {}  # it may have been one of them
+        if self._missing:
+            for actor in [actor for actor in self._missing if actor in alive]:
+                del self._missing[actor]
 
     def _ends(self, now: Instant) -> dict[bytes, End]:
         cut, opening = self._state.cut, self._state.opening
@@ -290,6 +299,7 @@ class Rounds:
             del self._missing[actor]
         for actor in [actor for actor in self._named if actor in gone]:
             del self._named[actor]
+            self._noted = {}
         return ends
 
     def _recognise(self, strangers: set[bytes]) -> None:

@@ -265,7 +265,7 @@ class Membership:
     def eager(self, to: str) -> bool:
         """Whether there is a rumour, or this member is accused. The node asks before it fills a datagram."""
         self._filled = None
-        return len(self._rumours) > 0 or self._accused(to) is not None
+        return bool(self._rumours.subjects) or self._accused(to) is not None
 
     def _accused(self, name: str) -> Member | None:
         member = self._table.get(name)
@@ -286,7 +286,7 @@ class Membership:
             if len(accusation) <= budget:
                 budget -= len(accusation)
                 told.append(accusation)
-        if len(self._rumours):
+        if self._rumours.subjects:
             told += self._rumours.fill(budget, self.profile.transmissions(self._table.standing), to, more)
         return told
 
@@ -304,7 +304,9 @@ class Membership:
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         if self._hearing.gone:
             return ()
-        self._notice_lateness(self._actions.due.get(ROUND), now)
+        due = self._actions.due.get(ROUND)
+        if due is not None and now.mono - due > self._lateness.threshold:
+            self._notice_lateness(due, now)
         self._handlers[type(message)](message, source, now)
         return self._taken()
 
@@ -312,10 +314,12 @@ class Membership:
         due = self._actions.due.get(timer)
         if self._hearing.gone or due is None:
             return ()
-        self._notice_lateness(due, now)
-        if self._actions.due.get(timer) == due:  # lateness may have dropped or moved it
-            del self._actions.due[timer]
-            self._on_due(timer, now)
+        if now.mono - due > self._lateness.threshold:
+            self._notice_lateness(due, now)
+            if self._actions.due.get(timer) != due:  # lateness may have dropped or moved it
+                return self._taken()
+        del self._actions.due[timer]
+        self._on_due(timer, now)
         return self._taken()
 
     def on_event(self, event: Event, now: Instant) -> Directives:

@@ -31,11 +31,12 @@ Key = tuple[str, str | None]
 
 
 class Rumours:
-    __slots__ = ("_aboard", "_full", "_subjects", "_tiers", "replaced")
+    __slots__ = ("_aboard", "_full", "_tiers", "replaced", "subjects")
 
     def __init__(self) -> None:
         self._tiers: list[dict[Key, bytes]] = [{}]
-        self._subjects: dict[str, tuple[Member, dict[str | None, int]]] = {}
+        self.subjects: dict[str, tuple[Member, dict[str | None, int]]] = {}
+        """By name: the news, and of each accuser how often it was told. For others to see whether there is any."""
         self._aboard: dict[Key, bytes] = {}
         """What the last call chose."""
         self._full = False
@@ -43,15 +44,15 @@ class Rumours:
         self.replaced = 0
 
     def __len__(self) -> int:
-        return len(self._subjects)
+        return len(self.subjects)
 
     def concern_others(self, name: str) -> bool:
         """Whether any is of another member than this one."""
-        return len(self._subjects) > (name in self._subjects)
+        return len(self.subjects) > (name in self.subjects)
 
     def tell(self, member: Member, accuser: str | None = None) -> None:
         """Begin to tell this, instead of anything older on the subject."""
-        known = self._subjects.get(member.name)
+        known = self.subjects.get(member.name)
         if known is not None:
             if supersedes(known[0], member):
                 return
@@ -62,14 +63,14 @@ class Rumours:
             elif accuser in known[1] or len(known[1]) >= MAX_ACCUSERS:
                 return
         if known is None:
-            if len(self._subjects) >= MAX_SUBJECTS:
+            if len(self.subjects) >= MAX_SUBJECTS:
                 self._drop_most_told()
-            known = self._subjects[member.name] = (member, {})
+            known = self.subjects[member.name] = (member, {})
         known[1][accuser] = 0
         self._tiers[0][member.name, accuser] = encode(News(entry_of(member), accuser))
 
     def forget(self, subject: str) -> None:
-        known = self._subjects.pop(subject, None)
+        known = self.subjects.pop(subject, None)
         if known is not None:
             for accuser, tier in known[1].items():
                 del self._tiers[tier][subject, accuser]
@@ -103,11 +104,11 @@ class Rumours:
         self._aboard = {**aboard, **{key: encoded for _, key, encoded in chosen}}
         for tier, key, encoded in chosen:
             del self._tiers[tier][key]
-            accusers = self._subjects[key[0]][1]
+            accusers = self.subjects[key[0]][1]
             if tier + 1 >= tellings:
                 del accusers[key[1]]
                 if not accusers:
-                    del self._subjects[key[0]]
+                    del self.subjects[key[0]]
                 continue
             if tier + 1 == len(self._tiers):
                 self._tiers.append({})

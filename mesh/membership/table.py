@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -57,12 +57,15 @@ class Table:
         "_sessions",
         "_since",
         "_standing",
+        "get",
         "own_name",
     )
 
     def __init__(self, own_name: str) -> None:
         self.own_name = own_name
         self._members: dict[str, Member] = {}
+        self.get: Callable[[str], Member | None] = self._members.get
+        """The entry of a name. It is asked for with nearly everything that comes and goes, so it is the dictionary's own."""
         self._sessions: dict[bytes, str] = {}
         self._addresses: dict[Address, dict[str, None]] = {}
         self._boots: dict[str, Boot] = {}
@@ -79,9 +82,6 @@ class Table:
         """Names whose hash is to be looked at again."""
 
     # --- reading ---------------------------------------------------------------------------------------------------
-
-    def get(self, name: str) -> Member | None:
-        return self._members.get(name)
 
     def own(self) -> Member:
         """This node's entry, which is there from its start."""

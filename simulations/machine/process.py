@@ -408,7 +408,9 @@ class Process:
         self._due = due
         if due is None:
             return
-        at = max(self._clocks.when(due), self._schedule.now)
+        at, now = self._clocks.when(due), self._schedule.now
+        if at < now:
+            at = now
         if self._wake_at is None or at < self._wake_at:
             self._wake_at = at
             self._schedule.at(at, self._wake, at)

@@ -100,7 +100,11 @@ class Datagrams:
             return
         if process.deaf:
             return
-        self.deliver(process, data, sender.address)
+        if process.holds or process.datagrams.items:
+            self.deliver(process, data, sender.address)
+            return
+        self._trace.add(self._schedule.now, process.machine, "recv", sender.address, data)
+        process.on_datagram(data, sender.address)
 
     def deliver(self, process: Process, data: bytes, address: Address) -> None:
         """Into the socket of a process that lives."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulations.dice import GOLDEN, mix, seed_of
+from simulations.dice import GOLDEN, MASK, mix, seed_of
 from simulations.network.latency import Latency
 
 __all__ = ["Conditions", "Effect", "Limit", "Link", "Network", "Noise", "Pairs", "Rule"]
@@ -129,7 +129,10 @@ class Link:
     def draw(self) -> int:
         """64 bits for the next thing that passes here."""
         self.n = n = self.n + 1
-        return mix(self._key + n * GOLDEN)
+        number = (self._key + n * GOLDEN) & MASK  # `mix`, without the call: nothing is drawn so often
+        number = ((number ^ number >> 30) * 0xBF58476D1CE4E5B9) & MASK
+        number = ((number ^ number >> 27) * 0x94D049BB133111EB) & MASK
+        return number ^ number >> 31
 
     def latency(self, draw: int) -> int:
         """One way, of what comes in order; takes the upper bits of a draw."""
