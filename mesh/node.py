@@ -21,7 +21,7 @@ from typing import Protocol
 
 from crdt.clock import Instant
 from mesh.carriage import Carriage
-from mesh.contacts import Contact, Contacts
+from mesh.contacts import Contacts
 from mesh.directives import (
     Act,
     Address,
@@ -126,6 +126,8 @@ class Node:
         self._streams = Streams(keyring, self._session, entropy, self._envelope.keys)
         self._memory = memory
         self._timers = Timers()
+        self.due: Callable[[], int | None] = self._timers.due
+        """Monotonic ns of the next timer, or None. A driver asks after each step, so it is the timers' own."""
         room = datagram_bytes - DATAGRAM_OVERHEAD - FRAME_OVERHEAD
         self._packer = Packer(room, gossiping(parts), self._envelope.most)
         self._contacts = Contacts(self._seal)
@@ -321,11 +323,11 @@ class Node:
         for stream in self._streams.open():
             self._carriage.close(stream, "bye")
         self._queue.clear()
-        self._timers = Timers()
+        self.keep_time(Timers())
 
-    def due(self) -> int | None:
-        """Monotonic ns of the next timer, or None."""
-        return self._timers.due()
+    def keep_time(self, timers: Timers) -> None:
+        """By these timers from now on."""
+        self._timers, self.due = timers, timers.due
 
     def take(self) -> list[Output]:
         """The outputs since the last call, in order."""
@@ -365,8 +367,13 @@ class Node:
     def flush(self) -> None:
         """Let what has been sent leave, and what has been recorded go to the disk."""
         if self._packer.outgoing:
+            seal, outputs = self._envelope.seal, self._outputs
             for contact, batch in self._packer.take():
-                self._transmit(contact, batch)
+                if not contact.heard:
+                    contact.unproven = batch
+                outputs.append(Transmit(contact.address, seal(batch, self.mark, contact.session)))
+                self._datagrams += 1
+                self._messages += len(batch)
         self._encoded = NOTHING
         if self._memory is not None and (commit := self._memory.begin(self._now.mono)) is not None:
             self._outputs.append(commit)
@@ -512,13 +519,6 @@ class Node:
                 self._send(Send(sponsor, Relayed(client, encode(directive.message)), directive.stream))
                 return
         self._counts["unroutable"] += 1
-
-    def _transmit(self, contact: Contact, batch: Sequence[Encoded]) -> None:
-        if not contact.heard:
-            contact.unproven = batch
-        self._outputs.append(Transmit(contact.address, self._envelope.seal(batch, self.mark, contact.session)))
-        self._datagrams += 1
-        self._messages += len(batch)
 
     def _own_source(self) -> Source:
         own, identity = self._own, self.identity

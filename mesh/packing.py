@@ -86,11 +86,12 @@ class Packer:
             batch: list[Encoded] = []
             room = self._budget
             for encoded in messages:
-                if len(encoded) > room:
+                size = len(encoded)
+                if size > room:
                     packed.append((contact, batch))
                     batch, room = [], self._budget
                 batch.append(encoded)
-                room -= len(encoded)
+                room -= size
             for part, divisor in self._turns if eager else ():
                 if part not in eager:
                     continue

@@ -49,6 +49,8 @@ class World:
         self._places: dict[Address, Machine] = {}
         self.datagrams = Datagrams(self.schedule, self.network, self.trace, self._places)
         self.streams = Streams(self.schedule, self.network, self.trace, self._places)
+        self.transmit: Callable[[Process, Address, bytes], None] = self.datagrams.send
+        """What a process asks, like those below: until somebody looks at it, without a step in between."""
         self._observers: dict[str, tuple[Callable[..., None], ...]] = dict.fromkeys(SEEN, ())
         self.watched = False
         """Somebody wants to be told of each step."""
@@ -209,16 +211,18 @@ class World:
             if getattr(type(observer), name) is not getattr(Observer, name):
                 self._observers[name] = (*known, getattr(observer, name))
         self.watched = bool(self._observers["stepped"])
+        if self._observers["transmitted"]:
+            self.transmit = self._transmit
         if type(observer).published is not Observer.published:
             self._listeners.append(observer)
             self._hearing.clear()
 
-    # --- what processes ask (simulations.machine.process.Wire) ----------------------------------------------------------------
-
-    def transmit(self, process: Process, address: Address, data: bytes) -> None:
+    def _transmit(self, process: Process, address: Address, data: bytes) -> None:
         for saw in self._observers["transmitted"]:
             saw(process, address, data)
         self.datagrams.send(process, address, data)
+
+    # --- what processes ask (simulations.machine.process.Wire) ----------------------------------------------------------------
 
     def connect(self, process: Process, stream: int, address: Address) -> None:
         self.streams.connect(process, stream, address)

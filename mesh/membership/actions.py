@@ -7,41 +7,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
-from mesh.directives import Arm, Directive, Directives, Disarm, Emit, Event, Message, Send
+from mesh.directives import Arm, Directive, Disarm, Emit, Event, Message, Send
 
 __all__ = ["Actions"]
 
 
 class Actions:
-    __slots__ = ("_directives", "counts", "due")
+    __slots__ = ("counts", "directives", "due")
 
     def __init__(self) -> None:
-        self._directives: list[Directive] = []
+        self.directives: list[Directive] = []
+        """Those of this step."""
         self.due: dict[Hashable, int] = {}
         self.counts: Counter[str] = Counter()
 
     def add(self, directive: Directive) -> None:
-        self._directives.append(directive)
+        self.directives.append(directive)
 
     def send(self, to: str | bytes, message: Message) -> None:
-        self._directives.append(Send(to, message))
+        self.directives.append(Send(to, message))
 
     def emit(self, event: Event) -> None:
-        self._directives.append(Emit(event))
+        self.directives.append(Emit(event))
 
     def arm(self, timer: Hashable, at: int) -> None:
         self.due[timer] = at
-        self._directives.append(Arm(timer, at))
+        self.directives.append(Arm(timer, at))
 
     def disarm(self, timer: Hashable) -> None:
         if self.due.pop(timer, None) is not None:
-            self._directives.append(Disarm(timer))
+            self.directives.append(Disarm(timer))
 
     def count(self, what: str) -> None:
         self.counts[what] += 1
-
-    def take(self) -> Directives:
-        taken = self._directives
-        if taken:
-            self._directives = []
-        return taken

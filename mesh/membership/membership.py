@@ -157,6 +157,8 @@ class Membership:
         )
         self._joiner = Joiner(identity, seeds, self._table, self._checks, lost, self._hearing, profile, random, self._actions)
         self._acquainted = -ACQUAINTANCE_SPACING
+        self._tellings = (0, 0)
+        """How many stand, and how often each of so many tells a rumour."""
         self._filled: str | None = None
         """Whose datagram is being filled."""
         self._handlers: dict[type[Message], Callable[..., None]] = {
@@ -287,7 +289,10 @@ class Membership:
                 budget -= len(accusation)
                 told.append(accusation)
         if self._rumours.subjects:
-            told += self._rumours.fill(budget, self.profile.transmissions(self._table.standing), to, more)
+            standing = self._table.standing
+            if standing != self._tellings[0]:
+                self._tellings = (standing, self.profile.transmissions(standing))
+            told += self._rumours.fill(budget, self._tellings[1], to, more)
         return told
 
     # --- inputs ----------------------------------------------------------------------------------------------------
@@ -341,7 +346,11 @@ class Membership:
 
     def _taken(self) -> Directives:
         self._filled = None
-        return self._actions.take()
+        actions = self._actions
+        taken = actions.directives
+        if taken:
+            actions.directives = []
+        return taken
 
     def _on_due(self, timer: Hashable, now: Instant) -> None:
         match timer:

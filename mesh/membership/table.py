@@ -56,9 +56,9 @@ class Table:
         "_pinned",
         "_sessions",
         "_since",
-        "_standing",
         "get",
         "own_name",
+        "standing",
     )
 
     def __init__(self, own_name: str) -> None:
@@ -74,7 +74,8 @@ class Table:
         self._all: tuple[Member, ...] | None = None
         self._alive: tuple[str, ...] | None = None
         self._others: tuple[Member, ...] | None = None
-        self._standing = 0
+        self.standing = 0
+        """How many are alive or suspect, this node included: the N of every formula."""
         self._digest = 0
         """Exclusive or of `_hashes`."""
         self._hashes: dict[str, int] = {}
@@ -104,20 +105,15 @@ class Table:
     def names_alive(self) -> tuple[str, ...]:
         """The names of those alive or suspect, this node included, sorted."""
         if self._alive is None:
-            self._alive = tuple(member.name for member in self.all() if member.reachable)
+            self._alive = tuple([member.name for member in self.all() if member.reachable])
         return self._alive
 
     def others(self) -> tuple[Member, ...]:
         """Those alive or suspect but this node, by name."""
         if self._others is None:
             own = self.own_name
-            self._others = tuple(member for member in self.all() if member.reachable and member.name != own)
+            self._others = tuple([member for member in self.all() if member.reachable and member.name != own])
         return self._others
-
-    @property
-    def standing(self) -> int:
-        """How many are alive or suspect, this node included: the N of every formula."""
-        return self._standing
 
     def highest_boot(self, name: str, but: bytes) -> Boot | None:
         """The highest boot that this name is known to have had, but for the session `but`."""
@@ -173,7 +169,7 @@ class Table:
         self._members[news.name] = news
         self._sessions[news.boot.session] = news.name
         self._addresses.setdefault(news.address, {})[news.name] = None
-        self._standing += news.reachable - (known is not None and known.reachable)
+        self.standing += news.reachable - (known is not None and known.reachable)
         if known is None or known.state is not news.state:
             self._since[news.name] = now
         self._all = self._alive = self._others = None
@@ -195,7 +191,7 @@ class Table:
         member = self._members.pop(name)
         self._unlink(member)
         del self._since[name]
-        self._standing -= member.reachable
+        self.standing -= member.reachable
         self._all = self._alive = self._others = None
         self._changed[name] = None
 

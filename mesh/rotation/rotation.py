@@ -297,7 +297,7 @@ class Rotation:
 
     def eager(self, to: str) -> bool:
         self._aboard = ""
-        if self._silent():
+        if (not self._far and not self.ring.entries and not self.ring.use[0]) or self.keyring.public:  # as in `_silent`
             return False
         boot = self._membership.boot(to)
         if boot is None:

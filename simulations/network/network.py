@@ -144,7 +144,9 @@ class Link:
         """Of a datagram; takes the upper bits of a draw."""
         delay = self.low + ((draw >> 32) * self.spread >> 32) if self.shape is None else self.shape(draw)
         if self.reorder:
-            again = mix(draw)
+            again = ((draw ^ draw >> 30) * 0xBF58476D1CE4E5B9) & MASK  # `mix`, as above
+            again = ((again ^ again >> 27) * 0x94D049BB133111EB) & MASK
+            again ^= again >> 31
             if again & 0xFFFF < self.reorder:
                 delay += (again >> 32) * self.held >> 32
         return delay

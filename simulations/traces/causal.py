@@ -210,7 +210,7 @@ class Recording(Observer):
                 name = f"{parts[owner + 1]} {self._decoder.brief(timer)}"
                 self.add(self.world.now, process.machine, "timer", name, cause=boot if armed is None else armed)
 
-            node._timers = _Watched(node._timers, fired, lambda: self._step)
+            node.keep_time(_Watched(node._timers, fired, lambda: self._step))
         return node
 
 

@@ -225,7 +225,7 @@ def streams_are_not_tried(patch: pytest.MonkeyPatch) -> None:
     def ask_otherwise(self: Prober, probe: Probe) -> None:
         whole(self, probe)
         probe.on_line = False
-        if not isinstance(self._actions._directives.pop(), Dial | Write):
+        if not isinstance(self._actions.directives.pop(), Dial | Write):
             raise TypeError("streams are not what is tried last")
 
     patch.setattr(Prober, "_ask_otherwise", ask_otherwise)

@@ -66,7 +66,7 @@ def test_one_that_gives_no_digest_is_sent_the_table() -> None:
     subject = entry_of(made[1].part._table.own())
     for digest, expected in ((b"", [TableMessage, Welcome]), (made[1].part._table.digest(), [Welcome])):
         joiner.on_join(Join(subject, True, digest), source, world.instant(made[0]))
-        written = [action.message for action in made[0].part._actions.take() if isinstance(action, Write)]
+        written = [action.message for action in made[0].part._taken() if isinstance(action, Write)]
         assert [type(message) for message in written] == expected
         assert isinstance(written[-1], Welcome) and written[-1].same == bool(digest)
         joiner.on_channel_down(7, "closed")

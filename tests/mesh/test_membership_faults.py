@@ -243,7 +243,7 @@ def leavers_refute(patch: pytest.MonkeyPatch) -> None:
             self._hearing.renew(now)
             for member in self._table.others():
                 self._actions.send(member.name, News(entry_of(self._table.own()), None))
-            directives += self._actions.take()
+            directives += self._taken()
         return directives
 
     patch.setattr(Membership, "leave", leave)
