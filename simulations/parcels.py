@@ -195,8 +195,8 @@ class Parcels:
             for piece in batch
         ]
         frame = _made(Frame, (PROTOCOL, cut, messages, 0, 0))
-        parcel = Parcel(seal.session, to, seal.keyring.key_to(to), seal.count(), batch, frame)
-        return parcel  # type: ignore[return-value]  # to the node it is bytes, and it does not look inside
+        # (To the node it is bytes, and it does not look inside.)
+        return Parcel(seal.session, to, seal.keyring.key_to(to), seal.count(), batch, frame)  # type: ignore[return-value]
 
     def open(self, data: bytes) -> Opened:
         if not isinstance(data, Parcel):
