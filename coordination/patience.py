@@ -2,7 +2,7 @@
 
 A scope with a deadline for each wait is a twentieth of what a lock costs. Here all are given the same time, so they run out in
 the order in which they began, and one task sees to all of them. It is a system task, for who waits may be the last task that
-there is, and it lasts as long as somebody waits."""
+there is, and it lasts as long as somebody waits, also beyond the main task: whoever waits then is a system task, too."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Patience:
         """Wait until it is told something, or its time is over. A checkpoint, shielded from cancellation: an interrupt from the
         keyboard comes after it. Raises `Closed` if the peer has left meanwhile."""
         waiting.shielded = True
+        if not self._watched:
+            trio.lowlevel.spawn_system_task(self._watch)
+            self._watched = True
         ends = self._ends
         ends[waiting] = trio.current_time() + self._seconds
-        if not self._watched:
-            self._watched = True
-            trio.lowlevel.spawn_system_task(self._watch)
         try:
             await waiting.outcome()
         finally:
@@ -46,12 +46,20 @@ class Patience:
 
     async def _watch(self) -> None:
         try:
-            while self._ends:
-                await trio.sleep_until(next(iter(self._ends.values())))
-                now = trio.current_time()
-                for waiting, end in self._ends.items():
-                    if end > now:
-                        break
-                    waiting.give_up()
+            await self._see_to_them()
+        except trio.Cancelled:
+            # The run is over, but not yet for who waits in a system task: nothing else ends that.
+            with trio.CancelScope(shield=True):
+                await self._see_to_them()
+            raise
         finally:
             self._watched = False
+
+    async def _see_to_them(self) -> None:
+        while self._ends:
+            await trio.sleep_until(next(iter(self._ends.values())))
+            now = trio.current_time()
+            for waiting, end in self._ends.items():
+                if end > now:
+                    break
+                waiting.give_up()

@@ -64,6 +64,8 @@ def _rank(voters: tuple[tuple[str, blake2b], ...], size: int, groups: dict[tuple
         weights.append((mixed.digest(), name))
     best = nlargest(size, weights) if size * FEW < len(weights) else sorted(weights, reverse=True)[:size]
     names = tuple([name for _, name in best])
+    if len(groups) >= CACHE_KEYS:
+        groups.clear()  # of a large roster nearly every key has a group of its own, and keys come without end
     return groups.setdefault(names, Group(names))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordination.agreed.placement import Placement
+from coordination.agreed import placement as placing
+from coordination.agreed.placement import Group, Placement
 from coordination.agreed.roster import DEFAULT_PARAMETERS, found
 
 NAMES = ("ash", "birch", "cedar", "elm", "fir", "oak", "pine")
@@ -38,3 +42,16 @@ def test_voters_share_the_load() -> None:
     owners = [placement.group(f"lock/{number}")[0] for number in range(2000)]
     assert all(180 <= owners.count(name) <= 400 for name in NAMES)
     assert len(placement.group("x")) == 5 and placement.group("x").quorum == 3
+
+
+def test_what_is_remembered_of_keys_that_come_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the groups: of so many voters nearly every key has another one."""
+    monkeypatch.setattr(placing, "CACHE_KEYS", 100)
+    voters = tuple([f"bounded-{number}" for number in range(50)])
+    placement = Placement(found(voters, DEFAULT_PARAMETERS))
+    groups = {placement.group(f"lock/{number}") for number in range(1000)}
+    assert len(groups) > 900, "they share groups: it is not staged any more"
+    groups.clear()
+    gc.collect()
+    kept = [each for each in gc.get_objects() if type(each) is Group and each[0] in voters]
+    assert 100 <= len(kept) <= 200

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from coordination.agreed.events import Released
-from coordination.dispatch import Mailbox
+from coordination.dispatch import Mailbox, Waiting
 from coordination.errors import Closed
 from coordination.patience import Patience
 
@@ -68,3 +68,32 @@ async def test_who_waits_is_told_that_the_peer_has_left() -> None:
         nursery.start_soon(leave)
         with pytest.raises(Closed):
             await outlast(patience, mailbox)
+
+
+def test_who_gives_back_when_the_run_is_over_waits_no_longer() -> None:
+    """In a system task: those are cancelled when the main task has ended, and so is the one that sees to them."""
+    patience, mailbox, took, stuck = Patience(1.0), Mailbox(), list[float](), list[Waiting]()
+
+    async def holds() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            began = trio.current_time()
+            with mailbox.expecting(Released) as waiting:
+                stuck.append(waiting)
+                await patience.outlast(waiting)
+            took.append(trio.current_time() - began)
+
+    async def frees_it() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(10.0)
+            for waiting in stuck:
+                waiting.give_up()
+
+    async def main() -> None:
+        trio.lowlevel.spawn_system_task(holds)
+        trio.lowlevel.spawn_system_task(frees_it)
+        await trio.sleep(0.1)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert [round(seconds, 6) for seconds in took] == [1.0]
