@@ -125,6 +125,23 @@ def test_who_cannot_renew_is_told_before_its_first_term_is_over() -> None:
     assert world.now - begun < FIRST_TERM + 300 * MS
 
 
+@pytest.mark.parametrize("after", [0, 60 * MS])
+def test_who_stands_still_before_its_first_renewal_has_its_first_term_alone(after: int) -> None:
+    """Its ttl covers that from 50 ms on. (`L1` and `L4` are looked at all the time: nobody believes in it beside the next one.)"""
+    handed = Handed()
+    worker, world = handed.granted(), handed.world
+    world.run(after)
+    world.pause(worker.node, 3 * S)
+    other = world.acquire("n3", KEY, ttl=TTL)
+    begun = world.now
+    taken = world.run_until(lambda: other.state == "held", 5 * S)
+    assert taken == (not after)
+    if taken:
+        assert FIRST_TERM * 9 // 10 < world.now - begun < FIRST_TERM + 300 * MS
+    world.run(2 * S)
+    assert worker.body == bool(after), "it wakes up, and ends at once if its time is over"
+
+
 def test_one_that_takes_its_first_term_for_a_whole_ttl_is_noticed() -> None:
     handed = Handed(faults=((Keeper, Overestimates),))
     worker, world = handed.granted(), handed.world
