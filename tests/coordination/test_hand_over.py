@@ -127,7 +127,7 @@ def test_who_cannot_renew_is_told_before_its_first_term_is_over() -> None:
 
 @pytest.mark.parametrize("after", [0, 60 * MS])
 def test_who_stands_still_before_its_first_renewal_has_its_first_term_alone(after: int) -> None:
-    """Its ttl covers that from 50 ms on. (`L1` and `L4` are looked at all the time: nobody believes in it beside the next one.)"""
+    """Its ttl covers that from 50 ms on. (L1 is looked at all the time: nobody believes in it beside the next one.)"""
     handed = Handed()
     worker, world = handed.granted(), handed.world
     world.run(after)
