@@ -32,13 +32,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from mesh.directives import Message
 from tests.coordination.exploring.cast import Cast, Outcome
 from tests.coordination.exploring.laws import Broken, check_state
 from tests.coordination.exploring.spent import SpentLetters
-from tests.coordination.exploring.state import State
+from tests.coordination.exploring.state import COPY, STRAY, State, letter_of
 
 __all__ = ["KINDS", "Bounds", "Found", "Space"]
 
@@ -118,6 +118,8 @@ class Space:
         self.key = key
         self.group = group
         self.until = start.now + bounds.lasts
+        self.eager = False
+        """Whether faults are chosen when they may begin, and not when they show; and every delivery counts."""
         self._restart = restart
         self._judged: dict[tuple[tuple[int, ...], int], str] = {}
         self._flights: dict[tuple[tuple[int, ...], int, tuple[int, ...]], tuple[int, ...]] = {}
@@ -130,6 +132,7 @@ class Space:
         """Until a law is broken, all states have been seen, or so many, or so much time has gone.
 
         `reduced`: without the letters that change nothing any more (`spent`)."""
+        self.eager = not reduced
         gc.disable()  # it would go through all states again and again, and find nothing
         try:
             return self._search(limit, seconds, reduced)
@@ -138,8 +141,8 @@ class Space:
 
     def _search(self, limit: int, seconds: float, reduced: bool) -> Found:
         begun = time.process_time()
-        start = self.start
-        self.spent_letters = spent = SpentLetters(self.cast) if reduced else None
+        self.spent_letters = spent = self._spent_letters() if reduced else None
+        start = spent.without(self.start, -1) if spent is not None else self.start
         number_of: dict[State, int] = {start: 0}
         parents = [-1]
         level = [start]
@@ -186,6 +189,9 @@ class Space:
             depth += 1
         return found(True)
 
+    def _spent_letters(self) -> SpentLetters:
+        return SpentLetters(self.cast, passes=self.until > self.start.now, calm=self.bounds.calm)
+
     def _judge(self, state: State) -> str:
         key = (state.cores, state.now)
         broken = self._judged.get(key)
@@ -205,27 +211,37 @@ class Space:
         cores, flight, now, spent, _, _ = state
         cast, bounds = self.cast, self.bounds
         busy = False
+        eager, copies = self.eager, spent[AGAIN] < bounds.again
         last: int | None = None
-        for letter in self._calm(flight) or flight:
+        calm = self._calm(flight)
+        for letter in calm or flight:
             if letter == last:
                 continue
             last = letter
             late = letter < 0
-            number = ~letter if late else letter
-            busy = busy or not late
+            number = letter_of(letter)
             to = cast.letters[number].to
             if not cast.seen[cores[to]].up:
-                yield ("lose", letter), state._replace(flight=self._flight(flight, letter, ())), ""
+                if eager:
+                    yield ("lose", letter), state._replace(flight=self._flight(flight, letter, ())), ""
                 continue
             outcome = cast.deliver(cores[to], number, now)
-            yield self._after(("deliver", letter), state, to, outcome, self._flight(flight, letter, outcome.sent), spent)
-            if not late and spent[SLOW] < bounds.slow:
+            if not (calm or eager or outcome.core != cores[to] or outcome.sent or outcome.effects or outcome.broken):
+                continue
+            if letter >= COPY:
+                yield self._once_more(state, letter, to, outcome)
+                continue
+            sent = outcome.sent
+            if copies and not late and not eager and flight.count(COPY | number) < bounds.again - spent[AGAIN]:
+                sent = (COPY | number, *sent)
+            yield self._after(("deliver", letter), state, to, outcome, self._flight(flight, letter, sent), spent)
+            if eager and not late and spent[SLOW] < bounds.slow:
                 behind = self._flight(flight, letter, (~number,))
                 yield ("slow", letter), state._replace(flight=behind, spent=_one(spent, SLOW)), ""
-            if not late and spent[AGAIN] < bounds.again:
+            if eager and not late and copies:
                 more = self._flight(flight, letter, (~number, *outcome.sent))
                 yield self._after(("again", letter), state, to, outcome, more, _one(spent, AGAIN))
-        if self._calm(flight):
+        if calm:
             return
         nearest: int | None = None
         for index, core in enumerate(cores):
@@ -245,21 +261,33 @@ class Space:
                 sent = self._flight(flight, None, outcome.sent)
                 yield self._after((what, index), state, index, outcome, sent, spent)
         if not busy and nearest is not None and nearest <= self.until:
-            yield ("pass", nearest), state._replace(now=nearest), ""
+            yield from self._pass(state, nearest)
         yield from self._faults(state)
+
+    def _pass(self, state: State, now: int) -> Iterator[tuple[Step, State, str]]:
+        """Time goes on; so many letters stay behind as may be late."""
+        flight, spent = state.flight, state.spent
+        due = [each for each in flight if 0 <= each < STRAY]
+        strays = [each ^ STRAY for each in flight if STRAY <= each < COPY]
+        stay = [each for each in flight if each < 0 or each >= COPY]
+        more = 0 if self.eager else self.bounds.slow - spent[SLOW]
+        for count in range(len(due), more + 1):
+            for some in set(combinations(strays, count - len(due))):
+                behind = tuple(sorted([*stay, *[~each for each in (*due, *some)]]))
+                yield ("pass", now), state._replace(now=now, flight=behind, spent=_one(spent, SLOW, count)), ""
 
     def _faults(self, state: State) -> Iterator[tuple[Step, State, str]]:
         cores, flight, now, spent, _, _ = state
         cast, bounds = self.cast, self.bounds
         if spent[LEAP] < bounds.leap:
-            late = tuple(sorted([~letter if letter >= 0 else letter for letter in flight]))
+            late = tuple(sorted([each if each < 0 or each >= COPY else ~letter_of(each) for each in flight]))
             for moment in self._moments(cores, now):
                 yield ("leap", moment), state._replace(now=moment, spent=_one(spent, LEAP), flight=late), ""
         if spent[CRASH] < bounds.crash:
             for index in self._may_crash:
                 if cast.seen[cores[index]].up:
                     outcome = cast.other(cores[index], "crash", now, lambda core: core.die())
-                    left = tuple([each for each in flight if cast.letters[~each if each < 0 else each].to != index])
+                    left = tuple([each for each in flight if cast.letters[letter_of(each)].to != index])
                     yield self._after(("crash", index), state, index, outcome, left, _one(spent, CRASH))
         if bounds.comes_back and spent[CRASH] > spent[START]:
             for index in self._may_crash:
@@ -275,12 +303,20 @@ class Space:
                         sent = self._flight(flight, None, outcome.sent)
                         yield self._after(("change", index), state, index, outcome, sent, _one(spent, CHANGE))
 
+    def _once_more(self, state: State, copy: int, to: int, outcome: Outcome) -> tuple[Step, State, str]:
+        """A letter that had come comes again. When no more may, none is remembered."""
+        spent = _one(state.spent, AGAIN)
+        flight = self._flight(state.flight, copy, outcome.sent)
+        if spent[AGAIN] == self.bounds.again:
+            flight = tuple([each for each in flight if each < COPY])
+        return self._after(("again", copy), state, to, outcome, flight, spent)
+
     def _calm(self, flight: tuple[int, ...]) -> tuple[int, ...]:
         """The first letter of a kind that keeps all else waiting."""
         calm, letters = self.bounds.calm, self.cast.letters
         if calm:
             for letter in flight:
-                if letter >= 0 and isinstance(letters[letter].message, calm):
+                if 0 <= letter < STRAY and isinstance(letters[letter].message, calm):
                     return (letter,)
         return ()
 
@@ -347,16 +383,16 @@ class Space:
         return lines
 
     def _becomes(self, after: State, following: State) -> bool:
-        """Whether it is that state, but for spent letters."""
-        left = Counter(after.flight)
-        left.subtract(following.flight)
+        """Whether it is that state, but for spent letters and strays."""
+        left = Counter([each ^ STRAY if STRAY <= each < COPY else each for each in after.flight])
+        left.subtract([each ^ STRAY if STRAY <= each < COPY else each for each in following.flight])
         return after._replace(flight=()) == following._replace(flight=()) and all(count >= 0 for count in left.values())
 
     def _told(self, step: Step) -> str:
         what, which = step
         names, letters = self.cast.names, self.cast.letters
         if what in ("deliver", "slow", "again", "lose"):
-            letter = letters[~which if which < 0 else which]
+            letter = letters[letter_of(which)]
             late = " (late)" if which < 0 else ""
             return f"{what} {names[letter.sender]} -> {names[letter.to]}{late}: {letter.message}"
         if what in ("pass", "leap"):
@@ -364,5 +400,5 @@ class Space:
         return f"{what} at {names[which]}"
 
 
-def _one(spent: tuple[int, ...], kind: int) -> tuple[int, ...]:
-    return (*spent[:kind], spent[kind] + 1, *spent[kind + 1 :])
+def _one(spent: tuple[int, ...], kind: int, more: int = 1) -> tuple[int, ...]:
+    return (*spent[:kind], spent[kind] + more, *spent[kind + 1 :])

@@ -16,8 +16,9 @@ kept that could go."""
 
 from __future__ import annotations
 
+from mesh.directives import Message
 from tests.coordination.exploring.cast import Cast
-from tests.coordination.exploring.state import State
+from tests.coordination.exploring.state import STRAY, State, letter_of
 
 __all__ = ["SpentLetters"]
 
@@ -26,8 +27,11 @@ MISTAKES = 4
 
 
 class SpentLetters:
-    def __init__(self, cast: Cast) -> None:
+    def __init__(self, cast: Cast, *, passes: bool, calm: tuple[type[Message], ...]) -> None:
         self.cast = cast
+        self.passes = passes
+        """Whether time may go on at all: else nobody asks which letters keep it."""
+        self.calm = calm
         self.taken = 0
         self.corrected = 0
         self.mistaken: list[tuple[int, int]] = []
@@ -51,25 +55,30 @@ class SpentLetters:
                 times.add(now)
                 for letter in self._spent.get(core, ()):
                     self._try(core, letter, now)
-        gone = []
+        gone: list[int] = []
+        strays: list[int] = []
         for each in state.flight:
-            letter = ~each if each < 0 else each
+            letter = letter_of(each)
             core = cores[letters[letter].to]
-            if self._mistakes.get(letter, 0) >= MISTAKES or (core, letter) in self._kept or not self.cast.seen[core].up:
-                continue
-            if self._nothing(core, letter, now):
-                gone.append(each)
-        if not gone:
+            if not self.cast.seen[core].up:
+                strays.append(each)
+            elif self._nothing(core, letter, now):
+                kept = self._mistakes.get(letter, 0) >= MISTAKES or (core, letter) in self._kept
+                (strays if kept else gone).append(each)
+        strays = [each for each in strays if self._may_stray(each)]
+        if not gone and not strays:
             return state
         left = list(state.flight)
         for each in gone:
             left.remove(each)
-            letter = ~each if each < 0 else each
+            letter = letter_of(each)
             core = cores[letters[letter].to]
             self._from.setdefault((core, letter), {}).setdefault(state, number)
             self._add(core, letter)
+        for each in strays:
+            left[left.index(each)] = STRAY | each
         self.taken += len(gone)
-        return state._replace(flight=tuple(left))
+        return state._replace(flight=tuple(sorted(left)))
 
     def step(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
         """A process has gone from one state to another."""
@@ -106,6 +115,9 @@ class SpentLetters:
     def _nothing(self, core: int, letter: int, now: int) -> bool:
         outcome = self.cast.deliver(core, letter, now)
         return outcome.core == core and not outcome.sent and not outcome.effects and not outcome.broken
+
+    def _may_stray(self, each: int) -> bool:
+        return self.passes and 0 <= each < STRAY and not isinstance(self.cast.letters[each].message, self.calm)
 
     def _try(self, core: int, letter: int, now: int) -> None:
         if not self._nothing(core, letter, now):

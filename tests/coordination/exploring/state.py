@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["State"]
+__all__ = ["COPY", "STRAY", "State", "letter_of"]
+
+STRAY, COPY = 1 << 32, 1 << 33
+"""Marks of a letter that need not arrive before time passes, and of one that has been delivered and may come once more."""
+
+
+def letter_of(each: int) -> int:
+    """The number of a letter under way, however it is marked."""
+    return ~each if each < 0 else each & (STRAY - 1)
 
 
 class State(NamedTuple):
     cores: tuple[int, ...]
     flight: tuple[int, ...]
-    """Letters under way, sorted; ~letter: one that is late."""
+    """Letters under way, sorted; ~letter: one that is late; others with their marks."""
     now: int
     spent: tuple[int, ...]
     """How many faults of each kind there have been."""
