@@ -35,33 +35,51 @@ WHOLE = (
     "two voters, two owners, a message comes twice",
     "two voters, two owners, one forgets",
     "three voters",
+    "three voters, a message is late or lost",
     "three voters, a message comes twice",
     "three voters, one remembers",
     "three voters, time leaps",
     "a held lock is handed over, and a message is late or lost",
     "a held lock is handed over, and a message comes twice",
     "a held lock has two owners",
+    "a held lock has two owners, and a message is late or lost",
+    "handed to who waits, late or lost",
+    "handed to who waits, twice",
+    "handed to who waits, one forgets",
+    "handed to who waits, one remembers",
+    "handed to who waits, one is gone",
+    "two ask, a message is late or lost",
+    "two ask, a message comes twice",
     "reads back what it forgot",
     "reads back, and a message is late or lost",
     "reads back, and a message comes twice",
     "a voter is replaced, and its lease goes on",
 )
 """Their whole space is within that."""
+DEEP = (
+    "two ask",
+    "two ask, one remembers",
+    "a message is late or lost",
+    "a voter says that it is fresh",
+    "late, and time leaps",
+    "forgets, and one is late",
+    "handed behind its owner's back, time leaps past its first term",
+)
+"""Within that they are as others are, or nearly: they are searched with `-m soak`."""
 SOAK_WHOLE = (
     *WHOLE,
-    "three voters, a message is late or lost",
     "three voters, one forgets",
-    "a held lock has two owners, and a message is late or lost",
+    "two ask",
     "a held lock has two owners, and a message comes twice",
     "two ask while the roster follows itself",
 )
-"""Two voters: every single fault. Three: late or lost, twice, forgets, remembers, each from the first instant on, with one
-user or with users who keep; what two users who both give back need with a fault is larger (docs/agreed.md)."""
+"""Two voters: every single fault. Three: late or lost, twice, forgets, remembers, with one user, or with two of whom one waits
+for what the other gives back; what is larger is in docs/agreed.md."""
 SOAK_STATES = 200_000
 SOAK_SECONDS = 900
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in DEEP])
 def test_no_state_breaks_a_law(name: str) -> None:
     found = explore(CASES[name], limit=STATES)
     assert not found.broken, "\n".join([found.broken, *found.trace])
@@ -91,8 +109,32 @@ def met(case: Case, *, reduced: bool) -> tuple[int, set[Hashable]]:
     return found.states, shown
 
 
+@pytest.mark.parametrize(
+    "name, ms",
+    [
+        ("two voters", 20),
+        ("two voters, a message is late or lost", 20),
+        ("two voters, two owners, a message is late or lost", 0),
+        ("two voters, two owners, one forgets", 0),
+        ("two voters, one remembers", 10),
+        ("three voters, a message comes twice", 0),
+        ("handed to who waits, late or lost", 20),
+        ("handed to who waits, twice", 20),
+        ("handed to who waits, one is gone", 20),
+        ("reads back, and a message is late or lost", 10),
+    ],
+)
+def test_nothing_is_missed_by_choosing_late(name: str, ms: int) -> None:
+    """The laws are shown the same as if each fault were chosen where it may begin, and each delivery counted."""
+    case = CASES[name]
+    case = replace(case, bounds=replace(case.bounds, lasts=ms * 1_000_000))
+    states, shown = met(case, reduced=False)
+    fewer, same = met(case, reduced=True)
+    assert fewer < states and same == shown
+
+
 def test_nothing_is_missed_without_spent_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The laws are shown the same; and not, if nobody sees to it that a spent letter stays one."""
+    """And not, if nobody sees to it that a spent letter stays one."""
     case = CASES["two voters, a message comes twice"]
     case = replace(case, bounds=replace(case.bounds, lasts=20_000_000))
     states, shown = met(case, reduced=False)

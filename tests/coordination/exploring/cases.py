@@ -32,6 +32,8 @@ class Case:
     voters: int
     users: Mapping[str, User]
     bounds: Bounds
+    ttl: int = TTL
+    """ns; M is as long."""
     others: int = 0
     """Members that do not vote, or not yet."""
     rates: Mapping[str, int] = field(default_factory=dict)
@@ -88,14 +90,14 @@ def prepare(case: Case, faults: Changes = ()) -> Space:
     """The space of a case, with planted faults in all processes."""
     names = tuple([f"n{number}" for number in range(case.voters + case.others)])
     cast = Cast(names, faults)
-    parameters = PARAMETERS._replace(elastic=case.elastic)
+    parameters = PARAMETERS._replace(elastic=case.elastic, max_ttl=case.ttl)
 
     def make(name: str, now: int, process: int, user: User | None) -> Core:
         view = View(names, frozenset(case.dead.get(name, ())))
         rate = case.rates.get(name, 10_000)
         return cast.core(name, now, rate=rate, user=user, view=view, tables=case.durable, process=process)
 
-    users = {name: replace(user) for name, user in case.users.items()}
+    users = {name: replace(user, ttl=case.ttl) for name, user in case.users.items()}
     cores = [make(name, FOUNDED, 1, users.get(name)) for name in names]
     rehearsal = Rehearsal(cores)
     for core in cores:
@@ -167,6 +169,10 @@ FORGOT = Case(
 HANDED = Case(
     3, {**users("n1"), **users("n2", keeps=True)}, Bounds(lasts=60 * MS), dead=TWO_OWNERS, before=(("n1", "acquire"),)
 )
+WAITED = Case(
+    3, {**users("n1"), **users("n2", keeps=True)}, Bounds(lasts=60 * MS), before=(("n1", "acquire"), ("n2", "acquire"))
+)
+"""n2 has been told to wait; n1 gives back what it holds."""
 HELD = replace(HANDED, users={**users("n1"), **users("n2", keeps=True, renews=False)}, bounds=Bounds())
 
 CASES: dict[str, Case] = {
@@ -181,12 +187,14 @@ CASES: dict[str, Case] = {
     ),
     # Two voters, and one takes the other for dead: both act for the key.
     "two voters, two owners": Case(2, users("n0", "n1"), Bounds(lasts=60 * MS), dead=ESTRANGED),
-    "two voters, two owners, a message is late or lost": Case(2, users("n0", "n1"), Bounds(slow=1), dead=ESTRANGED),
+    "two voters, two owners, a message is late or lost": Case(
+        2, users("n0", "n1"), Bounds(lasts=10 * MS, slow=1), dead=ESTRANGED
+    ),
     "two voters, two owners, a message comes twice": Case(2, users("n0", "n1"), Bounds(again=1), dead=ESTRANGED),
     "two voters, two owners, one forgets": Case(2, users("n0", "n1"), Bounds(crash=1, crashes=("n0", "n1")), dead=ESTRANGED),
     # Three voters, one user.
     "three voters": Case(3, users("n2"), Bounds()),
-    "three voters, a message is late or lost": Case(3, users("n2"), Bounds(slow=1)),
+    "three voters, a message is late or lost": Case(3, users("n2"), Bounds(lasts=20 * MS, slow=1)),
     "three voters, a message comes twice": Case(3, users("n2", keeps=True), Bounds(again=1)),
     "three voters, one forgets": Case(3, users("n2", keeps=True), Bounds(crash=1, crashes=("n0", "n1"))),
     "three voters, one remembers": Case(
@@ -198,8 +206,32 @@ CASES: dict[str, Case] = {
     "a held lock is handed over, and a message is late or lost": replace(HANDED, bounds=Bounds(lasts=60 * MS, slow=1)),
     "a held lock is handed over, and a message comes twice": replace(HANDED, bounds=Bounds(lasts=60 * MS, again=1)),
     "a held lock has two owners": HELD,
-    "a held lock has two owners, and a message is late or lost": replace(HELD, bounds=Bounds(slow=1)),
+    "a held lock has two owners, and a message is late or lost": replace(HELD, bounds=Bounds(lasts=20 * MS, slow=1)),
     "a held lock has two owners, and a message comes twice": replace(HELD, bounds=Bounds(again=1)),
+    # Three voters: n2 waits for what n1 gives back.
+    "handed to who waits, late or lost": replace(WAITED, bounds=Bounds(lasts=60 * MS, slow=1)),
+    "handed to who waits, twice": replace(WAITED, bounds=Bounds(lasts=60 * MS, again=1)),
+    "handed to who waits, one forgets": replace(WAITED, bounds=Bounds(lasts=20 * MS, crash=1, crashes=("n0", "n1", "n2"))),
+    "handed to who waits, one remembers": replace(
+        WAITED, bounds=Bounds(lasts=20 * MS, crash=1, crashes=("n0", "n1", "n2"), forgets=False), durable=True
+    ),
+    "handed to who waits, one is gone": replace(
+        WAITED, bounds=Bounds(lasts=120 * MS, crash=1, crashes=("n0", "n1", "n2"), comes_back=False)
+    ),
+    "handed to who waits, time leaps past its first term": replace(
+        WAITED, bounds=Bounds(lasts=10 * MS, far=2_200 * MS, leap=1), rates=DRIFTING, ttl=3_000 * MS
+    ),
+    "handed behind its owner's back, time leaps past its first term": replace(
+        HANDED, bounds=Bounds(lasts=10 * MS, far=2_200 * MS, leap=1), rates=DRIFTING, ttl=3_000 * MS
+    ),
+    # Three voters, two who ask at once.
+    "two ask": Case(3, {**users("n1"), **users("n2", keeps=True)}, Bounds()),
+    "two ask, a message is late or lost": Case(3, users("n1", "n2", keeps=True), Bounds(lasts=60 * MS, slow=1)),
+    "two ask, a message comes twice": Case(3, users("n1", "n2", keeps=True), Bounds(again=1)),
+    "two ask, one forgets": Case(3, users("n1", "n2", keeps=True), Bounds(crash=1, crashes=("n0", "n1"))),
+    "two ask, one remembers": Case(
+        3, users("n1", "n2", keeps=True), Bounds(crash=1, crashes=("n0", "n1"), forgets=False), durable=True
+    ),
     # Three voters: as deep as there is time.
     "two owners": Case(3, TWO_ASK, Bounds(), dead=TWO_OWNERS),
     "a message is late or lost": Case(3, TWO_ASK, Bounds(lasts=300 * MS, slow=1), dead=TWO_OWNERS),

@@ -10,13 +10,24 @@ What may happen:
 and of faults as many of each kind as the bounds allow, at any moment:
 
     slow      a message is left behind: it arrives at any later time, or never (a lost message is one that never does)
-    again     a message arrives, and once more at any later time
+    again     a message that has arrived comes once more
     leap      time goes on at once, past what is under way and due, to where some lease runs out or some holder stops believing
     crash     a process ends, with what was on its way to it; its disk stays
     start     one that crashed comes back
     change    a voter proposes another roster
 
-Letters that change nothing any more are taken away at once (`spent`): each of them would have every state twice.
+Each fault is chosen where it shows, not where it may begin, and the states are as many fewer:
+
+- A message that is late within one instant is one that has not arrived yet, and of those there are states anyway. So letters
+  are left behind where time passes: as many of those under way as may still be late.
+- That a message comes twice is chosen when it comes for the second time. Until then it is remembered that it has come (`COPY`),
+  and not beyond the last one that may.
+- A delivery that changes nothing for now is no step: the state after it can go on in no way in which the one before cannot,
+  except that time may pass. So the letter stays, marked as one that time need not wait for (`STRAY`), and so does one to a
+  process that is down. `calm` kinds are not marked.
+- Letters that change nothing any more are taken away at once (`spent`): each of them would have every state twice.
+
+`search(reduced=False)` does without all of that; a test compares what the laws are shown.
 
 States that are equal in all that any process may look at, in what is under way, in the time, in the faults that are left and in
 what the laws remember are one state. Nothing is hashed away: a state is known by numbers that stand for exactly one content.
@@ -57,7 +68,9 @@ class Bounds:
     crash: int = 0
     change: int = 0
     lasts: int = 0
-    """ns from the start after which time does not go on."""
+    """ns from the start after which time does not go on by itself."""
+    far: int = 0
+    """ns from the start up to which it may leap, and go on from there, if that is more."""
     depth: int = 0
     """Steps; 0: as many as there are."""
     crashes: tuple[str, ...] = ()
@@ -118,6 +131,7 @@ class Space:
         self.key = key
         self.group = group
         self.until = start.now + bounds.lasts
+        self.far = start.now + max(bounds.lasts, bounds.far)
         self.eager = False
         """Whether faults are chosen when they may begin, and not when they show; and every delivery counts."""
         self._restart = restart
@@ -190,7 +204,7 @@ class Space:
         return found(True)
 
     def _spent_letters(self) -> SpentLetters:
-        return SpentLetters(self.cast, passes=self.until > self.start.now, calm=self.bounds.calm)
+        return SpentLetters(self.cast, passes=self.far > self.start.now, calm=self.bounds.calm)
 
     def _judge(self, state: State) -> str:
         key = (state.cores, state.now)
@@ -260,7 +274,7 @@ class Space:
                 outcome = cast.command(core, what, now)
                 sent = self._flight(flight, None, outcome.sent)
                 yield self._after((what, index), state, index, outcome, sent, spent)
-        if not busy and nearest is not None and nearest <= self.until:
+        if not busy and nearest is not None and nearest <= (self.far if spent[LEAP] else self.until):
             yield from self._pass(state, nearest)
         yield from self._faults(state)
 
@@ -330,7 +344,7 @@ class Space:
             moments.update([each.until - 1 for each in seen.believing])
             if seen.votes_from:
                 moments.add(seen.votes_from)
-        return sorted([moment for moment in moments if now < moment <= self.until])
+        return sorted([moment for moment in moments if now < moment <= self.far])
 
     def _after(
         self, step: Step, state: State, index: int, outcome: Outcome, flight: tuple[int, ...], spent: tuple[int, ...]
