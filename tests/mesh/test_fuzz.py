@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
+from coordination.agreed.messages import Mend
 from crdt.cell import COUNTER, KEY, LEASE_END, Cell, CellError, cell_of, encode_cell
 from mesh.directives import Source
 from mesh.envelope import Sealed
-from mesh.membership.messages import Goodbye
 from mesh.messaging.outbox import Arrivals, Numbered
 from mesh.node import Node
 from mesh.outputs import Publish, Transmit
@@ -54,7 +54,7 @@ def takes_what_does_not_fit(patch: pytest.MonkeyPatch) -> None:
 
     def read(plaintext: bytes) -> Frame:
         frame = unpack(plaintext)
-        return frame._replace(messages=[*frame.messages, *([Goodbye()] * frame.invalid)])
+        return frame._replace(messages=[*frame.messages, *([Mend(f"lock/{plaintext.hex()}")] * frame.invalid)])
 
     patch.setattr(Sealed, "read", staticmethod(read))
 
