@@ -164,8 +164,9 @@ class World(Ground):
     def check_told(self, worker: Worker) -> None:
         """Who is cut off from everyone has to be told, once no abstention can be the reason to wait."""
         node = self.nodes[worker.node]
-        # What somebody abstains is waited for by the clock of whoever waits, which stands still while its machine sleeps.
-        abstained = self.restarted + 4 * S + node.lag - self.lags.get(node.name, 0)
+        # Who abstains counts by its own clock, and who waits for that by its own; each stands still while its machine sleeps.
+        slept = {each.name: each.lag - self.lags.get(each.name, 0) for each in self.nodes.values()}
+        abstained = self.restarted + 4 * S + slept.pop(node.name) + max(slept.values(), default=0)
         record = node.holder._requests.get(worker.request) if node.holder is not None else None
         if record is None or record.group is None:
             worker.uninformed = self.now  # without a roster it waits for one
