@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coordination.agreed.events import Explanation as Explanation
+    from coordination.agreed.vocabulary.events import Explanation as Explanation
     from coordination.arguments.rotating import SecretStanding as SecretStanding
     from coordination.config import MeshConfig as MeshConfig
     from coordination.counting.atomic import AtomicRegister as AtomicRegister
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from mesh.membership import State as State
 
 _HOMES = {
-    "coordination.agreed.events": ("Explanation",),
+    "coordination.agreed.vocabulary.events": ("Explanation",),
     "coordination.counting.atomic": ("AtomicRegister",),
     "coordination.config": ("MeshConfig",),
     "coordination.counting.counters": ("Counter",),

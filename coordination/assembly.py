@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from random import Random
 
 from coordination.agreed.agreed import Agreed, build_agreed
-from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
-from coordination.agreed.voter_memory import VoterMemory
+from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.agreed.voting.voter_memory import VoterMemory
 from coordination.lease_ends import LeaseEnds
 from coordination.rights import Rights
 from coordination.rounds import Rounds

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from coordination.agreed.modes import Mode
+from coordination.agreed.vocabulary.modes import Mode
 from coordination.errors import AlreadyHeld
 
 __all__ = ["Claims", "Entry"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordination.agreed.roster import Parameters
+from coordination.agreed.vocabulary.roster import Parameters
 from coordination.errors import BadConfig
 from mesh.directives import NANOSECONDS
 

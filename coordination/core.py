@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from coordination.agreed.events import Explained, Explanation, Listed, ResetOver, Surveyed
-from coordination.agreed.holder import Holder
-from coordination.agreed.ports import Identity
-from coordination.agreed.reset import lost
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.rosters.reset import lost
+from coordination.agreed.vocabulary.events import Explained, Explanation, Listed, ResetOver, Surveyed
+from coordination.agreed.vocabulary.ports import Identity
 from coordination.arguments.calling import new_voters
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import trio
 
-from coordination.agreed.events import (
+from coordination.agreed.vocabulary.events import (
     Busy,
     Called,
     CallFailed,

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Protocol
 
-from coordination.agreed.events import LeaseOver, RosterDecided
-from coordination.agreed.owner import Owner
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.vocabulary.events import LeaseOver, RosterDecided
 from crdt.clock import Instant
 from mesh.directives import Act, Arm, Directives, Event, Message, Source
 from mesh.replication import Replication

@@ -9,7 +9,7 @@ import logging
 
 import trio
 
-from coordination.agreed.events import Ended, RosterDecided
+from coordination.agreed.vocabulary.events import Ended, RosterDecided
 from coordination.core import Core
 from coordination.locking.holding import let_go
 from coordination.patience import RELEASE_SECONDS

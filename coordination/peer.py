@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from coordination.agreed.events import Explanation
+from coordination.agreed.vocabulary.events import Explanation
 from coordination.arguments.checks import check_names, explained_key
 from coordination.arguments.tags import TagFilter, check_filter, check_tags, matches
 from coordination.arguments.watching import Wanted, check_wanted

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import trio
 
-from coordination.agreed.registers import split_register
+from coordination.agreed.vocabulary.registers import split_register
 from coordination.core import LeaseCore
 from coordination.locking.elections import Leader
 from coordination.locking.standing import Holding, standing

@@ -24,10 +24,10 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from coordination.agreed.atomic import MAX_ATOMIC_BYTES, NOTHING, Op, OpKind
-from coordination.agreed.caller import Caller
-from coordination.agreed.events import Called, CallFailed, RosterDecided
-from coordination.agreed.placement import Placement, placement_of
+from coordination.agreed.atomics.atomic import MAX_ATOMIC_BYTES, NOTHING, Op, OpKind
+from coordination.agreed.atomics.caller import Caller
+from coordination.agreed.vocabulary.events import Called, CallFailed, RosterDecided
+from coordination.agreed.vocabulary.placement import Placement, placement_of
 from coordination.errors import BadConfig
 from coordination.stillness import Stillness, stillness
 from crdt.clock import COUNTER_BITS, Instant

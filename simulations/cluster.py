@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from coordination.agreed.atomic import Op
-from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.agreed.atomics.atomic import Op
+from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.assembly import Assembly, Settings, build
 from crdt.cell import KEY, Cell
 from crdt.clock import Instant

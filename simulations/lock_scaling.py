@@ -18,7 +18,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from coordination.agreed.roster import DEFAULT_PARAMETERS
+from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS
 from mesh.directives import Address
 from simulations.cluster import Cluster, SimPeer
 from simulations.locking import Claim, Locks

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from coordination.agreed import events
+from coordination.agreed.vocabulary import events
 from mesh.directives import Event
 from simulations.cluster import Cluster, SimPeer
 from simulations.dice import seed_of

@@ -5,27 +5,27 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.birth import Birth
-from coordination.agreed.boots import BootRecord
-from coordination.agreed.caller import Caller
-from coordination.agreed.census import Census
-from coordination.agreed.electorate import Electorate
-from coordination.agreed.holder import Holder
-from coordination.agreed.inspector import Inspector
-from coordination.agreed.known_boots import KnownBoots
-from coordination.agreed.mover import Mover
-from coordination.agreed.owner import Owner
-from coordination.agreed.ports import Identity, View
-from coordination.agreed.reader import Reader
-from coordination.agreed.recall import Recall
-from coordination.agreed.recollector import Recollector
-from coordination.agreed.reset import Reset
-from coordination.agreed.roster import DEFAULT_PARAMETERS, Parameters
-from coordination.agreed.standing import Standing
-from coordination.agreed.succession import Succession
-from coordination.agreed.voter_memory import VoterMemory
-from coordination.agreed.yielding import Yielding
+from coordination.agreed.atomics.caller import Caller
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.recalling.known_boots import KnownBoots
+from coordination.agreed.recalling.reader import Reader
+from coordination.agreed.recalling.recall import Recall
+from coordination.agreed.recalling.recollector import Recollector
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.rosters.electorate import Electorate
+from coordination.agreed.rosters.mover import Mover
+from coordination.agreed.rosters.reset import Reset
+from coordination.agreed.rosters.succession import Succession
+from coordination.agreed.rosters.yielding import Yielding
+from coordination.agreed.telling.census import Census
+from coordination.agreed.telling.inspector import Inspector
+from coordination.agreed.vocabulary.boots import BootRecord
+from coordination.agreed.vocabulary.ports import Identity, View
+from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS, Parameters
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.standing import Standing
+from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import HybridClock
 from mesh.memory import Memory
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordination.agreed.atomic import ATOMIC, MAX_ATOMIC_BYTES, Op, OpKind, encode_ordered
-from coordination.agreed.events import Called, CallFailed, Failure, ResetOver
+from coordination.agreed.atomics.atomic import ATOMIC, MAX_ATOMIC_BYTES, Op, OpKind, encode_ordered
+from coordination.agreed.vocabulary.events import Called, CallFailed, Failure, ResetOver
 from coordination.arguments.checks import check_key
 from coordination.errors import BadValue, MemoryLost, MeshError, NoQuorum, OutcomeUnknown, ResetRefused, TooLarge
 from mesh.schema import MAX_INT_BYTES

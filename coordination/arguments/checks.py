@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from coordination.agreed.registers import register_of
+from coordination.agreed.vocabulary.registers import register_of
 from coordination.errors import BadConfig, BadKey, BadTTL, BadValue, TooLarge
 from mesh.membership.identity import valid_name
 from mesh.replication import MAJORITY, MAX_ACKS

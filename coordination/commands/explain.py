@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordination.agreed.roster import RESET_SHIFT
+from coordination.agreed.vocabulary.roster import RESET_SHIFT
 from coordination.commands.common import client_options, read_secret, run
 from coordination.output import as_json, say
 
 if TYPE_CHECKING:
-    from coordination.agreed.events import Explanation
+    from coordination.agreed.vocabulary.events import Explanation
 
 __all__ = ["command", "described", "fields", "how"]
 

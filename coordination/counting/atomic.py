@@ -15,8 +15,8 @@ from typing import Any
 
 import trio
 
-from coordination.agreed.atomic import Op
-from coordination.agreed.events import Called, CallFailed
+from coordination.agreed.atomics.atomic import Op
+from coordination.agreed.vocabulary.events import Called, CallFailed
 from coordination.arguments.calling import add_op, cas_op, encode_atomic, outcome_of, register_key, set_op
 from coordination.core import Core
 from coordination.errors import MeshError

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from coordination.agreed.events import Called, CallFailed, Failure
+from coordination.agreed.vocabulary.events import Called, CallFailed, Failure
 from coordination.arguments.calling import cas_op, encode_atomic, error_of, register_key
 from coordination.arguments.checks import check_key, check_spending
 from coordination.core import Core

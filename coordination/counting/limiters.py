@@ -30,7 +30,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 import trio
 
-from coordination.agreed.modes import Mode
+from coordination.agreed.vocabulary.modes import Mode
 from coordination.arguments.checks import check_key, check_lease_ttl
 from coordination.core import Core
 from coordination.counting.atomic import AtomicRegister

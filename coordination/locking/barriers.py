@@ -12,7 +12,7 @@ from types import TracebackType
 
 import trio
 
-from coordination.agreed.modes import HOLDINGS_CAP, Mode
+from coordination.agreed.vocabulary.modes import HOLDINGS_CAP, Mode
 from coordination.arguments.checks import check_key, check_permits
 from coordination.core import LeaseCore
 from coordination.errors import BadValue, NotHolding

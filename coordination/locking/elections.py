@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
-from coordination.agreed.modes import EXCLUSIVE
+from coordination.agreed.vocabulary.modes import EXCLUSIVE
 from coordination.arguments.checks import check_key
 from coordination.core import LeaseCore
 from coordination.keys import Binding, Entry, Fencing

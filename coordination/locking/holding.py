@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import trio
 
-from coordination.agreed.events import (
+from coordination.agreed.vocabulary.events import (
     Busy,
     Ended,
     Ending,
@@ -26,8 +26,8 @@ from coordination.agreed.events import (
     RenewFailed,
     Unavailable,
 )
-from coordination.agreed.modes import EXCLUSIVE, Mode
-from coordination.agreed.values import LeaseId, lease_text
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, Mode
+from coordination.agreed.vocabulary.values import LeaseId, lease_text
 from coordination.arguments.calling import way_out
 from coordination.core import LeaseCore
 from coordination.dispatch import Mailbox

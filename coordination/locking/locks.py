@@ -1,14 +1,14 @@
 """Locks, read-write locks and semaphores: who may go on, in the whole mesh, in order of arrival.
 
-All of them are one register each, and differ in who may stand beside whom (`coordination.agreed.modes`). What holds of one
-holds of all: the body of an `async with` is cancelled before anyone is granted what it excludes
+All of them are one register each, and differ in who may stand beside whom (`coordination.agreed.vocabulary.modes`). What
+holds of one holds of all: the body of an `async with` is cancelled before anyone is granted what it excludes
 (`coordination.locking.holding`)."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
-from coordination.agreed.modes import EXCLUSIVE, SHARED, Mode
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, SHARED, Mode
 from coordination.arguments.checks import check_delay, check_hold, check_key, check_lease_ttl, check_permits
 from coordination.core import LeaseCore
 from coordination.errors import NotHolding

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import trio
 
-from coordination.agreed.events import Explanation
-from coordination.agreed.registers import split_register
+from coordination.agreed.vocabulary.events import Explanation
+from coordination.agreed.vocabulary.registers import split_register
 from coordination.arguments.checks import check_key
 from coordination.core import LeaseCore
 from coordination.errors import NoQuorum

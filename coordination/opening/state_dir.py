@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from coordination.agreed.voter_memory import check_tables
+from coordination.agreed.voting.voter_memory import check_tables
 from coordination.errors import BadConfig
 from mesh.records import DamagedRecordError, NewerRecordError
 from mesh.shell.sqlite_store import DamagedStoreError, NewerStoreError, SqliteStore, sync_directory

@@ -19,11 +19,20 @@ from typing import Any
 import cbor2
 
 from coordination.agreed.agreed import Agreed
-from coordination.agreed.atomic import Op
-from coordination.agreed.events import Called, CallFailed, Explained, Failure, Listed, ResetOver, RosterDecided, Surveyed
-from coordination.agreed.messages import Acquire, Cancel, Drop, Mend, Release, Renew
-from coordination.agreed.reset import lost
-from coordination.agreed.roster import RosterValue
+from coordination.agreed.atomics.atomic import Op
+from coordination.agreed.rosters.reset import lost
+from coordination.agreed.vocabulary.events import (
+    Called,
+    CallFailed,
+    Explained,
+    Failure,
+    Listed,
+    ResetOver,
+    RosterDecided,
+    Surveyed,
+)
+from coordination.agreed.vocabulary.messages import Acquire, Cancel, Drop, Mend, Release, Renew
+from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.arguments.calling import add_op, cas_op, error_of, new_voters, register_key, set_op
 from coordination.arguments.checks import check_names, explained_key
 from coordination.errors import BadConfig, MeshError, OutcomeUnknown

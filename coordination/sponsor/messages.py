@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from coordination.agreed.roster import RosterValue
+from coordination.agreed.vocabulary.roster import RosterValue
 from mesh.directives import Boot, Message
 from mesh.wire import U32, U64, Length, Name, message, record
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any
 
-from coordination.agreed.registers import LOCKS, split_register
-from coordination.agreed.values import parse_lease
+from coordination.agreed.vocabulary.registers import LOCKS, split_register
+from coordination.agreed.vocabulary.values import parse_lease
 from coordination.arguments.batches import check_size
 from coordination.arguments.checks import check_amount, check_key, key_ttl_ms
 from coordination.arguments.rotating import add_secret, remove_secret, standing_of, use_secret

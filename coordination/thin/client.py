@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, NoReturn
 
-from coordination.agreed.events import Explanation
+from coordination.agreed.vocabulary.events import Explanation
 from coordination.arguments.checks import check_names, encode_checked, explained_key
 from coordination.arguments.posting import check_broadcast, check_topic
 from coordination.arguments.watching import Wanted, check_wanted

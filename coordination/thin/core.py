@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import cbor2
 import trio
 
-from coordination.agreed.events import Explanation, Listed, Unavailable
-from coordination.agreed.holder import Holder
-from coordination.agreed.ports import Identity
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.vocabulary.events import Explanation, Listed, Unavailable
+from coordination.agreed.vocabulary.ports import Identity
 from coordination.claims import Claims
 from coordination.dispatch import Dispatch
 from coordination.errors import Disconnected, MeshError, OutcomeUnknown, Unreachable

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from coordination.agreed.events import RosterDecided
-from coordination.agreed.holder import Holder
-from coordination.agreed.roster import RosterValue
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.vocabulary.events import RosterDecided
+from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.sponsor.messages import (
     Answer,
     ClientHello,

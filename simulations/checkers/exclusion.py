@@ -8,7 +8,7 @@ L4  whoever runs under a lock has been told to stop before it is granted again. 
 
 from __future__ import annotations
 
-from coordination.agreed.events import Granted
+from coordination.agreed.vocabulary.events import Granted
 from mesh.directives import Event
 from simulations.checkers.base import Checker
 from simulations.checkers.tokens import Tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from coordination.agreed.events import Granted
+from coordination.agreed.vocabulary.events import Granted
 from mesh.directives import Event
 from simulations.checkers.base import Checker
 from simulations.checkers.history import Operation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from coordination.agreed.events import Granted
+from coordination.agreed.vocabulary.events import Granted
 from mesh.directives import Event
 from simulations.checkers.base import Checker
 from simulations.locking import Claim, Locks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from coordination.agreed.roster import Parameters
+from coordination.agreed.vocabulary.roster import Parameters
 from simulations.checkers import Exclusion, RecordedLocks
 from simulations.cluster import Build
 from simulations.faults import Fault, Isolate

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from random import Random
 from typing import NoReturn
 
-from coordination.agreed.placement import Placement
-from coordination.agreed.roster import Parameters
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.roster import Parameters
 from coordination.assembly import build
 from mesh.errors import ClosedError
 from mesh.values import decode_value

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from coordination.agreed.atomic import Op, OpKind
-from coordination.agreed.events import Called, CallFailed, Failure
+from coordination.agreed.atomics.atomic import Op, OpKind
+from coordination.agreed.vocabulary.events import Called, CallFailed, Failure
 from coordination.assembly import build
 from mesh.directives import Event
 from mesh.values import decode_value, encode_value

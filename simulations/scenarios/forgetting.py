@@ -15,7 +15,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from coordination.agreed.roster import Parameters
+from coordination.agreed.vocabulary.roster import Parameters
 from coordination.assembly import Assembly, build
 from crdt.cell import COUNTER, KEY, Cell
 from crdt.counter import slot_actor

@@ -9,7 +9,7 @@ divided:
     the majority of some groups: the other side may have evicted them.
 
 The killed and the cut off are chosen by the seed, one steward among each of them: in so large a roster few ask for all whether
-it is the newest (see `coordination.agreed.stewards`)."""
+it is the newest (see `coordination.agreed.rosters.stewards`)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from coordination.agreed.events import Granted
-from coordination.agreed.placement import placement_of
-from coordination.agreed.stewards import KEY as STEWARDS
+from coordination.agreed.rosters.stewards import KEY as STEWARDS
+from coordination.agreed.vocabulary.events import Granted
+from coordination.agreed.vocabulary.placement import placement_of
 from coordination.assembly import build
 from mesh.directives import Event
 from simulations.checkers import Exclusion, RecordedLocks, Violation

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from coordination.agreed.roster import Parameters
+from coordination.agreed.vocabulary.roster import Parameters
 from coordination.assembly import build
 from simulations.checkers import Alarms, Exclusion, Members, Nonces, RecordedLocks, Sums, WatchFold
 from simulations.cluster import Build, Cluster

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from coordination.agreed.events import ResetOver, RosterConflict, RosterDecided
-from coordination.agreed.roster import RosterValue
+from coordination.agreed.vocabulary.events import ResetOver, RosterConflict, RosterDecided
+from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.assembly import build
 from mesh.directives import Event
 from simulations.checkers import Exclusion, RecordedLocks, Violation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coordination.agreed.placement import Placement
+from coordination.agreed.vocabulary.placement import Placement
 from tests.coordination.agreed_world import S
 from tests.coordination.atomic_campaign import AtomicWorld
 

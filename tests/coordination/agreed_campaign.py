@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from coordination.agreed.modes import EXCLUSIVE, SHARED, Mode
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, SHARED, Mode
 from tests.coordination.agreed_world import DAY_MS, MS, Changes, S, Violation, Worker, World
 
 FAULT_KINDS = (

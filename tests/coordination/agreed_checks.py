@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from coordination.agreed.modes import EXCLUSIVE, Mode
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, Mode
 
 __all__ = ["Closed", "Tokens", "clash"]
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.belief import Belief
-from coordination.agreed.birth import Birth
-from coordination.agreed.desk import Change, Desk
-from coordination.agreed.events import Ending
-from coordination.agreed.grants import Grants
-from coordination.agreed.holder import Holder
-from coordination.agreed.keeper import Keeper
-from coordination.agreed.learner import VOTED
-from coordination.agreed.leavings import Leavings
-from coordination.agreed.messages import Accept, Promise, RenewItem
-from coordination.agreed.owner import Owner
-from coordination.agreed.placement import Group
-from coordination.agreed.proposer import Proposer
-from coordination.agreed.register import Kept, Register
-from coordination.agreed.replies import Replies
-from coordination.agreed.roster import RosterValue
-from coordination.agreed.tickets import Ticket
-from coordination.agreed.values import Holding, LeaseId, Value
+from coordination.agreed.holding.belief import Belief
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.holding.keeper import Keeper
+from coordination.agreed.holding.leavings import Leavings
+from coordination.agreed.owning.desk import Change, Desk
+from coordination.agreed.owning.grants import Grants
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.owning.proposer import Proposer
+from coordination.agreed.owning.replies import Replies
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.vocabulary.events import Ending
+from coordination.agreed.vocabulary.messages import Accept, Promise, RenewItem
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.roster import RosterValue
+from coordination.agreed.vocabulary.tickets import Ticket
+from coordination.agreed.vocabulary.values import Holding, LeaseId, Value
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.learner import VOTED
+from coordination.agreed.voting.register import Kept, Register
 from crdt.clock import Instant
 from mesh.directives import Directive, Directives, Emit, Send
 from tests.coordination.agreed_world import Changes

@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from coordination.agreed.agreed import build_agreed
-from coordination.agreed.holder import Holder
-from coordination.agreed.roster import Parameters
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.vocabulary.roster import Parameters
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Persist, Send, Source
 from mesh.memory import Memory

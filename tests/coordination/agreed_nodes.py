@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coordination.agreed.agreed import Agreed
-from coordination.agreed.boots import NO_BOOT
-from coordination.agreed.holder import Holder
-from coordination.agreed.modes import EXCLUSIVE, Mode
-from coordination.agreed.roster import Parameters, RosterValue
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.vocabulary.boots import NO_BOOT
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, Mode
+from coordination.agreed.vocabulary.roster import Parameters, RosterValue
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Message
 from mesh.memory import Memory

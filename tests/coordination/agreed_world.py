@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordination.agreed import events
-from coordination.agreed.modes import EXCLUSIVE, Mode
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, Mode
 from mesh.directives import Event
 from tests.coordination.agreed_checks import Closed, Tokens, clash
 from tests.coordination.agreed_ground import Ground

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from coordination.agreed.atomic import Op, OpKind
-from coordination.agreed.events import Called, CallFailed, Failure
-from coordination.agreed.placement import Placement
+from coordination.agreed.atomics.atomic import Op, OpKind
+from coordination.agreed.vocabulary.events import Called, CallFailed, Failure
+from coordination.agreed.vocabulary.placement import Placement
 from mesh.directives import Event
 from mesh.values import decode_value, encode_value
 from simulations.checkers.history import History, until

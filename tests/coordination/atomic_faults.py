@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.atomic import Op, Results, State
-from coordination.agreed.atomic_memory import AtomicMemory
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.caller import Caller, Line, Request
-from coordination.agreed.calls import Call, CallDone, Recollect, Recollection
-from coordination.agreed.desk import Desk
-from coordination.agreed.messages import Accept, Reason
-from coordination.agreed.owner import Owner
-from coordination.agreed.pending import Waiting
-from coordination.agreed.placement import Group
-from coordination.agreed.proposer import Proposer
-from coordination.agreed.recollector import Recollector
-from coordination.agreed.round import Round
-from coordination.agreed.server import Server
-from coordination.agreed.values import Value
+from coordination.agreed.atomics.atomic import Op, Results, State
+from coordination.agreed.atomics.caller import Caller, Line, Request
+from coordination.agreed.atomics.calls import Call, CallDone, Recollect, Recollection
+from coordination.agreed.atomics.pending import Waiting
+from coordination.agreed.owning.desk import Desk
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.owning.proposer import Proposer
+from coordination.agreed.owning.round import Round
+from coordination.agreed.owning.server import Server
+from coordination.agreed.recalling.recollector import Recollector
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.messages import Accept, Reason
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.values import Value
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.atomic_memory import AtomicMemory
 from crdt.clock import Instant
 from mesh.directives import Boot, Directive, Send
 from tests.coordination.agreed_faults import ForgetsPromise, OwnerAlone, Planted

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from coordination.agreed.atomic import is_atomic
-from coordination.agreed.ballot import ZERO, Ballot
-from coordination.agreed.messages import Accepted, Dropped, Grant, Promise, Reason, Rejected, RenewAnswer
-from coordination.agreed.placement import Placement
-from coordination.agreed.values import LeaseId
-from coordination.agreed.voter_memory import REGISTER
+from coordination.agreed.atomics.atomic import is_atomic
+from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.messages import Accepted, Dropped, Grant, Promise, Reason, Rejected, RenewAnswer
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.values import LeaseId
+from coordination.agreed.voting.voter_memory import REGISTER
 from mesh.directives import Message
 
 if TYPE_CHECKING:

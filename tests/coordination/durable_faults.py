@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.ballot import ZERO
-from coordination.agreed.birth import Birth
-from coordination.agreed.recall import Recall
-from coordination.agreed.register import Kept, Register
-from coordination.agreed.values import LeaseId
-from coordination.agreed.voter_memory import VoterMemory
+from coordination.agreed.recalling.recall import Recall
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.vocabulary.ballot import ZERO
+from coordination.agreed.vocabulary.values import LeaseId
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.register import Kept, Register
+from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import Instant
 from mesh.directives import Act, Directive, Directives
 from tests.coordination.agreed_faults import Planted

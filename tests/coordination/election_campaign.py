@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
-from coordination.agreed.events import Ended, Explained, Granted
-from coordination.agreed.inspector import Inspector, Question
-from coordination.agreed.values import LeaseId
+from coordination.agreed.telling.inspector import Inspector, Question
+from coordination.agreed.vocabulary.events import Ended, Explained, Granted
+from coordination.agreed.vocabulary.values import LeaseId
 from mesh.directives import Event
 from simulations.checkers import REFUSED, UNKNOWN, Linearizable, Mutex, Operation, linearize
 from tests.coordination.agreed_campaign import Campaign

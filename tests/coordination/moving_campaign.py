@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from coordination.agreed.placement import Placement
-from coordination.agreed.roster import RosterValue
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.roster import RosterValue
 from mesh.directives import Event
 from tests.coordination.agreed_campaign import first_violation
 from tests.coordination.agreed_world import MS, Changes, Node, S, Violation

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from coordination.agreed.atomic_memory import AtomicMemory
-from coordination.agreed.mover import Mover
-from coordination.agreed.recollector import Recollector
-from coordination.agreed.standing import Standing
+from coordination.agreed.recalling.recollector import Recollector
+from coordination.agreed.rosters.mover import Mover
+from coordination.agreed.voting.atomic_memory import AtomicMemory
+from coordination.agreed.voting.standing import Standing
 from crdt.clock import Instant
 from mesh.directives import Directives, Event
 from tests.coordination.agreed_world import Changes

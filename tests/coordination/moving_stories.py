@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coordination.agreed.placement import Group, Placement
-from coordination.agreed.succession_messages import ChainIs
+from coordination.agreed.vocabulary.placement import Group, Placement
+from coordination.agreed.vocabulary.succession_messages import ChainIs
 from simulations.checkers.linearizable import Linearizable, linearize
 from simulations.checkers.models import Register
 from tests.coordination.agreed_campaign import first_violation

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.owner import Owner
-from coordination.agreed.standing import Standing
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.standing import Standing
 from tests.coordination import (
     agreed_campaign,
     atomic_campaign,

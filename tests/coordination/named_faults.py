@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.desk import Desk
-from coordination.agreed.messages import Accept
-from coordination.agreed.modes import Mode
-from coordination.agreed.owner import Owner
-from coordination.agreed.placement import Group
-from coordination.agreed.standing import Standing
-from coordination.agreed.tickets import Ticket
+from coordination.agreed.owning.desk import Desk
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.vocabulary.messages import Accept
+from coordination.agreed.vocabulary.modes import Mode
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.tickets import Ticket
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.standing import Standing
 from crdt.clock import Instant
 from mesh.directives import Directive
 from tests.coordination.agreed_world import MS, Changes, S, Violation, World

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.boots import NO_BOOT
-from coordination.agreed.confirming import Confirming
-from coordination.agreed.mover import Mover
-from coordination.agreed.reset import Reset
-from coordination.agreed.roster import RosterValue
-from coordination.agreed.roster_round import RosterRound
-from coordination.agreed.roster_vote import RosterVote
-from coordination.agreed.standing import Standing
-from coordination.agreed.succession_messages import ResetPrepare, RosterAccept, RosterAccepted, RosterPromise
+from coordination.agreed.rosters.confirming import Confirming
+from coordination.agreed.rosters.mover import Mover
+from coordination.agreed.rosters.reset import Reset
+from coordination.agreed.rosters.roster_round import RosterRound
+from coordination.agreed.rosters.roster_vote import RosterVote
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.boots import NO_BOOT
+from coordination.agreed.vocabulary.roster import RosterValue
+from coordination.agreed.vocabulary.succession_messages import ResetPrepare, RosterAccept, RosterAccepted, RosterPromise
+from coordination.agreed.voting.standing import Standing
 from crdt.clock import Instant
 from mesh.directives import Directive
 from tests.coordination.agreed_world import Changes
@@ -136,7 +136,7 @@ class NextEpoch(Reset):
     """Counts on by one, as a change does."""
 
     def _conclude(self, query: int, now: Instant) -> list[Directive]:
-        with patch("coordination.agreed.reset.reset_epoch", lambda wall, session, epoch: epoch + 1):
+        with patch("coordination.agreed.rosters.reset.reset_epoch", lambda wall, session, epoch: epoch + 1):
             return super()._conclude(query, now)
 
 

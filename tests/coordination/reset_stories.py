@@ -9,9 +9,9 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from coordination.agreed import events
-from coordination.agreed.roster import RosterValue
-from coordination.agreed.succession_messages import ChainIs, ResetPrepare, RosterAccepted, RosterPromise
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.roster import RosterValue
+from coordination.agreed.vocabulary.succession_messages import ChainIs, ResetPrepare, RosterAccepted, RosterPromise
 from mesh.directives import Event, Message
 from tests.coordination.agreed_world import MS, Changes, Node, S, Violation, Worker
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld

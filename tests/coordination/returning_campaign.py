@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from coordination.agreed.messages import Accept
+from coordination.agreed.vocabulary.messages import Accept
 from tests.coordination.agreed_campaign import FAULT_KINDS, HISTORY, PLAIN, Campaign, first_violation
 from tests.coordination.agreed_world import MS, Changes, S, World
 

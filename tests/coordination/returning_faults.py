@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.lease_memory import LeaseMemory
-from coordination.agreed.placement import Group
-from coordination.agreed.reader import Reader
-from coordination.agreed.reader_messages import TableAsk, TableIs, TableRow
-from coordination.agreed.values import FREE
+from coordination.agreed.recalling.reader import Reader
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.reader_messages import TableAsk, TableIs, TableRow
+from coordination.agreed.vocabulary.values import FREE
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.lease_memory import LeaseMemory
 from crdt.clock import Instant
 from mesh.directives import Directive, Directives
 from tests.coordination.agreed_world import Changes

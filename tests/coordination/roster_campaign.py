@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from coordination.agreed import events
-from coordination.agreed.messages import Grant
-from coordination.agreed.placement import Placement
-from coordination.agreed.roster import RosterValue
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.messages import Grant
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.roster import RosterValue
 from mesh.directives import Event
 from tests.coordination.agreed_campaign import FAULT_KINDS, FOCUS, HISTORY, Campaign, first_violation
 from tests.coordination.agreed_nodes import Told

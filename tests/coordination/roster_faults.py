@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.boots import NO_BOOT
-from coordination.agreed.confirming import Confirming
-from coordination.agreed.messages import Promise, Reason, Renew
-from coordination.agreed.placement import Group
-from coordination.agreed.proposer import Proposer
-from coordination.agreed.roster import Joined, RosterValue
-from coordination.agreed.roster_round import RosterRound
-from coordination.agreed.search import Search
-from coordination.agreed.standing import Adoption, Standing
-from coordination.agreed.succession import Succession
-from coordination.agreed.succession_messages import EpochOk, RosterAccept, RosterPromise, Seen
-from coordination.agreed.values import FREE
+from coordination.agreed.owning.proposer import Proposer
+from coordination.agreed.owning.search import Search
+from coordination.agreed.rosters.confirming import Confirming
+from coordination.agreed.rosters.roster_round import RosterRound
+from coordination.agreed.rosters.succession import Succession
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.boots import NO_BOOT
+from coordination.agreed.vocabulary.messages import Promise, Reason, Renew
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.roster import Joined, RosterValue
+from coordination.agreed.vocabulary.succession_messages import EpochOk, RosterAccept, RosterPromise, Seen
+from coordination.agreed.vocabulary.values import FREE
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.standing import Adoption, Standing
 from crdt.clock import Instant
 from mesh.directives import Directive, Directives, Message, Source
 from tests.coordination.agreed_world import Changes

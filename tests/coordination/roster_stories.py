@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from coordination.agreed.placement import Placement
-from coordination.agreed.succession_messages import ChainIs
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.succession_messages import ChainIs
 from tests.coordination.agreed_campaign import first_violation
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from coordination.agreed.agenda import Agenda
+from coordination.agreed.vocabulary.agenda import Agenda
 from mesh.directives import Arm, Directive
 
 DELAYS = (250, 250, 250, 5, 60, 1000, 17_000, 1, 0)

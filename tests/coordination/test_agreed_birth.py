@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed import events
-from coordination.agreed.ballot import ZERO, Ballot
-from coordination.agreed.birth import Birth
-from coordination.agreed.messages import BirthAccept, BirthAccepted, BirthPrepare, BirthPromise, BirthRefused, RosterIs
-from coordination.agreed.roster import found
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.messages import (
+    BirthAccept,
+    BirthAccepted,
+    BirthPrepare,
+    BirthPromise,
+    BirthRefused,
+    RosterIs,
+)
+from coordination.agreed.vocabulary.roster import found
 from mesh.directives import Boot, Message, Send, Source
 from tests.coordination.agreed_world import MS, PARAMETERS, S, World
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
@@ -45,7 +52,7 @@ def test_nothing_is_founded_without_all_n() -> None:
 
 
 def test_eighty_founders_do_not_wait_for_each_other_once_the_last_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordination.agreed.birth.CALLS_QUICK", 0)  # they have been waiting for long
+    monkeypatch.setattr("coordination.agreed.rosters.birth.CALLS_QUICK", 0)  # they have been waiting for long
     world = World(6, voters=80, thin=0, clients=0)
     world.crash("n79")
     world.run(4 * S)

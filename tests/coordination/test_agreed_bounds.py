@@ -6,15 +6,14 @@ import random
 
 import pytest
 
-from coordination.agreed import desks as desks_module
-from coordination.agreed import keeping as keeping_module
-from coordination.agreed import owner as owner_module
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.ballot import ZERO, Ballot
-from coordination.agreed.birth import Birth
-from coordination.agreed.boots import BootRecord
-from coordination.agreed.holder import Holder
-from coordination.agreed.messages import (
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.owning import desks as desks_module
+from coordination.agreed.owning import owner as owner_module
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.boots import BootRecord
+from coordination.agreed.vocabulary.messages import (
     Accept,
     Accepted,
     Acquire,
@@ -34,10 +33,11 @@ from coordination.agreed.messages import (
     RenewResult,
     Waiting,
 )
-from coordination.agreed.owner import Owner
-from coordination.agreed.placement import Placement
-from coordination.agreed.roster import found
-from coordination.agreed.values import Value
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.roster import found
+from coordination.agreed.vocabulary.values import Value
+from coordination.agreed.voting import keeping as keeping_module
+from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import HybridClock
 from mesh.directives import Boot, Directive, Send, Source
 from tests.coordination.agreed_world import MS, PARAMETERS, S, Self_

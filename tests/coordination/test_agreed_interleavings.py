@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from coordination.agreed import events
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.desk import Desk
-from coordination.agreed.messages import (
+from coordination.agreed.owning.desk import Desk
+from coordination.agreed.owning.replies import Replies
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.messages import (
     Accept,
     Accepted,
     Acquire,
@@ -22,10 +23,9 @@ from coordination.agreed.messages import (
     Release,
     Renew,
 )
-from coordination.agreed.placement import Group, Placement
-from coordination.agreed.register import Kept, Register
-from coordination.agreed.replies import Replies
-from coordination.agreed.values import LeaseId
+from coordination.agreed.vocabulary.placement import Group, Placement
+from coordination.agreed.vocabulary.values import LeaseId
+from coordination.agreed.voting.register import Kept, Register
 from crdt.clock import Instant
 from mesh.directives import Event, Message, Source
 from tests.coordination.agreed_faults import DeniesUnread

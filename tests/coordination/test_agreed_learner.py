@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed import desk
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.messages import Accept, Accepted, Acquire, Drop, Dropped, Grant, Live, Release, ReleaseDone
-from coordination.agreed.placement import Group
-from coordination.agreed.proposer import Proposer
-from coordination.agreed.reader_messages import TableIs
-from coordination.agreed.sparing import Sparing
-from coordination.agreed.values import LeaseId
+from coordination.agreed.owning import desk
+from coordination.agreed.owning.proposer import Proposer
+from coordination.agreed.owning.sparing import Sparing
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Acquire, Drop, Dropped, Grant, Live, Release, ReleaseDone
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.reader_messages import TableIs
+from coordination.agreed.vocabulary.values import LeaseId
+from coordination.agreed.voting.acceptor import Acceptor
 from mesh.directives import Message
 from tests.coordination.agreed_faults import LearnsFromTwo, VotesUnasked
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World

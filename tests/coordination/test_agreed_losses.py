@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from coordination.agreed import events
-from coordination.agreed.holder import Holder
-from coordination.agreed.leavings import Leavings
-from coordination.agreed.modes import SHARED, Mode
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.holding.leavings import Leavings
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.modes import SHARED, Mode
 from tests.coordination.agreed_faults import ReleasesOnce
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordination.agreed import events
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.desk import Desk
-from coordination.agreed.holder import Holder
-from coordination.agreed.messages import Reason
-from coordination.agreed.modes import EXCLUSIVE, HOLDINGS_CAP, SHARED, Mode, compatible, differs, fills, fits
-from coordination.agreed.owner import Owner
-from coordination.agreed.placement import Placement
-from coordination.agreed.tickets import Queue, Ticket
-from coordination.agreed.usher import Usher
-from coordination.agreed.values import Holding, LeaseId, Value
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.owning.desk import Desk
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.owning.usher import Usher
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.messages import Reason
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, HOLDINGS_CAP, SHARED, Mode, compatible, differs, fills, fits
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.tickets import Queue, Ticket
+from coordination.agreed.vocabulary.values import Holding, LeaseId, Value
+from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import Instant
 from mesh.directives import Boot, Directive, Directives
 from tests.coordination.agreed_campaign import hunt

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordination.agreed import placement as placing
-from coordination.agreed.placement import Group, Placement
-from coordination.agreed.roster import DEFAULT_PARAMETERS, found
+from coordination.agreed.vocabulary import placement as placing
+from coordination.agreed.vocabulary.placement import Group, Placement
+from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS, found
 
 NAMES = ("ash", "birch", "cedar", "elm", "fir", "oak", "pine")
 GOLDEN = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.ballot import ZERO, Ballot
-from coordination.agreed.belief import Belief
-from coordination.agreed.boots import BootRecord
-from coordination.agreed.messages import (
+from coordination.agreed.holding.belief import Belief
+from coordination.agreed.owning.round import Round
+from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.boots import BootRecord
+from coordination.agreed.vocabulary.messages import (
     Accept,
     Accepted,
     Prepare,
@@ -17,11 +17,11 @@ from coordination.agreed.messages import (
     RenewAnswer,
     RenewItem,
 )
-from coordination.agreed.placement import Placement
-from coordination.agreed.roster import RosterValue, found
-from coordination.agreed.round import Round
-from coordination.agreed.tickets import Queue, Ticket
-from coordination.agreed.values import FREE, Holding, LeaseId, Value
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.roster import RosterValue, found
+from coordination.agreed.vocabulary.tickets import Queue, Ticket
+from coordination.agreed.vocabulary.values import FREE, Holding, LeaseId, Value
+from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Directive, Send, Source
 from tests.coordination.agreed_world import MS, PARAMETERS, S, Self_

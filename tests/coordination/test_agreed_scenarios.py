@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from coordination.agreed import events
-from coordination.agreed.holder import Holder
-from coordination.agreed.values import lease_text, parse_lease
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.values import lease_text, parse_lease
 from mesh.directives import Event
 from tests.coordination.agreed_faults import KeepsGhosts
 from tests.coordination.agreed_world import MS, Changes, S, World
@@ -24,7 +24,7 @@ def of(world: World, kind: type[Event]) -> list[Event]:
 def owner_of(world: World, key: str) -> str:
     parts = world.nodes["n0"].parts
     assert parts is not None and parts.birth.roster is not None
-    from coordination.agreed.placement import Placement
+    from coordination.agreed.vocabulary.placement import Placement
 
     return Placement(parts.birth.roster).group(key)[0]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from coordination.agreed import messages
-from coordination.agreed.modes import Mode
+from coordination.agreed.vocabulary import messages
+from coordination.agreed.vocabulary.modes import Mode
 from mesh.directives import Message
 from mesh.wire import decode, encode
 from tests.coordination.agreed_campaign import stress

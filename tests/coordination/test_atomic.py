@@ -24,7 +24,7 @@ from coordination import (
     connect,
     open_peer,
 )
-from coordination.agreed.events import CallFailed, Failure
+from coordination.agreed.vocabulary.events import CallFailed, Failure
 from coordination.arguments.calling import outcome_of
 from coordination.commands.atomic import command
 from coordination.thin.atomic import ThinAtomicRegister

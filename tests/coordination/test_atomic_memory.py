@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.atomic_memory import AtomicMemory, Blank
-from coordination.agreed.ballot import ZERO, Ballot
-from coordination.agreed.boots import NO_BOOT, BootRecord
-from coordination.agreed.calls import AskKeys, KeysAre, Recollect, Recollection
-from coordination.agreed.known_boots import KnownBoots
-from coordination.agreed.messages import Accept, Accepted, Prepare, Promise, Reason, Rejected
-from coordination.agreed.placement import Placement
-from coordination.agreed.recollector import Recollector
-from coordination.agreed.roster import RosterValue, found
-from coordination.agreed.round import Round
-from coordination.agreed.standing import Standing
-from coordination.agreed.values import FREE, Value
-from coordination.agreed.voter_memory import VoterMemory
+from coordination.agreed.atomics.calls import AskKeys, KeysAre, Recollect, Recollection
+from coordination.agreed.owning.round import Round
+from coordination.agreed.recalling.known_boots import KnownBoots
+from coordination.agreed.recalling.recollector import Recollector
+from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.boots import NO_BOOT, BootRecord
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Prepare, Promise, Reason, Rejected
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.roster import RosterValue, found
+from coordination.agreed.vocabulary.values import FREE, Value
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.atomic_memory import AtomicMemory, Blank
+from coordination.agreed.voting.standing import Standing
+from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Directive, Directives, Emit, Message, Persist, Send, Source
 from mesh.memory import Memory

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordination.agreed.atomic import (
+from coordination.agreed.atomics.atomic import (
     ACTORS_KEPT,
     DIFFERS,
     NOT_INTEGER,

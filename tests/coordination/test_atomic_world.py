@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from coordination.agreed.server import Server
+from coordination.agreed.owning.server import Server
 from tests.coordination.atomic_campaign import BriefAtomicCampaign, hunt, stress
 from tests.coordination.atomic_faults import FAULTS, RARE, FewResults, with_state
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from coordination import Peer
-from coordination.agreed.holder import Holder
+from coordination.agreed.holding.holder import Holder
 from coordination.locking.locks import Acquirable
 from crdt.clock import Instant
 from mesh.directives import Directives

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed.inspector import Inspector
+from coordination.agreed.telling.inspector import Inspector
 from tests.coordination.agreed_faults import FAULTS
 from tests.coordination.agreed_world import Changes, Violation
 from tests.coordination.election_campaign import HeardForgetful, ReadsOne, TellsHalfNoted, judge

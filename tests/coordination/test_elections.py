@@ -22,7 +22,7 @@ from coordination import (
     connect,
     open_peer,
 )
-from coordination.agreed.acceptor import Acceptor
+from coordination.agreed.voting.acceptor import Acceptor
 from coordination.locking.elections import Observation
 from tests.coordination.meshes import SECRET, joined, mesh_of
 from tests.coordination.steps import cancelled_at

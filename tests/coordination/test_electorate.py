@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed.electorate import Electorate
+from coordination.agreed.rosters.electorate import Electorate
 from tests.coordination.agreed_world import MS, S, Worker
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 

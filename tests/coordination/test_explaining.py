@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from coordination.agreed import events
-from coordination.agreed.events import Explanation
-from coordination.agreed.inspector import Inspector, Question
-from coordination.agreed.messages import Accepted, Drop, ExplainAnswer, Release, Renew
-from coordination.agreed.modes import SHARED
-from coordination.agreed.placement import placement_of
-from coordination.agreed.registers import register_of
-from coordination.agreed.succession_messages import RosterAccepted
+from coordination.agreed.telling.inspector import Inspector, Question
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.events import Explanation
+from coordination.agreed.vocabulary.messages import Accepted, Drop, ExplainAnswer, Release, Renew
+from coordination.agreed.vocabulary.modes import SHARED
+from coordination.agreed.vocabulary.placement import placement_of
+from coordination.agreed.vocabulary.registers import register_of
+from coordination.agreed.vocabulary.succession_messages import RosterAccepted
 from coordination.commands.explain import described, fields
 from mesh.directives import Directives, Message, Source
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from coordination.agreed.register import Register
+from coordination.agreed.voting.register import Register
 from tests.coordination.exploring import space
 from tests.coordination.exploring.__main__ import FOUND_BY, first
 from tests.coordination.exploring.cases import CASES, Case, explore, prepare

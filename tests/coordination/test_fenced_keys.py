@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from coordination import Fenced, LeaseLost, Peer, connect, open_peer
-from coordination.agreed.holder import Holder
+from coordination.agreed.holding.holder import Holder
 from crdt.cell import KEY, Cell
 from tests.coordination.meshes import SECRET, mesh_of, until
 

@@ -6,8 +6,8 @@ import cbor2
 import pytest
 
 import coordination.sponsor.gateway
-from coordination.agreed.events import Busy, Ended, Released
-from coordination.agreed.messages import Acquire, CancelDone, Mend, Prepare, Release
+from coordination.agreed.vocabulary.events import Busy, Ended, Released
+from coordination.agreed.vocabulary.messages import Acquire, CancelDone, Mend, Prepare, Release
 from coordination.sponsor.messages import ASK_BYTES, OUTSTANDING, Ask, ClientHello, Forward, Voters
 from coordination.sponsor.operations import PAGE_ENTRIES
 from coordination.thin.line import Parted, Welcomed

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from coordination.agreed.events import Ending
-from coordination.agreed.keeper import Keeper
-from coordination.agreed.messages import Renew, RenewAnswer
-from coordination.agreed.placement import Group
-from coordination.agreed.usher import TELL_WITHIN
+from coordination.agreed.holding.keeper import Keeper
+from coordination.agreed.owning.usher import TELL_WITHIN
+from coordination.agreed.vocabulary.events import Ending
+from coordination.agreed.vocabulary.messages import Renew, RenewAnswer
+from coordination.agreed.vocabulary.placement import Group
 from mesh.directives import Message
 from tests.coordination.agreed_faults import KeepsToTheFirstTerm, Overestimates
 from tests.coordination.agreed_world import MS, PARAMETERS, Changes, S, Violation, Worker, World

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from random import Random
 
-from coordination.agreed.events import LeaseOver
-from coordination.agreed.values import LeaseId, lease_text
+from coordination.agreed.vocabulary.events import LeaseOver
+from coordination.agreed.vocabulary.values import LeaseId, lease_text
 from coordination.assembly import Assembly, Settings, build
 from coordination.lease_ends import ASKED_AT_ONCE
 from crdt.clock import Instant

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from coordination import BadConfig, Closed, LeaseLost, MeshConfig, Peer, State, connect, open_peer
-from coordination.agreed.electorate import Electorate
-from coordination.agreed.succession_messages import ChainIs
+from coordination.agreed.rosters.electorate import Electorate
+from coordination.agreed.vocabulary.succession_messages import ChainIs
 from tests.coordination.agreed_world import MS, S
 from tests.coordination.meshes import SECRET, joined, mesh_of, until
 from tests.coordination.roster_campaign import ELASTIC as ELASTIC_ROSTER

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from coordination import AlreadyHeld, BadKey, BadTTL, Held, LeaseLost, NotHolding, Peer, open_peer
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.holder import Holder
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.voting.acceptor import Acceptor
 from tests.coordination.meshes import joined, mesh_of, until
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.leavings import Leaving, Leavings
-from coordination.agreed.messages import Drop, Dropped, Release
-from coordination.agreed.values import LeaseId
+from coordination.agreed.holding.leavings import Leaving, Leavings
+from coordination.agreed.vocabulary.messages import Drop, Dropped, Release
+from coordination.agreed.vocabulary.values import LeaseId
+from coordination.agreed.voting.acceptor import Acceptor
 from mesh.directives import Boot, Message, Send
 from tests.coordination.agreed_world import MS, Changes, S, Worker, World
 from tests.coordination.test_agreed_bounds import SOURCE

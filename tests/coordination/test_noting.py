@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed import desk, events
-from coordination.agreed.inspector import Question
-from coordination.agreed.leavings import Leavings
-from coordination.agreed.messages import (
+from coordination.agreed.holding.leavings import Leavings
+from coordination.agreed.holding.requests import Request
+from coordination.agreed.owning import desk
+from coordination.agreed.owning.sparing import Sparing
+from coordination.agreed.telling.inspector import Question
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.messages import (
     Accept,
     Accepted,
     Acquire,
@@ -19,10 +22,8 @@ from coordination.agreed.messages import (
     ReleaseDone,
     Renew,
 )
-from coordination.agreed.placement import Group
-from coordination.agreed.requests import Request
-from coordination.agreed.sparing import Sparing
-from coordination.agreed.values import LeaseId
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.values import LeaseId
 from crdt.clock import Instant
 from mesh.directives import Directive, Message
 from tests.coordination.agreed_world import MS, Changes, S, World
@@ -254,5 +255,5 @@ class HearsOfNoEnd(Question):
 def test_nobody_is_told_as_holder_of_what_has_been_given_back(how: str, silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the q that noted it is among any q that answer."""
     assert not named(how, silent)
-    monkeypatch.setattr("coordination.agreed.inspector.Question", HearsOfNoEnd)
+    monkeypatch.setattr("coordination.agreed.telling.inspector.Question", HearsOfNoEnd)
     assert named(how, silent), "it proves nothing"

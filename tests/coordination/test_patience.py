@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from coordination.agreed.events import Released
+from coordination.agreed.vocabulary.events import Released
 from coordination.dispatch import Mailbox, Waiting
 from coordination.errors import Closed
 from coordination.patience import Patience

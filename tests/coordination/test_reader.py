@@ -9,13 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.boots import BootRecord
-from coordination.agreed.keeping import EXPIRED_STAGGER, Expired
-from coordination.agreed.known_boots import KnownBoots
-from coordination.agreed.lease_memory import LeaseMemory
-from coordination.agreed.messages import (
+from coordination.agreed.owning.round import Round
+from coordination.agreed.recalling.known_boots import KnownBoots
+from coordination.agreed.recalling.reader import Reader
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.boots import BootRecord
+from coordination.agreed.vocabulary.messages import (
     Accept,
     Accepted,
     Live,
@@ -27,13 +26,14 @@ from coordination.agreed.messages import (
     RenewAnswer,
     RenewItem,
 )
-from coordination.agreed.placement import Group, Placement
-from coordination.agreed.reader import Reader
-from coordination.agreed.reader_messages import ROWS_A_PAGE, TableAsk, TableIs, TableRow
-from coordination.agreed.roster import Parameters, RosterValue, found
-from coordination.agreed.round import Round
-from coordination.agreed.standing import Standing
-from coordination.agreed.values import FREE, Holding, LeaseId, Value
+from coordination.agreed.vocabulary.placement import Group, Placement
+from coordination.agreed.vocabulary.reader_messages import ROWS_A_PAGE, TableAsk, TableIs, TableRow
+from coordination.agreed.vocabulary.roster import Parameters, RosterValue, found
+from coordination.agreed.vocabulary.values import FREE, Holding, LeaseId, Value
+from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.keeping import EXPIRED_STAGGER, Expired
+from coordination.agreed.voting.lease_memory import LeaseMemory
+from coordination.agreed.voting.standing import Standing
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directives, Emit, Send, Source
 from tests.coordination.agreed_nodes import ThinView

@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from coordination import BadConfig, Client, MeshConfig, NoQuorum, Peer, ResetRefused, connect, open_peer
-from coordination.agreed.events import Surveyed, Voter
-from coordination.agreed.reset import judge
-from coordination.agreed.roster import RosterValue, found, reset_epoch
+from coordination.agreed.rosters.reset import judge
+from coordination.agreed.vocabulary.events import Surveyed, Voter
+from coordination.agreed.vocabulary.roster import RosterValue, found, reset_epoch
 from coordination.commands.explain import described
 from coordination.demo.programs import free_addresses
 from tests.coordination.meshes import SECRET

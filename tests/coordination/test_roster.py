@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed import succession_messages
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.boots import NO_BOOT
-from coordination.agreed.roster import RosterValue, found
-from coordination.agreed.standing import Adoption, Standing
-from coordination.agreed.succession_messages import ChainIs
+from coordination.agreed.vocabulary import succession_messages
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.boots import NO_BOOT
+from coordination.agreed.vocabulary.roster import RosterValue, found
+from coordination.agreed.vocabulary.succession_messages import ChainIs
+from coordination.agreed.voting.standing import Adoption, Standing
 from mesh.directives import Boot, Message
 from mesh.wire import decode, encode
 from tests.coordination.agreed_world import MS, Node, S, Self_, World

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from coordination import DifferentMesh, MeshConfig, Peer, connect, open_peer
-from coordination.agreed.roster import found
-from coordination.agreed.succession_messages import LoneIs
-from coordination.agreed.yielding import Yielding
+from coordination.agreed.rosters.yielding import Yielding
+from coordination.agreed.vocabulary.roster import found
+from coordination.agreed.vocabulary.succession_messages import LoneIs
 from crdt.clock import Instant
 from mesh.directives import Arm, Directive, Directives, Stop
 from tests.coordination.agreed_world import MS, PARAMETERS, Changes, S, Violation, Worker, World

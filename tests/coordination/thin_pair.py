@@ -9,7 +9,7 @@ from typing import Any
 
 import cbor2
 
-from coordination.agreed.events import Granted
+from coordination.agreed.vocabulary.events import Granted
 from coordination.assembly import Assembly, Settings, build
 from coordination.sponsor.messages import Answer, Ask, Happened, Happening, Taken
 from coordination.thin.line import Heard, Line, Parted, Welcomed

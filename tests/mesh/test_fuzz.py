@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from coordination.agreed.messages import Mend
+from coordination.agreed.vocabulary.messages import Mend
 from crdt.cell import COUNTER, KEY, LEASE_END, Cell, CellError, cell_of, encode_cell
 from mesh.directives import Source
 from mesh.envelope import Sealed

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from coordination.agreed.events import LeaseOver
-from coordination.agreed.holder import Holder
-from coordination.agreed.owner import Owner
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.vocabulary.events import LeaseOver
 from coordination.assembly import Assembly, Settings, build
 from crdt.cell import KEY, Cell
 from crdt.cell import above as honest

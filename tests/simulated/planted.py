@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordination.agreed.acceptor import Acceptor
-from coordination.agreed.events import Ended, Ending
-from coordination.agreed.holder import Holder
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.vocabulary.events import Ended, Ending
+from coordination.agreed.voting.acceptor import Acceptor
 from coordination.assembly import Assembly, Settings, build
 from crdt.clock import Instant
 from crdt.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coordination.agreed.roster import Parameters, RosterValue
+from coordination.agreed.vocabulary.roster import Parameters, RosterValue
 from crdt.change import ChangeKind
 from crdt.store import Store
 from mesh.membership import LAN, MemberChanged, State

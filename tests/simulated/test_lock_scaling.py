@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import pytest
 
-from coordination.agreed import placement
+from coordination.agreed.vocabulary import placement
 from simulations.lock_scaling import Figures, measure
 from simulations.world import MS
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coordination.agreed.confirming import Confirming
+from coordination.agreed.rosters.confirming import Confirming
 from coordination.assembly import Assembly, build
 from simulations.checkers import Violation
 from simulations.scenarios.many_voters import CUT_FOR, run_many_voters

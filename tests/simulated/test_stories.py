@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.agreed.events import Unavailable
-from coordination.agreed.roster import Parameters
+from coordination.agreed.vocabulary.events import Unavailable
+from coordination.agreed.vocabulary.roster import Parameters
 from mesh.directives import Event
 from mesh.membership import State
 from simulations.checkers import Exclusion, Members, Nonces, Sums, WatchFold, agree

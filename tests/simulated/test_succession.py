@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from coordination.agreed.events import Granted, RosterDecided
+from coordination.agreed.vocabulary.events import Granted, RosterDecided
 from mesh.directives import Event
 from simulations.checkers import Violation
 from simulations.machine.process import Process

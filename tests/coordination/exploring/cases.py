@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from coordination.agreed.placement import Placement
-from coordination.agreed.reader_messages import TableAsk
-from coordination.agreed.roster import Parameters
-from coordination.agreed.succession_messages import EpochAsk, EpochOk
+from coordination.agreed.vocabulary.placement import Placement
+from coordination.agreed.vocabulary.reader_messages import TableAsk
+from coordination.agreed.vocabulary.roster import Parameters
+from coordination.agreed.vocabulary.succession_messages import EpochAsk, EpochOk
 from mesh.directives import Message
 from tests.coordination.agreed_world import MS, Changes
 from tests.coordination.exploring.cast import Cast, Outcome

@@ -11,20 +11,20 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from coordination.agreed import events
-from coordination.agreed.acceptor import Acceptor
 from coordination.agreed.agreed import build_agreed
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.belief import Belief
-from coordination.agreed.birth import Birth
-from coordination.agreed.holder import Holder
-from coordination.agreed.owner import Owner
-from coordination.agreed.reader import Reader
-from coordination.agreed.recall import Recall
-from coordination.agreed.requests import State
-from coordination.agreed.roster import Parameters, RosterValue
-from coordination.agreed.succession import Succession
-from coordination.agreed.values import LeaseId, Value
+from coordination.agreed.holding.belief import Belief
+from coordination.agreed.holding.holder import Holder
+from coordination.agreed.holding.requests import State
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.recalling.reader import Reader
+from coordination.agreed.recalling.recall import Recall
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.rosters.succession import Succession
+from coordination.agreed.vocabulary import events
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.roster import Parameters, RosterValue
+from coordination.agreed.vocabulary.values import LeaseId, Value
+from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Part, Persist, Send, Source
 from mesh.memory import Memory

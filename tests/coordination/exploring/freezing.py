@@ -14,9 +14,9 @@ from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Any
 
-from coordination.agreed.agenda import Agenda
-from coordination.agreed.placement import Group, Placement
-from coordination.agreed.tickets import Queue
+from coordination.agreed.vocabulary.agenda import Agenda
+from coordination.agreed.vocabulary.placement import Group, Placement
+from coordination.agreed.vocabulary.tickets import Queue
 from mesh.directives import Event, Message
 
 __all__ = ["Pool", "Seen", "Shelf", "freeze", "publish", "settle"]

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coordination.agreed.ballot import Ballot
-from coordination.agreed.values import Value
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.values import Value
 from tests.coordination.exploring.cores import Seen
 
 __all__ = ["Broken", "check_state", "check_step"]

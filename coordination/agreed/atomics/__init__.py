@@ -1,0 +1,1 @@
+"""What an atomic register does with a call, and who asks for one."""

@@ -1,0 +1,218 @@
+"""The keeper: what a holder holds, kept alive until it is given back or its time is over.
+
+- Renewals go straight to the group, all that are due in one message an acceptor: each ttl/3, repeated each ttl/12 until
+  q have answered.
+- A handed-over grant has a short first term. If somebody goes on renewing it, it is told at once, and is renewed for the first
+  time after 50 ms, then each 50 ms until q have answered: a body that is over by then costs no renewal, and a longer one loses
+  nothing. (A renewal on receipt is a round trip and two messages for each voter, for a lease that is given back a millisecond
+  later.)
+- It is confirmed in the same way first, from its receipt on, if nobody would renew it (it has to last its ttl from the start),
+  if so much of its term is over that the body would soon be cancelled, if a delay follows it (none is waited for before its
+  first renewal), and if it binds something.
+- An acceptor that refuses one for a promise, or for what is live there, is behind: the owner is asked to mend it.
+- A tick comes within 100 ms, sooner if something is due: at 5 % of the term before the deadline the body has to be
+  cancelled (`Ending`), at the deadline it is over. The deadline counts in boot time, ticks in monotonic time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from coordination.agreed.holding.requests import Request, State
+from coordination.agreed.vocabulary.boots import BootRecord
+from coordination.agreed.vocabulary.events import Ending, Granted, Renewed
+from coordination.agreed.vocabulary.messages import Mend, Reason, Renew, RenewAnswer, RenewItem, RenewResult
+from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.ports import Identity, View
+from coordination.agreed.vocabulary.roster import RosterValue
+from coordination.agreed.vocabulary.tickets import FIRST_RENEWAL
+from coordination.agreed.vocabulary.values import FREE
+from crdt.clock import Instant
+from mesh.directives import Arm, Directive, Emit, Send
+
+__all__ = ["TICK_TIMER", "Keeper"]
+
+MS = 1_000_000
+TICK_TIMER = "tick"
+TICK = 100 * MS
+CONFIRM_EVERY = FIRST_RENEWAL
+MARGIN_PERCENT = 5
+VALUES_SENT = 8
+"""A renewal quotes the value that granted it, up to so many leases in it. (With 64 it is 8 KiB, for each of 64 holders, to each
+acceptor, each third of a ttl.) An acceptor that has not heard of the lease says so then, and is mended."""
+RENEWALS_PER_TTL = 3
+LEFT_OF_TERM = 2
+"""Of a first term at least this part has to be left for a body to begin on it."""
+RENEW_RETRIES_PER_TTL = 12
+REFUSALS = {
+    Reason.BALLOT: "renewal_refused_ballot",
+    Reason.LIVE: "renewal_refused_live",
+    Reason.ABSTAIN: "renewal_refused_abstaining",
+    Reason.OVER: "renewal_refused_over",
+    Reason.BEHIND: "renewal_refused_behind",
+    Reason.EPOCH: "renewal_refused_epoch",
+    Reason.SEALED: "renewal_refused_sealed",
+    Reason.UNSTARTED: "renewal_refused_unstarted",
+}
+
+
+class Keeper:
+    """Requests that are being confirmed or are held, by wire number."""
+
+    __slots__ = ("_boots", "_counts", "_held", "_identity", "_tick_at", "_view", "epoch")
+
+    def __init__(self, identity: Identity, view: View, boots: BootRecord, counts: Counter[str]) -> None:
+        self._identity = identity
+        self._view = view
+        self._boots = boots
+        self._counts = counts
+        self._held: dict[int, Request] = {}
+        self._tick_at = 0
+        self.epoch = 1
+        """Of the roster by whose groups renewals are counted."""
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def keep(self, record: Request, now: Instant, out: list[Directive], *, handed: bool) -> None:
+        """A grant that is believed has come."""
+        self._held[record.wire] = record
+        record.handed = handed
+        if handed and not self._enough(record, now):
+            record.state = State.CONFIRMING
+            self.renew((record,), now, out)
+        else:
+            self._hold(record, now, out)
+        self._arm((record,), now, out)
+
+    def drop(self, wire: int) -> None:
+        self._held.pop(wire, None)
+
+    def regroup(self, now: Instant, out: list[Directive]) -> None:
+        """Another roster counts: renew everything there at once."""
+        for record in self._held.values():
+            record.belief.regroup()
+            record.renew_at = now.boot
+        self.renew(self._held.values(), now, out)
+        self._arm(self._held.values(), now, out)
+
+    def renew_now(self, record: Request, now: Instant, out: list[Directive]) -> None:
+        """Renew it at once, whether it is due or not; `Renewed` follows once q have answered to this or a later sending."""
+        record.renew_asked = record.renew_at = now.boot
+        self.renew((record,), now, out)
+        self._arm((record,), now, out)
+
+    def renew(self, records: Iterable[Request], now: Instant, out: list[Directive]) -> None:
+        """Send the renewals that are due among these."""
+        batches: dict[str, list[RenewItem]] = {}
+        boot = now.boot
+        for record in records:
+            confirming = record.state is State.CONFIRMING
+            if boot < record.renew_at or not (confirming or record.renew or record.renew_asked or record.bind_asked):
+                continue
+            if record.lease is None or record.group is None or not record.belief.valid(boot):
+                continue
+            record.renew_at = boot + (CONFIRM_EVERY if record.handed else record.ttl // RENEW_RETRIES_PER_TTL)
+            item = RenewItem(
+                record.key,
+                record.lease,
+                record.belief.sending(boot),
+                record.ttl + record.delay,
+                record.binds,
+                record.ballot,
+                record.value if len(record.value.holdings) <= VALUES_SENT else FREE,
+                self._boots.group(record.group),
+            )
+            for name in record.group:
+                batches.setdefault(name, []).append(item)
+        for name, items in batches.items():
+            out.append(Send(name, Renew(self._identity.name, self._identity.boot, tuple(items), self.epoch)))
+
+    def answered(
+        self,
+        record: Request,
+        group: Group,
+        answer: RenewAnswer,
+        result: RenewResult,
+        roster: RosterValue,
+        now: Instant,
+        out: list[Directive],
+    ) -> None:
+        """One acceptor's answer to a renewal of `record`."""
+        if record.lease is None or answer.name not in group:
+            return
+        if result.boots:
+            self._boots.learn(group, result.boots)
+        if result.reason != Reason.OK:
+            self._counts[REFUSALS.get(result.reason, "renewal_refused")] += 1
+            if result.reason in (Reason.BALLOT, Reason.LIVE, Reason.BEHIND, Reason.UNSTARTED):
+                target = next((name for name in group if self._view.is_alive(name)), group[0])
+                out.append(Send(target, Mend(record.key)))
+            return
+        named = dict(zip(group, result.boots or self._boots.group(group), strict=False))
+        belief = record.belief
+        if not belief.renewed(answer.name, answer.boot, named, result.serial, record.ttl, roster, group.quorum, now.boot):
+            return
+        start = belief.confirmed_since(group.quorum)
+        record.ending_told = record.handed = False
+        if record.bind_asked and start >= record.bind_asked:
+            record.bind_asked = 0
+        if record.state is State.CONFIRMING:
+            self._hold(record, now, out)
+        if record.renew_asked and start >= record.renew_asked:
+            record.renew_asked = 0
+            out.append(Emit(Renewed(record.name, belief.deadline)))
+        record.renew_at = max(record.renew_at, start + record.ttl // RENEWALS_PER_TTL)
+        self._arm((record,), now, out)
+
+    def tick(self, now: Instant, out: list[Directive]) -> list[Request]:
+        """The timer fired. Those whose time is over, which the caller sees to."""
+        self._tick_at = 0
+        over = []
+        for record in self._held.values():
+            if not record.belief.valid(now.boot):
+                over.append(record)
+            elif record.state is State.HELD and not record.ending_told and now.boot >= self._ending_at(record):
+                record.ending_told = True
+                out.append(Emit(Ending(record.name)))
+        self.renew(self._held.values(), now, out)
+        return over
+
+    def ticked(self, now: Instant, out: list[Directive]) -> None:
+        """After a tick, once what was over is gone."""
+        self._arm(self._held.values(), now, out)
+
+    def _hold(self, record: Request, now: Instant, out: list[Directive]) -> None:
+        assert record.lease is not None
+        record.state = State.HELD
+        record.renew_at = now.boot + (FIRST_RENEWAL if record.handed else record.ttl // RENEWALS_PER_TTL)
+        out.append(Emit(Granted(record.name, record.lease.token, record.belief.deadline)))
+        self._counts["granted"] += 1
+
+    @staticmethod
+    def _enough(record: Request, now: Instant) -> bool:
+        """Whether a body may begin on the first term of what was handed over, and rely on its renewal."""
+        if not record.renew or record.delay or record.binds:
+            return False
+        return record.belief.deadline - now.boot >= record.belief.term // LEFT_OF_TERM
+
+    @staticmethod
+    def _ending_at(record: Request) -> int:
+        return record.belief.deadline - record.belief.term * MARGIN_PERCENT // 100
+
+    def _arm(self, records: Iterable[Request], now: Instant, out: list[Directive]) -> None:
+        """See to it that a tick comes within 100 ms, or sooner if one of `records` needs it."""
+        if not self._held:
+            return
+        soonest = now.boot + TICK
+        for record in records:
+            if record.state is State.CONFIRMING:
+                soonest = min(soonest, record.renew_at, record.belief.deadline)
+                continue
+            soonest = min(soonest, record.belief.deadline if record.ending_told else self._ending_at(record))
+            if record.renew or record.renew_asked or record.bind_asked:
+                soonest = min(soonest, record.renew_at)
+        at = now.mono + max(soonest - now.boot, MS)
+        if not self._tick_at or at < self._tick_at:
+            self._tick_at = at
+            out.append(Arm(TICK_TIMER, at))

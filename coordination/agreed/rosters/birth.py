@@ -1,0 +1,463 @@
+"""Birth: how a mesh comes by its first roster, and how everyone else learns it.
+
+`expect=n` founds with exactly n names: one ballot-ordered proposal of a set, decided when all n of it accepted the
+same set at the same ballot.
+
+  - A proposer first asks a set of n for promises, and proposes the set of the highest ballot that any of them
+    accepted, else its own. At most 2n-1 nodes may start with expect=n, so any two sets of n share a name, and that
+    name accepts one set only, or the one it was asked to go on with. (Two halves each found a mesh.)
+  - Whoever is asked to accept has promised before, also where another set is gone on with. (Of those that were asked at first
+    one alone is of a third set, restarts, forgets its promise, and accepts that one: both are decided.)
+  - A node takes part only if fewer than a majority of n of its seeds are unreachable and none that it reaches has a
+    roster. Only founders count as reached. (A partitioned half that restarts founds anew.)
+  - A promise or an acceptance counts only while its process is the newest known of its name. (The process restarts,
+    knows nothing of what it accepted, accepts another set, and both sets are decided.)
+  - A process that finds others with an accepted set that names it takes that set up, the highest one: an earlier
+    process of its name may have accepted it.
+  - `fresh=True` exempts from abstention only in a birth in which this very process accepted the decided ballot. A
+    node that finds a roster abstains, whatever `fresh` says. (It restarted: leases that it promised may be alive.)
+  - Who has the roster tells it to anyone who asks, with all that followed it; for what a voter of an elastic roster has
+    to know beside, see `succession`.
+  - With a memory, promises and acceptances are durable before they are answered, and the roster is kept: a node that
+    finds it there knows it without asking. It asks all the same whether this is still its mesh, and ends if others
+    contradict it and nobody confirms it for a while. (All restart at once, one stranger among them: they must not end.)
+
+`expect=1` without seeds founds at once; with seeds it joins and never founds. A node without network has nobody who
+could remember a lease: it never abstains."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Hashable
+
+from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.events import RosterConflict, RosterDecided
+from coordination.agreed.vocabulary.messages import (
+    BirthAccept,
+    BirthAccepted,
+    BirthPrepare,
+    BirthPromise,
+    BirthRefused,
+    Candidate,
+    RosterIs,
+)
+from coordination.agreed.vocabulary.ports import Identity, View
+from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS, Parameters, RosterValue, found
+from coordination.agreed.voting.standing import Standing
+from coordination.agreed.voting.voter_memory import PromiseNote, RosterNote, VoterMemory
+from coordination.errors import DifferentMesh
+from crdt.clock import Instant
+from mesh.directives import Arm, Boot, Directive, Directives, Emit, Event, Message, Send, Source, Stop
+
+__all__ = ["EPOCH", "Birth"]
+
+MS = 1_000_000
+CALL_EVERY = 100 * MS
+CALL_LATER = 1_000 * MS
+CALLS_QUICK = 50
+CALL_WIDTH = 64
+"""A node without a roster calls at most this many members at a time; a founder calls those that it has heard of beside. (Of
+80 that wait for the last one each heard some too seldom, and they founded 15 s after it had come.)"""
+HEARD_FOR = 3_000 * MS
+PROPOSAL_LASTS = 1_500 * MS
+CANDIDATES_CAP = 256
+ACCEPTED_CAP = 16
+"""Of the ballots that were accepted here, so many are remembered."""
+EPOCH = 1
+"""Of the first roster."""
+
+
+class Birth:
+    """The roster of this node, once there is one."""
+
+    name = "birth"
+    messages = (Candidate, BirthPrepare, BirthPromise, BirthAccept, BirthAccepted, BirthRefused, RosterIs)
+    hears: tuple[type[Event], ...] = ()
+
+    def __init__(
+        self,
+        identity: Identity,
+        view: View,
+        random: random.Random,
+        *,
+        expect: int,
+        voter: bool,
+        fresh: bool,
+        networked: bool,
+        seeds: int,
+        parameters: Parameters = DEFAULT_PARAMETERS,
+        memory: VoterMemory | None = None,
+        standing: Standing | None = None,
+    ) -> None:
+        self._identity = identity
+        self._view = view
+        self._standing = standing or Standing(identity)
+        self._random = random
+        self._expect = expect
+        self._founder = voter and (expect > 1 or seeds == 0)
+        self._fresh = fresh
+        self._networked = networked
+        self._seeds = seeds
+        self._parameters = parameters
+        self._exempt = not networked
+        self._promised = ZERO
+        self._accepted = ZERO
+        self._accepted_roster: RosterValue | None = None
+        self._accepted_here: tuple[Ballot, ...] = ()
+        """The ballots that this very process, or an earlier one with this memory, accepted, the highest one last."""
+        self._recalled: tuple[Ballot, ...] = ()
+        """Those of them that only an earlier process accepted."""
+        self._founding = False
+        self._counter = 0
+        self._candidates: dict[str, tuple[int, Candidate]] = {}
+        self._proposal: Ballot | None = None
+        self._proposed_at = 0
+        self._proposing: RosterValue | None = None
+        self._wanted: tuple[str, ...] = ()
+        self._promises: dict[str, BirthPromise] = {}
+        self._accepts: dict[str, Boot] = {}
+        self._calls = 0
+        self._propose_at = 0
+        self._counts: Counter[str] = Counter()
+        self._memory = memory
+        self._doubted = False
+        """The roster comes from the disk, and no member has confirmed it yet."""
+        self._conflict: tuple[int, DifferentMesh] | None = None
+        """Since when it is contradicted, and how."""
+        if memory is not None:
+            self._recall(memory)
+
+    def _recall(self, memory: VoterMemory) -> None:
+        known, promise = memory.roster(), memory.promise()
+        if promise is not None:
+            self._promised, self._accepted, self._accepted_roster = promise.promised, promise.accepted, promise.roster
+            self._accepted_here = self._recalled = (*promise.before, promise.here)
+            self._counter = max(self._promised.counter, self._accepted.counter)
+        if known is not None:
+            lasting = 0 if known.founding else None
+            self._standing.restore(known.ballot, (known.roster,), 0, memory=known.founding, lasting=lasting)
+            self._founding = known.founding
+            self._exempt = self._exempt or memory.complete()
+            self._doubted = self._networked
+
+    @property
+    def roster(self) -> RosterValue | None:
+        """The newest one."""
+        return self._standing.roster
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the roster comes from the disk, and no member has confirmed it yet."""
+        return self._doubted
+
+    def abstaining_until(self, now: Instant) -> int | None:
+        """Monotonic ns until which this process gives no vote; None if it votes, or never will."""
+        standing = self._standing
+        roster = standing.roster
+        if roster is None or standing.whole is not None or self._identity.name not in roster.voters:
+            return None
+        until = standing.started + roster.abstention
+        return until if now.mono < until else None
+
+    def incomplete_until(self, now: Instant) -> int | None:
+        """Monotonic ns until which an earlier process of this name may have promised something that counts, or None."""
+        standing = self._standing
+        roster = standing.roster
+        if roster is None or not roster.elastic:
+            return self.abstaining_until(now)
+        return None if standing.whole_from(now) == 0 else standing.started + roster.abstention
+
+    def join_another(self, now: Instant) -> Directives:
+        """This node, which has founded alone, gives that mesh up: it joins the one that it sees."""
+        out: list[Directive] = []
+        self._founder = self._founding = self._fresh = self._exempt = self._doubted = False
+        self._promised = self._accepted = ZERO
+        self._accepted_here = ()
+        self._accepted_roster = None
+        self._conflict = None
+        self._calls = 0
+        self._standing.give_up()
+        if self._memory is not None:
+            self._memory.forget_mesh(out)
+        out.append(Arm("call", now.mono))
+        return out
+
+    def learn(self, roster: RosterValue, ballot: Ballot, now: Instant) -> Directives:
+        """The first roster is told of by a chain, before birth's own message came: who founded counts as a founder all the
+        same. (It would abstain, as one that has forgotten, and two such would wait for each other for ever.) Not if only its
+        disk took part: a later process of its name may have voted without it."""
+        out: list[Directive] = []
+        if ballot not in self._recalled:
+            self._learn(roster, ballot, now, out)
+        return out
+
+    def waiting_for(self) -> tuple[str, ...]:
+        """While there is no roster: the founders that are known, for whoever explains the wait."""
+        return tuple(sorted(self._wanted or (self._identity.name, *self._candidates)))
+
+    # --- part -------------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> Directives:
+        self._standing.begin(now)
+        if self._exempt:
+            self._standing.whole = 0
+        if self.roster is not None:
+            return (Emit(RosterDecided(self.roster)), *((Arm("call", now.mono),) if self._doubted else ()))
+        if self._founder and self._expect == 1:
+            out: list[Directive] = []
+            roster = found((self._identity.name,), self._parameters)
+            ballot = Ballot(EPOCH, 1, self._identity.name, self._identity.boot)
+            self._accepted_here = (ballot,)
+            self._learn(roster, ballot, now, out)
+            return out
+        return (Arm("call", now.mono),)
+
+    def on_timer(self, timer: Hashable, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if self.roster is not None and not self._doubted:
+            return out
+        if self._conflict is not None and now.mono - self._conflict[0] >= HEARD_FOR:
+            return (Stop(self._conflict[1]),)
+        self._call(now, out)
+        if self.roster is None:
+            self._propose(now, out)
+        self._calls += 1
+        every = CALL_EVERY if self._calls < CALLS_QUICK else CALL_LATER
+        out.append(Arm("call", now.mono + every + self._random.randrange(every)))
+        return out
+
+    def on_event(self, event: Event, now: Instant) -> Directives:
+        return ()
+
+    def stats(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
+        out: list[Directive] = []
+        if isinstance(message, RosterIs):
+            self._learn(message.roster, message.ballot, now, out, source.name or "")
+        elif self.roster is not None:
+            asker = self._asker(message)
+            if asker and asker != self._identity.name and not self._standing.yielding:
+                out.append(Send(asker, self._answer(self.roster, now)))
+        elif isinstance(message, Candidate):
+            self._on_candidate(message, now)
+        elif isinstance(message, BirthPrepare):
+            self._on_prepare(message, now, out)
+        elif isinstance(message, BirthPromise):
+            self._on_promise(message, now, out)
+        elif isinstance(message, BirthAccept):
+            self._on_accept(message, now, out)
+        elif isinstance(message, BirthAccepted):
+            self._on_accepted(message, now, out)
+        elif isinstance(message, BirthRefused):
+            self._counter = max(self._counter, message.promised.counter)
+            if message.ballot == self._proposal:
+                self._retreat(now)
+        return out
+
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _asker(message: Message) -> str:
+        if isinstance(message, Candidate):
+            return message.name
+        if isinstance(message, BirthPrepare | BirthAccept):
+            return message.ballot.name
+        return ""
+
+    def _call(self, now: Instant, out: list[Directive]) -> None:
+        voters = self._accepted_roster.voters if self._accepted_roster is not None else ()
+        call = Candidate(self._identity.name, self._identity.boot, self._expect, self._founder, self._accepted, voters)
+        names = [name for name in self._view.names_alive() if name != self._identity.name]
+        if len(names) > CALL_WIDTH:
+            known = {name for name, (_, other) in self._candidates.items() if self._founder and self._fellow(other)}
+            rest = [name for name in names if name not in known]
+            names = [name for name in names if name in known] + self._random.sample(rest, min(len(rest), CALL_WIDTH))
+        out.extend(Send(name, call) for name in names)
+
+    def _on_candidate(self, call: Candidate, now: Instant) -> None:
+        if call.name == self._identity.name:
+            return
+        if call.name not in self._candidates and len(self._candidates) >= CANDIDATES_CAP:
+            self._counts["candidates_full"] += 1
+            spare = next((name for name, (_, other) in self._candidates.items() if not self._fellow(other)), None)
+            if spare is None or not self._fellow(call):
+                return
+            del self._candidates[spare]
+        self._candidates[call.name] = (now.mono, call)
+        self._counter = max(self._counter, call.accepted.counter)
+        own = self._identity.name
+        if self._fellow(call) and own in call.voters and call.accepted > self._accepted:
+            # Perhaps an earlier process of this name accepted it: it is never forgotten by those that did.
+            self._accepted = call.accepted
+            self._accepted_roster = found(call.voters, self._parameters)
+
+    def _fellow(self, call: Candidate) -> bool:
+        """Whether it could found with this node."""
+        return call.founder and call.expect == self._expect
+
+    def _replaced(self, name: str, boot: Boot) -> bool:
+        """Whether a newer process of that name is known."""
+        known = self._candidates.get(name)
+        seen = self._view.boot(name)
+        return (known is not None and known[1].boot > boot) or (seen is not None and seen > boot)
+
+    def _founders(self, now: Instant) -> list[str]:
+        """Names that could found with this node, of those heard of late, this one included."""
+        heard = [name for name, (at, call) in self._candidates.items() if now.mono - at <= HEARD_FOR and self._fellow(call)]
+        return sorted([self._identity.name, *heard])
+
+    def _may_take_part(self, now: Instant) -> bool:
+        if not self._founder:
+            return False
+        return self._seeds - len(self._founders(now)) < self._expect // 2 + 1
+
+    # --- proposing ----------------------------------------------------------------------------------------------------
+
+    def _propose(self, now: Instant, out: list[Directive]) -> None:
+        if self._proposal is not None and now.mono - self._proposed_at < PROPOSAL_LASTS:
+            self._repeat(self._proposal, out)
+            return
+        if now.mono < self._propose_at or not self._may_take_part(now):
+            return
+        founders = self._founders(now)
+        voters = self._accepted_roster.voters if self._accepted_roster is not None else tuple(founders[: self._expect])
+        if len(founders) < self._expect or self._identity.name not in voters:
+            return
+        leader = voters[0] == self._identity.name
+        if not leader and self._propose_at == 0:
+            # The first of the set proposes; the others only if nothing comes of it.
+            self._retreat(now)
+            return
+        self._counter += 1
+        ballot = self._proposal = Ballot(EPOCH, self._counter, self._identity.name, self._identity.boot)
+        self._proposed_at = now.mono
+        self._retreat_after(now, PROPOSAL_LASTS)
+        self._wanted = voters
+        self._promises.clear()
+        self._accepts.clear()
+        self._proposing = None
+        out.extend(Send(name, BirthPrepare(ballot, voters)) for name in voters)
+
+    def _repeat(self, ballot: Ballot, out: list[Directive]) -> None:
+        roster = self._proposing
+        for name in self._wanted:
+            if roster is None and name not in self._promises:
+                out.append(Send(name, BirthPrepare(ballot, self._wanted)))
+            elif roster is not None and name not in self._accepts:
+                out.append(Send(name, BirthAccept(ballot, roster)))
+
+    def _retreat(self, now: Instant) -> None:
+        self._proposal = None
+        self._retreat_after(now, 0)
+
+    def _retreat_after(self, now: Instant, least: int) -> None:
+        self._propose_at = now.mono + least + self._random.randrange(200, 1000) * MS
+
+    def _on_promise(self, promise: BirthPromise, now: Instant, out: list[Directive]) -> None:
+        if promise.ballot != self._proposal or self._proposing is not None or promise.name not in self._wanted:
+            return
+        promises = self._promises
+        promises[promise.name] = promise
+        if any(name not in promises for name in self._wanted):
+            return
+        if any(self._replaced(each.name, each.boot) for each in self._promises.values()):
+            self._retreat(now)
+            return
+        best = max(promises.values(), key=lambda each: each.accepted)
+        roster = best.roster if best.roster is not None else found(self._wanted, self._parameters)
+        self._wanted = roster.voters
+        if missing := [name for name in roster.voters if name not in promises]:
+            # Another set was accepted. Its voters promise, too: one of them may know of a third, that all but one of these
+            # have not heard of, and that one has forgotten what it promised. (Two rosters would be decided.)
+            out.extend(Send(name, BirthPrepare(promise.ballot, roster.voters)) for name in missing)
+            return
+        self._proposing = roster
+        out.extend(Send(name, BirthAccept(promise.ballot, roster)) for name in roster.voters)
+
+    def _on_accepted(self, accepted: BirthAccepted, now: Instant, out: list[Directive]) -> None:
+        roster = self._proposing
+        if accepted.ballot != self._proposal or roster is None or accepted.name not in roster.voters:
+            return
+        promise = self._promises.get(accepted.name)
+        if promise is not None and promise.boot != accepted.boot:
+            # It would be counted for two processes: the one that promised may have accepted another proposal meanwhile, which
+            # was decided, and the one that accepts knows nothing of that. (What that roster decided would be lost.)
+            self._retreat(now)
+            return
+        self._accepts[accepted.name] = accepted.boot
+        if len(self._accepts) < len(roster.voters):
+            return
+        if any(self._replaced(name, boot) for name, boot in self._accepts.items()):
+            self._retreat(now)
+            return
+        ballot = accepted.ballot
+        known = dict.fromkeys((*roster.voters, *self._candidates))
+        out.extend(Send(name, RosterIs(roster, ballot)) for name in known if name != self._identity.name)
+        self._learn(roster, ballot, now, out)
+
+    # --- accepting ----------------------------------------------------------------------------------------------------
+
+    def _on_prepare(self, ask: BirthPrepare, now: Instant, out: list[Directive]) -> None:
+        if not self._may_take_part(now) or len(ask.voters) != self._expect:
+            self._counts["birth_declined"] += 1
+            return
+        if ask.ballot < self._promised:
+            out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
+            return
+        self._promised = ask.ballot
+        self._counter = max(self._counter, ask.ballot.counter)
+        self._keep_promise(out)
+        promise = BirthPromise(ask.ballot, self._identity.name, self._identity.boot, self._accepted, self._accepted_roster)
+        out.append(Send(ask.ballot.name, promise))
+
+    def _on_accept(self, ask: BirthAccept, now: Instant, out: list[Directive]) -> None:
+        voters = ask.roster.voters
+        if not self._may_take_part(now) or len(voters) != self._expect or self._identity.name not in voters:
+            self._counts["birth_declined"] += 1
+            return
+        if ask.ballot < self._promised:
+            out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
+            return
+        self._promised = self._accepted = ask.ballot
+        self._recalled = tuple([ballot for ballot in self._recalled if ballot != ask.ballot])
+        if ask.ballot not in self._accepted_here:
+            self._accepted_here = (*self._accepted_here, ask.ballot)[-ACCEPTED_CAP:]
+        self._accepted_roster = ask.roster
+        self._counter = max(self._counter, ask.ballot.counter)
+        self._keep_promise(out)
+        out.append(Send(ask.ballot.name, BirthAccepted(ask.ballot, self._identity.name, self._identity.boot)))
+
+    def _keep_promise(self, out: list[Directive]) -> None:
+        if self._memory is not None:
+            *before, here = self._accepted_here or (ZERO,)
+            note = PromiseNote(self._promised, self._accepted, self._accepted_roster, here, tuple(before))
+            self._memory.keep_promise(note, out)
+
+    def _answer(self, roster: RosterValue, now: Instant) -> Message:
+        """To someone who has no roster."""
+        return self._standing.chain(now) if roster.elastic else RosterIs(roster, self._standing.origin)
+
+    def _learn(self, roster: RosterValue, ballot: Ballot, now: Instant, out: list[Directive], told_by: str = "") -> None:
+        standing = self._standing
+        if standing.roster is not None:
+            if ballot != standing.origin if roster.elastic else roster != standing.roster:
+                self._counts["different_mesh"] += 1
+                out.append(Emit(RosterConflict(standing.roster, roster, told_by)))
+                both_lone = len(roster.voters) == len(standing.roster.voters) == 1
+                if self._doubted and self._conflict is None and not both_lone:  # else see `yielding`
+                    self._conflict = now.mono, DifferentMesh(standing.roster.voters, roster.voters, told_by)
+            else:
+                self._doubted = False
+            return
+        self._founding = ballot in self._accepted_here
+        if self._fresh and self._founding:
+            standing.whole, standing.by_word = 0, True
+        standing.found(roster, ballot, now, memory=self._founding)
+        self._candidates.clear()
+        self._proposal = None
+        out.append(Emit(RosterDecided(roster)))
+        if self._memory is not None:
+            self._memory.keep_roster(RosterNote(roster, ballot, self._founding), out)

@@ -1,0 +1,118 @@
+"""Remembering: a voter that does not know what its name has promised about the next roster is told by the others.
+
+- It takes part in nothing, until N-Q+1 others that have their memory told it their promises and accepted proposals, each by
+  its newest process. (One of any Q that decided is among them; it would break the seal, or decide anew.)
+- If one of those has accepted the successor, it asks again once that is decided: see `Standing.recalled`.
+- The process that a roster admits has nothing to remember."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from coordination.agreed.rosters.confirming import REPEAT, Confirming
+from coordination.agreed.rosters.roster_vote import RosterVote
+from coordination.agreed.vocabulary.agenda import Agenda
+from coordination.agreed.vocabulary.boots import BootRecord
+from coordination.agreed.vocabulary.ports import Identity
+from coordination.agreed.vocabulary.roster import RosterValue
+from coordination.agreed.vocabulary.succession_messages import MemoryAsk, MemoryIs
+from coordination.agreed.voting.standing import Standing
+from coordination.agreed.voting.voter_memory import VoterMemory
+from crdt.clock import Instant
+from mesh.directives import Directive, Send
+
+__all__ = ["Remembering"]
+
+
+class Memories:
+    """What the others have said."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self) -> None:
+        self._told: dict[str, MemoryIs] = {}
+
+    def clear(self) -> None:
+        self._told.clear()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._told
+
+    def add(self, answer: MemoryIs, roster: RosterValue, boots: BootRecord) -> list[MemoryIs]:
+        """All that count, once they are enough; else nothing."""
+        self._told[answer.name] = answer
+        told = [each for name, each in self._told.items() if each.boot >= boots.of(name)]
+        return told if len(told) > len(roster.voters) - roster.majority else []
+
+
+class Remembering:
+    """`agenda` brings up "recall"."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        standing: Standing,
+        confirming: Confirming,
+        vote: RosterVote,
+        boots: BootRecord,
+        agenda: Agenda[str],
+        counts: Counter[str],
+        memory: VoterMemory | None,
+    ) -> None:
+        self._identity = identity
+        self._standing = standing
+        self._confirming = confirming
+        self._vote = vote
+        self._boots = boots
+        self._agenda = agenda
+        self._counts = counts
+        self._memory = memory
+        self._memories = Memories()
+
+    def clear(self) -> None:
+        """Another roster is the newest."""
+        self._memories.clear()
+
+    def recall(self, now: Instant, out: list[Directive]) -> None:
+        """Ask the other voters what became of the roster: this process does not know what its name has promised."""
+        roster = self._standing.elastic
+        if roster is None or self._standing.memory or self._identity.name not in roster.voters:
+            return
+        ask = MemoryAsk(roster.epoch, self._identity.name, self._identity.boot)
+        out.extend(Send(name, ask) for name in roster.voters if name not in self._memories and name != self._identity.name)
+        self._agenda.at("recall", now.mono + 2 * REPEAT, out)
+
+    def on_memory_ask(self, ask: MemoryAsk, now: Instant, out: list[Directive]) -> None:
+        roster = self._standing.roster
+        assert roster is not None
+        if ask.epoch != roster.epoch:
+            self._confirming.differ(ask.epoch, ask.name, now, out)
+            return
+        if ask.name not in roster.voters:
+            return
+        self._boots.learn((ask.name,), (ask.boot,))
+        if self._standing.votes() and not self._boots.superseded():
+            if self._memory is not None:
+                self._memory.rest(out)
+            identity, vote = self._identity, self._vote
+            answer = MemoryIs(roster.epoch, identity.name, identity.boot, vote.promised, vote.accepted, vote.roster)
+            out.append(Send(ask.name, answer))
+
+    def on_memory(self, answer: MemoryIs, now: Instant, out: list[Directive]) -> None:
+        roster, vote = self._standing.elastic, self._vote
+        if roster is None or self._standing.memory or answer.epoch != roster.epoch or answer.name not in roster.voters:
+            return
+        self._boots.learn((answer.name,), (answer.boot,))
+        told = self._memories.add(answer, roster, self._boots)
+        if not told:
+            return
+        best = max(told, key=lambda each: each.accepted)
+        vote.promised = max(each.promised for each in told)
+        vote.accepted, vote.roster = best.accepted, best.roster
+        undecided = best.roster is not None or self._standing.is_reset(vote.promised.epoch)
+        self._standing.recalled(undecided=undecided)
+        self._counts["recalled"] += 1
+        if undecided:
+            self._agenda.at("complete", now.mono + vote.pause(), out)
+        vote.keep(out)
+        self._confirming.confirm(now, out)

@@ -1,0 +1,1 @@
+"""What is told of registers and their holders to whoever asks."""

@@ -1,0 +1,56 @@
+"""The wire messages by which a voter without memory reads the leases of its groups back (numbers 230 to 239)."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.messages import Live
+from coordination.agreed.vocabulary.values import LeaseId, Value
+from mesh.directives import Boot, Message
+from mesh.wire import U64, Length, message
+
+__all__ = ["ROWS_A_PAGE", "TableAsk", "TableIs", "TableRow"]
+
+ROWS_A_PAGE = 64
+
+
+@message(230)
+class TableAsk(Message):
+    """From a voter without memory: what do you keep of the lease registers whose group I am of?"""
+
+    name: str
+    boot: Boot
+    epoch: U64
+    """Of its newest roster. Whoever has another one does not answer."""
+    of: Boot
+    """The process whose table is being read; another one begins at the first page."""
+    start: U64
+    """The place in that table to go on from."""
+
+
+class TableRow(NamedTuple):
+    """What an acceptor keeps of one register, as far as it belongs to the newest roster."""
+
+    key: str
+    promised: Ballot
+    accepted: Ballot
+    value: Value
+    leases: tuple[Live, ...]
+    ended: tuple[LeaseId, ...]
+    highest: int
+
+
+@message(231)
+class TableIs(Message):
+    name: str
+    boot: Boot
+    epoch: U64
+    start: U64
+    firm: bool
+    """Whether the answerer remembers everything itself; if not, the rest says nothing."""
+    boots: tuple[Boot, ...]
+    """On the first page, the answerer's record of the voters' boots, in the roster's order, the asker's among them."""
+    rows: Annotated[tuple[TableRow, ...], Length(0, ROWS_A_PAGE)]
+    following: U64
+    """Where the next page starts; 0: this was the last."""
