@@ -98,6 +98,8 @@ class Reader:
         self._memory = memory
         self._placement: Placement | None = None
         self._readings: dict[str, Reading] = {}
+        self._ticked = 0
+        """When it was last looked who is due."""
         self._tables: dict[str, list[str]] = {}
         """The keys of those that are being told, as they were at the first page, by asker."""
         self._counts: Counter[str] = Counter()
@@ -118,8 +120,14 @@ class Reader:
         due = [name for name, reading in self._readings.items() if reading.due <= now.mono]
         for name in due[:WIDTH]:
             self._ask(name, self._readings[name], now, out)
-        out.append(Arm("ask", now.mono + TICK))
+        self._ticked = now.mono
+        self._arm(out)
         return out
+
+    def _arm(self, out: list[Directive]) -> None:
+        """Look again in the tick in which somebody is due."""
+        wait = min([reading.due for reading in self._readings.values()]) - self._ticked
+        out.append(Arm("ask", self._ticked + TICK * max(1, -(-wait // TICK))))
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
         out: list[Directive] = []
@@ -166,6 +174,7 @@ class Reader:
         roster = placement.roster
         if not answer.firm:
             reading.due = now.mono + NOT_FIRM + len(roster.voters) * EACH_VOTER
+            self._arm(out)
             return
         if answer.start == 0:
             if len(answer.boots) != len(roster.voters):
@@ -181,6 +190,7 @@ class Reader:
         if answer.following > answer.start:
             reading.start, reading.pause = answer.following, ASK_AGAIN
             self._ask(answer.name, reading, now, out)
+            self._arm(out)
             return
         del self._readings[answer.name]
         self._leases.told(answer.name, answer.boot)
