@@ -40,7 +40,8 @@ def main() -> None:
     unknown = [name for name in wanted if name not in PARTS]
     if unknown:
         sys.exit(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(PARTS)}")
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; figures vary with the machine: compare ratios")
+    python = f"Python {sys.version.split()[0]} of {sys.base_prefix}"
+    print(f"{os.cpu_count()} cores, {python}; figures vary with the machine, and with how Python was built: compare ratios")
     for name in wanted:
         PARTS[name]()
 
