@@ -36,7 +36,8 @@ TEXTS = 4096
 """Texts that are kept as they are written, each of so many characters at the most."""
 TEXT_CHARACTERS = 64
 VALUES = 1024
-"""Of a recurring kind that are kept."""
+"""Of a recurring kind that are kept, each with so many bytes in it at the most."""
+VALUE_BYTES = 64
 
 NO_ELEMENTS, ONE_ELEMENT = array_head(0), array_head(1)
 TRUE, FALSE = b"\xf5", b"\xf4"
@@ -155,9 +156,11 @@ class Values(dict[tuple[Any, ...], Any]):
         self._kind = kind
 
     def __missing__(self, raw: tuple[Any, ...]) -> Any:
-        if len(self) >= VALUES:
-            self.clear()
-        value = self[raw] = self._kind(*raw)
+        value = self._kind(*raw)
+        if sum([len(each) for each in raw if type(each) is bytes]) <= VALUE_BYTES:
+            if len(self) >= VALUES:
+                self.clear()
+            self[raw] = value
         return value
 
 

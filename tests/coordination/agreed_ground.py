@@ -82,9 +82,8 @@ class Ground:
         """Until when something was wrong that is over."""
         self.isolated: dict[str, int] = {}
         """Since when."""
-        self.restarted = 0
-        self.lags: dict[str, int] = {}
-        """For how long the monotonic clock of each had stood still, when a process started last."""
+        self.began: dict[str, tuple[int, dict[str, int]]] = {}
+        """When the process of each node started last, and for how long the monotonic clocks of all had stood still then."""
         self.blind = False
         """Gossip tells of no restart: only messages do."""
         self.voters = voters
@@ -142,8 +141,7 @@ class Ground:
     def start(self, name: str, *, fresh: bool = False) -> None:
         node = self.nodes[name]
         self.trouble()
-        self.restarted = self.now
-        self.lags = {each.name: each.lag for each in self.nodes.values()}
+        self.began[name] = self.now, {each.name: each.lag for each in self.nodes.values()}
         node.leap = 0
         stamp = max(self.instant(node).wall << 16, node.boot.stamp + 1)
         node.boot = Boot(stamp, self.random.randbytes(16))

@@ -164,9 +164,7 @@ class World(Ground):
     def check_told(self, worker: Worker) -> None:
         """Who is cut off from everyone has to be told, once no abstention can be the reason to wait."""
         node = self.nodes[worker.node]
-        # Who abstains counts by its own clock, and who waits for that by its own; each stands still while its machine sleeps.
-        slept = {each.name: each.lag - self.lags.get(each.name, 0) for each in self.nodes.values()}
-        abstained = self.restarted + 4 * S + slept.pop(node.name) + max(slept.values(), default=0)
+        abstained = max([self.abstained(name, node) for name in self.began])
         record = node.holder._requests.get(worker.request) if node.holder is not None else None
         if record is None or record.group is None:
             worker.uninformed = self.now  # without a roster it waits for one
@@ -176,6 +174,12 @@ class World(Ground):
         begun = max(self.isolated.get(node.name, self.now), worker.since, worker.uninformed, node.paused, abstained)
         if worker.state == "asking" and self.voters > 1 and self.now - begun > self.told_within:
             raise Violation(f"L9: {worker} is cut off and has not been told, seed {self.seed}")
+
+    def abstained(self, name: str, node: Node) -> int:
+        """From when on what that one abstains keeps nobody waiting on `node`. Each of the two counts by its own clock, which
+        stands still while its machine sleeps."""
+        began, lags = self.began[name]
+        return began + 4 * S + sum([self.nodes[each].lag - lags[each] for each in {name, node.name}])
 
     def all_workers(self) -> list[Worker]:
         return [worker for node in self.nodes.values() if node.up for worker in node.workers.values()]

@@ -302,7 +302,7 @@ class NeverJoins(Usher):
 
 
 def test_a_writer_is_not_starved_by_two_owners() -> None:
-    assert max(longest_wait(seed) for seed in (2, 3, 5, 12, 20, 23, 30)) < 5 * S
+    assert max(longest_wait(seed) for seed in (2, 3, 5, 12, 20, 23, 30, 31, 33, 48)) < 5 * S
     for seed in (20, 23, 30):
         assert longest_wait(seed, ((Usher, NeverJoins),)) > 5 * S, "it took longer before"
 

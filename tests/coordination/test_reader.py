@@ -166,6 +166,25 @@ def test_a_voter_that_forgot_votes_once_both_others_have_told() -> None:
     assert hall.accept(held, "b") == {"b": 0}, "it holds what it accepted before, and says so again"
 
 
+def test_it_wakes_when_somebody_is_to_be_asked_and_for_nothing_else() -> None:
+    """Nobody answers but one, which has forgotten as well. (It woke each 50 ms as long as it abstained.)"""
+    hall = Hall()
+    hall.voters["b"].start(at(1))
+    reader, now, asked = hall.voters["b"].reader, at(1), list[tuple[float, str]]()
+    while now.mono < at(8).mono:
+        done = [*reader.on_timer("ask", now)]
+        asks = [each for each in done if isinstance(each, Send)]
+        assert asks, f"woken for nothing after {(now.mono - at(1).mono) / S} s"
+        asked += [(round((now.mono - at(1).mono) / S, 3), str(each.to)) for each in asks]
+        if asks[0].to == "a":
+            forgot = TableIs("a", Boot(2, b"a" * 16), 1, 0, False, (), (), 0)
+            done += reader.on_message(forgot, SOURCE, now)
+        armed = [each.at for each in done if isinstance(each, Arm)]
+        now = Instant(armed[-1], armed[-1], now.wall)
+    assert [after for after, name in asked if name == "c"] == [0, 0.2, 0.6, 1.4, 3.0, 5.0]
+    assert [after for after, name in asked if name == "a"] == [0, 0.6, 1.2, 1.8, 2.4, 3.0, 3.6, 4.2, 4.8, 5.4, 6.0, 6.6]
+
+
 @pytest.mark.parametrize(("count", "needed"), [(2, 1), (3, 2), (4, 2), (5, 3)])
 def test_as_many_have_to_tell_as_share_one_with_every_quorum(count: int, needed: int) -> None:
     hall = Hall(count)

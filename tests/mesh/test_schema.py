@@ -193,3 +193,6 @@ def test_of_what_recurs_one_object_stands_for_all_that_are_equal_and_none_for_wh
         assert read(raw([stamp, b"y"])).who == Often(stamp, b"y")
     kept = [each for each in gc.get_objects() if isinstance(each, mesh.schema.Values) and each._kind is Often]
     assert len(kept) == 1 and len(kept[0]) <= mesh.schema.VALUES
+    long = bytes(mesh.schema.VALUE_BYTES + 1)
+    assert read(raw([1, long])).who == Often(1, long) and (1, long) not in kept[0], "a member could have megabytes kept"
+    assert (1, long[1:]) not in kept[0] and read(raw([1, long[1:]])).who == Often(1, long[1:]) and (1, long[1:]) in kept[0]

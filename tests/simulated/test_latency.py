@@ -7,9 +7,9 @@ from math import exp
 
 import pytest
 
-from simulations.dice import mix
+from simulations.dice import GOLDEN, mix
 from simulations.network.latency import LogNormal, Pareto, Shape
-from simulations.network.network import Conditions
+from simulations.network.network import Conditions, Link
 from simulations.world import MS, SECOND, World
 from tests.simulated.fake import build_fakes
 
@@ -72,3 +72,18 @@ def test_datagrams_and_streams_take_what_the_shape_says() -> None:
     world.run(9 * MS)
     assert not b.of("stream")
     assert world.run_until(lambda: bool(b.of("stream")), 10 * SECOND) is not None
+
+
+def test_what_links_draw_is_what_the_dice_say() -> None:
+    """They do it themselves, for nothing is drawn so often."""
+    link = Link(7, "a", "b")
+    for n in range(1, 2_000):
+        assert link.draw() == mix(link._key + n * GOLDEN)
+    link.obey(Conditions(latency=(MS, 2 * MS), reorder=0.5, held=SECOND), False, 1)
+    link_of_old = [MS + ((draw >> 32) * (MS + 1) >> 32) + held(mix(draw)) for draw in map(mix, range(2_000))]
+    assert [link.delay(draw) for draw in map(mix, range(2_000))] == link_of_old and max(link_of_old) > 100 * MS
+
+
+def held(again: int) -> int:
+    """Half of the datagrams are held back."""
+    return (again >> 32) * SECOND >> 32 if again & 0xFFFF < 0x8000 else 0

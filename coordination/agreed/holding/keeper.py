@@ -3,9 +3,9 @@
 - Renewals go straight to the group, all that are due in one message an acceptor: each ttl/3, repeated each ttl/12 until
   q have answered.
 - A handed-over grant has a short first term. If somebody goes on renewing it, it is told at once, and is renewed for the first
-  time after 50 ms, then each 50 ms until q have answered: a body that is over by then costs no renewal, and a longer one loses
-  nothing. (A renewal on receipt is a round trip and two messages for each voter, for a lease that is given back a millisecond
-  later.)
+  time after 50 ms, then each 50 ms until q have answered: a body that is over by then costs no renewal. (A renewal on receipt
+  is a round trip and two messages for each voter, for a lease that is given back a millisecond later.) Until then a process
+  that stands still has the first term alone.
 - It is confirmed in the same way first, from its receipt on, if nobody would renew it (it has to last its ttl from the start),
   if so much of its term is over that the body would soon be cancelled, if a delay follows it (none is waited for before its
   first renewal), and if it binds something.

@@ -114,11 +114,7 @@ class RosterVote:
 
     def on_prepare(self, ask: RosterPrepare, now: Instant, out: list[Directive]) -> None:
         ballot = ask.ballot
-        if not self._may_vote(ballot.epoch, ballot.name, now, out):
-            return
-        self.counter = max(self.counter, ballot.counter)
-        if ballot < self.promised:
-            out.append(Send(ballot.name, RosterRefused(ballot, self.promised)))
+        if not self._may_vote(ballot.epoch, ballot.name, now, out) or self._outbid(ballot, out):
             return
         self.promised = ballot
         self.keep(out)
@@ -135,9 +131,7 @@ class RosterVote:
         if not standing.is_reset(ballot.epoch) or not proper:
             self._counts["malformed"] += 1
             return
-        self.counter = max(self.counter, ballot.counter)
-        if ballot < self.promised:
-            out.append(Send(ballot.name, RosterRefused(ballot, self.promised)))
+        if self._outbid(ballot, out):
             return
         self._counts["reset_promised"] += 1
         self.promised, self.reset = ballot, ask.roster
@@ -151,11 +145,7 @@ class RosterVote:
 
     def on_accept(self, ask: RosterAccept, now: Instant, out: list[Directive]) -> None:
         ballot = ask.ballot
-        if not self._may_vote(ballot.epoch, ballot.name, now, out):
-            return
-        self.counter = max(self.counter, ballot.counter)
-        if ballot < self.promised:
-            out.append(Send(ballot.name, RosterRefused(ballot, self.promised)))
+        if not self._may_vote(ballot.epoch, ballot.name, now, out) or self._outbid(ballot, out):
             return
         roster = self._standing.roster
         if roster is None or not self._rests_on_majority(ask, roster) or not self._proper(roster, ask):
@@ -182,6 +172,14 @@ class RosterVote:
             self._counts["abstained"] += 1
             return False
         return self._able(now)
+
+    def _outbid(self, ballot: Ballot, out: list[Directive]) -> bool:
+        """Whether a higher one has been promised: then this one is refused."""
+        self.counter = max(self.counter, ballot.counter)
+        if ballot >= self.promised:
+            return False
+        out.append(Send(ballot.name, RosterRefused(ballot, self.promised)))
+        return True
 
     def _able(self, now: Instant) -> bool:
         if self._boots.superseded():
