@@ -5,13 +5,11 @@
     decide    with all reports, by compare-and-set from that very opening
 
 The owner of the register leads, about once a minute; two leaders at once disturb each other and harm nothing, as only one
-compare-and-set succeeds. Ended are: older processes and older lives of a name that is alive, who has left, who has been dead
-for `end_after` or was given up by an operator (`mesh end`), and what returning members name. Without a quorum there is no
-cut, and nothing is forgotten.
+compare-and-set succeeds. Whom they end is told by `attendance`. Without a quorum there is no cut, and nothing is forgotten.
 
-Who was cut off for longer than that, and is back, asks the leader for the cuts that its old store waits for, and these follow
-each other closely. (What it wrote and acknowledged there is seen by nobody meanwhile, itself included: at the usual pace for
-two minutes.) Rounds are safe at any pace; so that nobody can have them all the time, only so many in a row.
+Who was cut off for longer than `end_after`, and is back, asks the leader for the cuts that its old store waits for, and these
+follow each other closely. (What it wrote and acknowledged there is seen by nobody meanwhile, itself included: at the usual
+pace for two minutes.) Rounds are safe at any pace; so that nobody can have them all the time, only so many in a row.
 
 Whom the open round has ended is told so by whoever leads; a leader that was cut off for long reads it in the register, and
 starts anew like the others. If nobody is left whom the round has to count, one whose store had been counted goes on from it
@@ -21,19 +19,17 @@ whoever has waited for long to be welcomed leads, too. A leader that had not bee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from typing import Protocol
+from collections.abc import Hashable
 
 from coordination.agreed.atomics.atomic import MAX_ATOMIC_BYTES, NOTHING, Op, OpKind
 from coordination.agreed.atomics.caller import Caller
 from coordination.agreed.vocabulary.events import Called, CallFailed, RosterDecided
 from coordination.agreed.vocabulary.placement import Placement, placement_of
-from coordination.errors import BadConfig
+from coordination.attendance import Attendance, Members, View
 from coordination.stillness import Stillness, stillness
 from crdt.clock import COUNTER_BITS, Instant
-from crdt.cuts import NO_CUT, Cut, End, Opening, Report, make_cut
+from crdt.cuts import NO_CUT, Cut, Opening, Report, make_cut
 from mesh.directives import NANOSECONDS, Act, Arm, Directive, Directives, Event, Message, Send, Source
-from mesh.membership import Member, State
 from mesh.replication import Replication
 from mesh.replication.applying import LIFE_BITS, actor_of
 from mesh.replication.cut_messages import CutNews, GivenUp, Open, Reported, Returning, RoundState
@@ -51,26 +47,10 @@ HURRIED = 2 * NANOSECONDS
 """From one cut to the next that somebody waits for."""
 IN_A_ROW = 12
 """Hurried rounds, until one has come at the usual pace."""
-END_AFTER = 600 * NANOSECONDS
-NAMES_KEPT = 4_096
-GIVEN_UP_FOR = 120 * NANOSECONDS
-"""For which an operator's word is repeated to whoever leads."""
-LIVES_TRIED = 16
 PATIENCE = 45 * NANOSECONDS
 """For which a leader whose store no cut had counted waits for another one to take over."""
 FORGET_AFTER_MS = 7 * 86_400_000
 """For which the slots of counters of whoever a cut has ended stay apart."""
-
-
-class Members(Protocol):
-    def get(self, name: str) -> Member | None: ...
-
-
-class View(Protocol):
-    def names_alive(self) -> Sequence[str]:
-        """The same object as long as nothing has changed of those that are alive."""
-
-    def session(self, name: str) -> bytes | None: ...
 
 
 class Rounds:
@@ -86,14 +66,13 @@ class Rounds:
     def __init__(self, own: str, replication: Replication, caller: Caller, view: View, members: Members) -> None:
         assert replication.standing is not None
         self.interval = INTERVAL
-        self.end_after = END_AFTER
-        """ns after which a member that is dead is ended."""
+        self.attendance = Attendance(own, replication, view, members)
+        """Who has to report, and whom the next cut ends."""
         self._own = own
         self._replication = replication
         self._standing: Standing = replication.standing
         self._caller = caller
         self._view = view
-        self._members = members
         self._placement: Placement | None = None
         self._next = 0
         self._decided_at = 0
@@ -108,33 +87,17 @@ class Rounds:
         self._wanted: tuple[RoundState, bytes] | None = None
         self._reports: dict[bytes, Report] = {}
         self._strangers: dict[bytes, None] = {}
-        self._named: dict[bytes, tuple[str, bytes]] = {}
-        """Of actors that were alive: name and session."""
-        self._missing: dict[bytes, int] = {}
-        """Since when an actor that has to report is not alive (mono ns)."""
-        self._given_up: dict[bytes, int] = {}
-        """Sessions that an operator has given up, and until when that is repeated (mono ns)."""
-        self._seen: tuple[Sequence[str], bytes, int] = ((), b"", -1)
-        """Who was alive, under which actor, and how many lives had been noted, when `_living` was made."""
-        self._living: dict[bytes, tuple[str, bytes]] = {}
-        self._noted: dict[bytes, tuple[str, bytes]] = {}
-        """Those alive whose names were noted last."""
         self._counts: Counter[str] = Counter()
 
     def give_up(self, name: str, now: Instant) -> Directives:
-        """An operator's word that a member which is dead will not come back: the next cut ends it, and not only after
-        `end_after`. If it does come back, it joins as any that was ended, and brings back what nobody has seen.
+        """An operator's word (`mesh end`) that a member which is dead will not come back: the next cut ends it, and not only
+        after `end_after`. If it does come back, it joins as any that was ended, and brings back what nobody has seen.
 
         Raises
         ------
         BadConfig: there is no such member, or it is alive.
         """
-        member = self._members.get(name)
-        if member is None:
-            raise BadConfig(f"there is no member {name!r}: `mesh members` lists them")
-        if name == self._own or member.reachable:
-            raise BadConfig(f"{name!r} is {member.state.value}: stop it first, or have it leave with `mesh leave`")
-        self._given_up[member.boot.session] = now.mono + GIVEN_UP_FOR
+        self.attendance.give_up(name, now)
         self._counts["given_up"] += 1
         out: list[Directive] = []
         self._pass_on(self._leader(), now, out)
@@ -142,17 +105,11 @@ class Rounds:
 
     def _pass_on(self, leader: str | None, now: Instant, out: list[Directive]) -> None:
         """The operator's word, to whoever leads."""
-        cut = self._standing.cut
-        for session, until in list(self._given_up.items()):
-            if now.mono > until or not any(cut.counts(actor) for actor in self._actors_of(session)):
-                del self._given_up[session]
-            elif leader == self._own:
+        for session in self.attendance.given_up(now):
+            if leader == self._own:
                 self._hurry()
             elif leader is not None:
                 out.append(Send(leader, GivenUp(session)))
-
-    def _actors_of(self, session: bytes) -> tuple[bytes, ...]:
-        return session, actor_of(session, self._standing.lives.get(session, 0))
 
     # --- part --------------------------------------------------------------------------------------------------------
 
@@ -167,14 +124,12 @@ class Rounds:
         elif isinstance(message, Returning) and source.name is not None and message.round <= self._state.cut.round:
             self._hurry()
         elif isinstance(message, GivenUp) and source.name is not None:
-            alive = [session for _, session in self._alive().values()]
-            if message.session not in alive:
-                self._given_up[message.session] = now.mono + GIVEN_UP_FOR
+            self.attendance.give_up_session(message.session, now)
         return out
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
         out: list[Directive] = [Arm("tick", now.mono + TICK)]
-        self._note_alive(now)
+        self.attendance.note()
         leader = self._leader()
         if self._standing.held and self._standing.open:
             if leader == self._own:
@@ -215,7 +170,7 @@ class Rounds:
 
     def stillness(self) -> Stillness:
         """Why no cut is made, for whoever waits for one."""
-        standing, alive = self._standing, self._alive()
+        standing, alive = self._standing, self.attendance.alive()
         leader = self._leader()
         opening = self._state.opening
         waited_for = {*standing.cut.counted} - {*alive}
@@ -224,11 +179,7 @@ class Rounds:
             waited_for = {*self._state.cut.counted, *opening.members} - ended - {*self._reports}
         voters = () if self._placement is None else self._placement.group(REGISTER)
         names = {name for name, _ in alive.values()}
-        return stillness(self._own, voters, leader, names, standing.open, waited_for, self._name_of)
-
-    def _name_of(self, actor: bytes) -> str:
-        name, _ = self._named.get(actor, ("", b""))
-        return name or f"a process that is gone ({actor.hex()[:8]})"
+        return stillness(self._own, voters, leader, names, standing.open, waited_for, self.attendance.name_of)
 
     # --- who ---------------------------------------------------------------------------------------------------------
 
@@ -248,83 +199,6 @@ class Rounds:
             self._next = soon
             self._hurried += 1
             self._counts["rounds_hurried"] += 1
-
-    def _alive(self) -> dict[bytes, tuple[str, bytes]]:
-        """The actors of those alive, this node among them. Not to be changed: it is made anew when one of them has changed."""
-        standing = self._standing
-        names, actor = self._view.names_alive(), standing.actor
-        seen, own, noted = self._seen
-        if names is seen and actor == own and noted == standing.noted:
-            return self._living
-        alive = {actor: (self._own, standing.session)}
-        for name in names:
-            session = self._view.session(name)
-            if session is not None:
-                alive[actor_of(session, standing.lives.get(session, 0))] = (name, session)
-        self._seen, self._living = (names, actor, standing.noted), alive
-        return alive
-
-    def _note_alive(self, now: Instant) -> None:
-        alive = self._alive()
-        if alive is not self._noted:
-            self._noted = alive
-            self._named.update(alive)
-            while len(self._named) > NAMES_KEPT:
-                del self._named[next(iter(self._named))]
-                self._noted = {}  # it may have been one of them
-        if self._missing:
-            for actor in [actor for actor in self._missing if actor in alive]:
-                del self._missing[actor]
-
-    def _ends(self, now: Instant) -> dict[bytes, End]:
-        cut, opening = self._state.cut, self._state.opening
-        standing = self._standing
-        gone = {each.actor for each in cut.retired}
-        ends = {end.actor: end for end in (opening.ends if opening is not None else cut.ended)}
-        summary = self._replication.store.dots.summary()
-        wanted = {*cut.counted, *[actor for actor, _ in (*summary.vector, *summary.extras)], *standing.joiners}
-        wanted.update(opening.members if opening is not None else ())
-        for report in self._reports.values():
-            wanted.update(report.joiners)
-        self._recognise(wanted - gone - {*ends} - {*self._alive()})
-        alive = self._alive()
-        for actor in sorted(wanted - gone - {*ends} - {*alive}):
-            end = self._ended(actor, alive, now)
-            if end is not None:
-                ends[actor] = end
-        for actor in self._strangers:
-            if actor not in gone and actor not in ends and actor not in alive:
-                ends[actor] = End(actor, lost=True)
-        for actor in [actor for actor in self._missing if actor not in wanted]:
-            del self._missing[actor]
-        for actor in [actor for actor in self._named if actor in gone]:
-            del self._named[actor]
-            self._noted = {}
-        return ends
-
-    def _recognise(self, strangers: set[bytes]) -> None:
-        """Some may be later lives of those that are alive: what life a member leads is told by its frames, and in a large mesh
-        most have sent this one none yet. (They were taken for dead, ended, and began anew again and again.)"""
-        standing = self._standing
-        for actor in sorted(strangers - {*self._named}):
-            for _, session in self._alive().values():
-                known = standing.lives.get(session, 0)
-                for life in range(known + 1, known + 1 + LIVES_TRIED if session != standing.session else 0):
-                    if actor_of(session, life) == actor:
-                        standing.note_life(session, life)
-
-    def _ended(self, actor: bytes, alive: dict[bytes, tuple[str, bytes]], now: Instant) -> End | None:
-        name, session = self._named.get(actor, ("", b""))
-        successor = next((other for other in alive.values() if other[0] == name), None) if name else None
-        if successor is not None:
-            return End(actor, lost=successor[1] == session)  # a new life of one process may bring something back
-        member = self._members.get(name) if name else None
-        if member is not None and member.state is State.LEFT:
-            return End(actor, lost=False)
-        if any(actor in self._actors_of(each) for each in self._given_up):
-            return End(actor, lost=True)
-        since = self._missing.setdefault(actor, now.mono)
-        return End(actor, lost=True) if now.mono - since >= self.end_after else None
 
     # --- one round ---------------------------------------------------------------------------------------------------
 
@@ -377,7 +251,7 @@ class Rounds:
         if self._falls_out(cut, opening, now, out):
             self._rest(now.mono + RETRY)
             return
-        ends = self._ends(now)
+        ends = self.attendance.ends(self._state, self._reports.values(), self._strangers, now)
         if standing.actor in ends:
             self._rest(now.mono + RETRY)
             return
@@ -386,7 +260,7 @@ class Rounds:
             return
         members: tuple[bytes, ...] = opening.members if opening is not None else ()
         if {*cut.counted, *members} <= {*ends}:
-            members = tuple(sorted(self._alive()))
+            members = tuple(sorted(self.attendance.alive()))
         attempt = 1 if opening is None else opening.attempt + 1
         opening = Opening(cut.round + 1, attempt, tuple([ends[actor] for actor in sorted(ends)]), members)
         self._set("open", RoundState(cut, opening), now, out)
@@ -398,24 +272,14 @@ class Rounds:
         named = {*cut.counted, *(opening.members if opening is not None else ())}
         if standing.open and standing.actor not in ended and standing.cut.round == cut.round:
             return False
-        over = not (named - ended) & {*self._alive()}
-        if over and (standing.led in named or not self._another_can(named) or standing.waits(now.mono) >= PATIENCE):
+        over = not (named - ended) & {*self.attendance.alive()}
+        if over and (standing.led in named or not self.attendance.another_can(named) or standing.waits(now.mono) >= PATIENCE):
             out.append(Act(self._replication, self._replication.take_over(cut, ended, now)))
         elif standing.open and standing.actor in ended:
             out.append(Act(self._replication, self._replication.start_anew(now)))
         elif standing.open:
             out.append(Act(self._replication, self._replication.meet(cut, now)))
         return not standing.open or standing.actor in ended or standing.cut.round != cut.round
-
-    def _another_can(self, named: set[bytes]) -> bool:
-        """Whether somebody else is alive who was counted in an earlier life: its store is the better one to go on from."""
-        standing = self._standing
-        for _, session in self._alive().values():
-            last = standing.lives.get(session, 0)
-            lives = range(max(0, last - LIVES_TRIED), last + 1)
-            if session != standing.session and any(actor_of(session, life) in named for life in lives):
-                return True
-        return False
 
     def _gather(self, now: Instant, out: list[Directive]) -> None:
         self._phase, self._since = "reports", now.mono
@@ -428,7 +292,7 @@ class Rounds:
         opening = self._state.opening
         assert opening is not None
         message = Open(opening)
-        for actor, (name, _) in self._alive().items():
+        for actor, (name, _) in self.attendance.alive().items():
             if actor not in self._reports:
                 out.append(Send(name, message))
 

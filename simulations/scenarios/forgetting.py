@@ -49,7 +49,7 @@ TRAFFIC = ("pulls", "cells_served", "cells_pushed", "unequal_digests", "lives")
 def often(make: Build, *settings: Any, interval: int = INTERVAL, end_after: int = END_AFTER, **more: Any) -> Assembly:
     """A node whose rounds follow each other closely."""
     assembly = make(*settings, **more)
-    assembly.rounds.interval, assembly.rounds.end_after = interval, end_after
+    assembly.rounds.interval, assembly.rounds.attendance.end_after = interval, end_after
     return assembly
 
 

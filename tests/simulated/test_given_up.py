@@ -62,5 +62,5 @@ def test_the_living_and_strangers_are_not_given_up() -> None:
             give_up(peer, name)
     rounds = peer.assembly.rounds
     world.run(5 * SECOND)
-    assert not rounds._given_up
+    assert not rounds.attendance.given_up(peer.process.instant())
     assert all(standing_of(cluster.peer("n0")).cut.counts(standing_of(each).actor) for each in cluster.living())
