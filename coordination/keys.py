@@ -9,7 +9,16 @@ from typing import Any, Literal, Protocol, TypeAlias
 import trio
 
 from coordination.arguments.batches import Batch, Wish
-from coordination.arguments.checks import check_acks, check_handed, check_key, encode_checked, key_ttl_ms
+from coordination.arguments.checks import (
+    check_acks,
+    check_handed,
+    check_key,
+    check_keys,
+    check_pairs,
+    check_prefix,
+    encode_checked,
+    key_ttl_ms,
+)
 from coordination.core import Core
 from coordination.errors import BadTTL, Fenced, LeaseLost
 from crdt.cell import KEY, Cell, expiry_of, fence_of
@@ -99,7 +108,11 @@ class KV:
         """The value of a key here and now, or `default`. Local, no checkpoint.
 
         Containers are decoded anew at each call: altering them alters nothing but the copy."""
-        cell = self._peek(key)
+        try:
+            cell = self._peek(key)
+        except TypeError:  # it is not even hashable
+            check_key(key)
+            raise
         if cell is None:
             if type(key) is not str:
                 check_key(key)
@@ -143,17 +156,17 @@ class KV:
         return None if member is None else member.name
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """The values of those keys that have one here, in the order asked for. Local, no checkpoint. Raises BadKey."""
+        """The values of those keys that have one here, in the order asked for. Local, no checkpoint. Raises BadKey, and
+        BadConfig if it is no list."""
         nothing = object()
-        found = {check_key(key): self.get(key, nothing) for key in keys}
+        found = {key: self.get(key, nothing) for key in check_keys(keys)}
         return {key: value for key, value in found.items() if value is not nothing}
 
     def scan(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """(key, value) of all keys that begin with `prefix`, in key order. Local, no checkpoint.
 
         Keys may be written during the iteration: what lies ahead is seen as it is when it is reached."""
-        if prefix:
-            check_key(prefix, "prefix")
+        check_prefix(prefix)
         return self._scan(prefix)
 
     def _scan(self, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -273,7 +286,7 @@ class KV:
         before the first, and after each 128: one that is cancelled has written the first of them. Raises as `put`."""
         ttl_ms = key_ttl_ms(ttl)
         need = check_acks(acks)
-        encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
+        encoded = check_pairs(values)
         await self._core.turn()
         if ttl_ms:
             self._check_room([key for key, _ in encoded])
@@ -304,8 +317,7 @@ class KV:
 
         What is put meanwhile stays. Each is a delete for itself: a checkpoint before the first and after each 128, and one that
         is cancelled, or meets a key that refuses it (`Fenced`, `StoreFull`), has deleted the first of them. Raises as `put`."""
-        if prefix:
-            check_key(prefix, "prefix")
+        check_prefix(prefix)
         check_handed(None, fence)
         need = check_acks(acks)
         await self._core.turn()

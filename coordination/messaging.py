@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from coordination.arguments.checks import encode_checked
-from coordination.arguments.posting import check_broadcast, check_topic, undelivered
+from coordination.arguments.posting import check_broadcast, check_recipient, check_topic, undelivered
 from coordination.arguments.tags import TagFilter, check_filter, matches
 from coordination.core import Core
 from coordination.errors import BadConfig, MeshError, NotDelivered, TooLarge
@@ -118,8 +118,7 @@ class Messenger:
         return letter.fate
 
     async def send(self, to: str, topic: str, value: Any) -> None:
-        if not isinstance(to, str):
-            raise BadConfig(f"{to!r} is no member's name: `request` takes tags, `broadcast` reaches everyone")
+        check_recipient(to)
         check_topic(topic)
         body = encode_checked(value)
         error = undelivered(await self.post(lambda ref: self.core.send(ref, to, topic, body, self._core.now())), to, topic)

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from coordination.agreed.vocabulary.events import Explanation
-from coordination.arguments.checks import check_names, explained_key
+from coordination.arguments.checks import check_name, check_names, explained_key
 from coordination.arguments.tags import TagFilter, check_filter, check_tags, matches
 from coordination.arguments.watching import Wanted, check_wanted
 from coordination.core import Core
@@ -430,6 +430,7 @@ class Peer:
         ------
         BadConfig: there is no such member, or it is alive.
         """
+        check_name(name)
         await trio.lowlevel.checkpoint()
         self._core.end_member(name)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from coordination.agreed.vocabulary.registers import register_of
+from coordination.agreed.vocabulary.registers import register_of, split_register
 from coordination.errors import BadConfig, BadKey, BadTTL, BadValue, TooLarge
 from mesh.membership.identity import valid_name
 from mesh.replication import MAJORITY, MAX_ACKS
@@ -22,9 +22,13 @@ __all__ = [
     "check_handed",
     "check_hold",
     "check_key",
+    "check_keys",
     "check_lease_ttl",
+    "check_name",
     "check_names",
+    "check_prefix",
     "gauge_prefix",
+    "check_pairs",
     "check_permits",
     "check_spending",
     "encode_checked",
@@ -61,28 +65,67 @@ def check_key(key: str, what: str = "key") -> str:
     return key
 
 
+def check_prefix(prefix: str) -> str:
+    """What keys or names begin with: as a key, or "" for all of them."""
+    return prefix if isinstance(prefix, str) and not prefix else check_key(prefix, "prefix")
+
+
+def check_keys(keys: Iterable[str]) -> list[str]:
+    """Several keys."""
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise BadConfig(f"{keys!r} is {'one text' if isinstance(keys, str) else 'no list'}: give the keys as a list")
+    return [check_key(key) for key in keys]
+
+
+def check_pairs(values: Mapping[str, object]) -> list[tuple[str, bytes]]:
+    """Several keys with their values, encoded."""
+    if not isinstance(values, Mapping):
+        raise BadConfig(f"{values!r} is of type {type(values).__name__}: give a dict of keys and their values")
+    return [(check_key(key), encode_checked(value)) for key, value in values.items()]
+
+
 def explained_key(key: str) -> str:
-    """The register that a user means who asks about a key: a lock, unless it names another kind."""
-    return register_of(check_key(key))
+    """The register that a user means who asks about a key: a lock, unless it names another kind.
+
+    The name alone is as long as a name may be: the kind before it does not count."""
+    if not isinstance(key, str) or not key:
+        check_key(key)
+    register = register_of(key)
+    check_key(split_register(register)[1])
+    return register
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names of members, each once."""
-    if isinstance(names, str):
-        raise BadConfig(f"{names!r} is one text: give the names as a list")
-    found = tuple(dict.fromkeys(names))
-    for name in found:
-        if not isinstance(name, str) or not valid_name(name):
-            raise BadConfig(f"{name!r} is no name of a member: 1 to 64 of A-Z a-z 0-9 . _ -")
-    return found
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise BadConfig(f"{names!r} is {'one text' if isinstance(names, str) else 'no list'}: give the names as a list")
+    return tuple(dict.fromkeys([check_name(name) for name in names]))
+
+
+def check_name(name: str) -> str:
+    """A member's."""
+    if not isinstance(name, str) or not valid_name(name):
+        raise BadConfig(f"{name!r} is no name of a member: 1 to 64 of A-Z a-z 0-9 . _ -")
+    return name
+
+
+def seconds(value: float, what: str) -> float:
+    """A number of seconds; an int that is above every float is infinite."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+        if not math.isnan(number):
+            return number
+    raise BadTTL(f"the {what} {value!r} is no number of seconds")
 
 
 def key_ttl_ms(ttl: float | None) -> int:
     """The ttl of a key in ms, 0 for none."""
     if ttl is None:
         return 0
-    if not isinstance(ttl, int | float) or isinstance(ttl, bool) or math.isnan(ttl):
-        raise BadTTL(f"the ttl {ttl!r} is no number of seconds")
+    ttl = seconds(ttl, "ttl")
     if not MIN_KEY_TTL <= ttl <= MAX_KEY_TTL:
         raise BadTTL(f"the ttl of {ttl:g} s is out of range: at least {MIN_KEY_TTL:g} s, at most ten years")
     return round(ttl * 1000)
@@ -90,8 +133,7 @@ def key_ttl_ms(ttl: float | None) -> int:
 
 def check_lease_ttl(ttl: float, longest_ns: int) -> int:
     """The ttl of a lock or lease in ns."""
-    if not isinstance(ttl, int | float) or isinstance(ttl, bool) or math.isnan(ttl):
-        raise BadTTL(f"the ttl {ttl!r} is no number of seconds")
+    ttl = seconds(ttl, "ttl")
     longest = longest_ns / 1e9
     if not MIN_LEASE_TTL <= ttl <= longest:
         raise BadTTL(
@@ -103,8 +145,9 @@ def check_lease_ttl(ttl: float, longest_ns: int) -> int:
 
 def check_delay(delay: float, ttl_ns: int, longest_ns: int) -> int:
     """The delay behind a lock that was not released, in ns. The voters wait for both in one."""
-    if not isinstance(delay, int | float) or isinstance(delay, bool) or math.isnan(delay) or delay < 0:
-        raise BadTTL(f"the lock_delay {delay!r} is no number of seconds")
+    delay = seconds(delay, "lock_delay")
+    if delay < 0:
+        raise BadTTL(f"the lock_delay of {delay:g} s is out of range: 0 or more")
     if delay * 1e9 + ttl_ns > longest_ns:
         raise BadTTL(
             f"the ttl of {ttl_ns / 1e9:g} s and the lock_delay of {delay:g} s together are above {longest_ns / 1e9:g} s, the "
@@ -113,13 +156,14 @@ def check_delay(delay: float, ttl_ns: int, longest_ns: int) -> int:
     return round(delay * 1e9)
 
 
-def check_hold(seconds: float | None) -> float | None:
+def check_hold(longest: float | None) -> float | None:
     """For how long something may be held."""
-    if seconds is None:
+    if longest is None:
         return None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
-        raise BadTTL(f"the max_hold {seconds!r} is no positive number of seconds")
-    return float(seconds)
+    longest = seconds(longest, "max_hold")
+    if not 0 < longest < math.inf:
+        raise BadTTL(f"the max_hold of {longest:g} s is out of range: above 0 and finite, or None for no limit")
+    return longest
 
 
 def check_handed(lease: object, fence: object) -> None:

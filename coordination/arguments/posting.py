@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from coordination.arguments.checks import check_key, encode_checked
-from coordination.errors import NotDelivered, OutcomeUnknown, TooLarge
+from coordination.errors import BadConfig, NotDelivered, OutcomeUnknown, TooLarge
+from mesh.membership.identity import valid_name
 from mesh.messaging import BROADCAST_BYTES, MAX_TOPIC_BYTES, Fate
 
-__all__ = ["check_broadcast", "check_broadcast_bytes", "check_topic", "undelivered"]
+__all__ = ["check_broadcast", "check_broadcast_bytes", "check_recipient", "check_topic", "undelivered"]
+
+
+def check_recipient(to: str) -> str:
+    """To whom a letter goes: what may be a member's name. Raises `BadConfig`, `NotDelivered`."""
+    if not isinstance(to, str):
+        raise BadConfig(f"{to!r} is no member's name: `request` takes tags, `broadcast` reaches everyone")
+    if not valid_name(to):
+        raise NotDelivered(f"{to!r} is no member that is alive: see `members`", Fate.ABSENT.value)
+    return to
 
 
 def check_topic(topic: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from coordination.arguments.checks import check_key
+from coordination.arguments.checks import check_key, check_prefix
 from coordination.errors import BadKey, BadValue
 from coordination.following.feed import LIMIT, RESYNC, SYNCED, Feed
 from crdt.change import ChangeKind
@@ -61,8 +61,7 @@ def check_wanted(
     for key in keys:
         check_key(key)
     for prefix in prefixes:
-        if prefix != "":
-            check_key(prefix, "prefix")
+        check_prefix(prefix)
     if history is not None and (type(history) is not int or not 0 < history <= MAX_HISTORY):
         raise BadValue(f"the history {history!r} is refused: how many changes may wait, an integer from 1 to {MAX_HISTORY:,}")
     return Wanted(tuple(keys), tuple(prefixes), _check_kinds(kinds), history)

@@ -9,7 +9,7 @@ import trio
 
 from coordination.agreed.vocabulary.events import Explanation
 from coordination.agreed.vocabulary.registers import split_register
-from coordination.arguments.checks import check_key
+from coordination.arguments.checks import check_prefix
 from coordination.core import LeaseCore
 from coordination.errors import NoQuorum
 
@@ -75,9 +75,7 @@ async def inspected(core: LeaseCore, key: str) -> Explanation:
 
 async def listed(core: LeaseCore, prefix: str) -> tuple[Locked, ...]:
     """Of `peer.locks`."""
-    if prefix:
-        check_key(prefix, "prefix")
-    found = await core.list_locks(prefix)
+    found = await core.list_locks(check_prefix(prefix))
     if not found.quorum:
         raise NoQuorum("the locks are not known", found.missing, "fewer than a majority of the voters answered for 2 s")
     return tuple([locked(key, holders) for key, holders in found.locks])

@@ -12,7 +12,7 @@ from typing import Any
 from coordination.agreed.vocabulary.registers import LOCKS, split_register
 from coordination.agreed.vocabulary.values import parse_lease
 from coordination.arguments.batches import check_size
-from coordination.arguments.checks import check_amount, check_key, key_ttl_ms
+from coordination.arguments.checks import check_amount, check_key, check_prefix, key_ttl_ms
 from coordination.arguments.rotating import add_secret, remove_secret, standing_of, use_secret
 from coordination.errors import BadConfig, BadTTL, BadValue, ClockDrift, DiskFailed, Fenced, LeaseLost, StoreFull
 from coordination.sponsor.messages import WRITES
@@ -145,8 +145,7 @@ class Operations:
 
     def _scan(self, now: Instant, out: list[Directive], prefix: str, after: str | None) -> list[Any]:
         """[[key, value], …] and whether there may be more."""
-        if prefix:
-            check_key(prefix, "prefix")
+        check_prefix(prefix)
         page: list[list[Any]] = []
         size = 0
         for cell in self._store.scan(prefix, self._clock.read(now), after):
@@ -267,8 +266,7 @@ class Operations:
     ) -> list[int | str | None]:
         """Delete keys under a prefix, behind one, that were put up to a stamp (0: now): how many, the last that was looked at
         (None if it is over), and that stamp."""
-        if prefix:
-            check_key(prefix, "prefix")
+        check_prefix(prefix)
         until = until or self._clock.read(now)
         keys: list[str] = []
         last = None

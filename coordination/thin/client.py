@@ -8,8 +8,8 @@ from random import Random
 from typing import Any, NoReturn
 
 from coordination.agreed.vocabulary.events import Explanation
-from coordination.arguments.checks import check_names, encode_checked, explained_key
-from coordination.arguments.posting import check_broadcast, check_topic
+from coordination.arguments.checks import check_name, check_names, encode_checked, explained_key
+from coordination.arguments.posting import check_broadcast, check_recipient, check_topic
 from coordination.arguments.watching import Wanted, check_wanted
 from coordination.errors import BadConfig
 from coordination.following.journal import parse_token
@@ -215,7 +215,7 @@ class Client:
 
     async def end_member(self, name: str) -> None:
         """As `Peer.end_member`, by the node. A checkpoint. Raises `BadConfig`."""
-        await self._core.ask("end_member", name)
+        await self._core.ask("end_member", check_name(name))
 
     async def ask_to_leave(self) -> None:
         """Ask the node, a `mesh node` or one whose program listens (`Peer.asked_to_leave`), to leave the mesh for good; returns
@@ -226,7 +226,7 @@ class Client:
     async def send(self, to: str, topic: str, value: Any) -> None:
         """Send a value to one member's subscribers to a topic, as `Peer.send`; it goes in the name of the node. A checkpoint;
         if it is cancelled, or the stream ends (`OutcomeUnknown`), it may or may not be taken."""
-        await self._core.ask("send", to, check_topic(topic), encode_checked(value))
+        await self._core.ask("send", check_recipient(to), check_topic(topic), encode_checked(value))
 
     async def broadcast(self, topic: str, value: Any) -> None:
         """Tell everyone who subscribes to a topic, as `Peer.broadcast`; it goes in the name of the node. A checkpoint."""

@@ -10,7 +10,17 @@ from typing import Any
 import trio
 
 from coordination.arguments.batches import Batch, Wish
-from coordination.arguments.checks import check_acks, check_amount, check_handed, check_key, encode_checked, key_ttl_ms
+from coordination.arguments.checks import (
+    check_acks,
+    check_amount,
+    check_handed,
+    check_key,
+    check_keys,
+    check_pairs,
+    check_prefix,
+    encode_checked,
+    key_ttl_ms,
+)
 from coordination.errors import BadTTL
 from coordination.keys import Acks, Binding, Entry, Fencing
 from coordination.thin.core import ThinCore
@@ -50,7 +60,7 @@ class ThinKV:
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those keys that have one, in the order asked for."""
-        wanted = [check_key(key) for key in keys]
+        wanted = check_keys(keys)
         found: dict[str, Any] = {}
         first = 0
         while first < len(wanted):
@@ -64,8 +74,7 @@ class ThinKV:
 
     async def scan(self, prefix: str = "") -> list[tuple[str, Any]]:
         """(key, value) of all keys that begin with `prefix`, in key order, read page by page."""
-        if prefix:
-            check_key(prefix, "prefix")
+        check_prefix(prefix)
         pairs: list[tuple[str, Any]] = []
         more = True
         while more:
@@ -130,7 +139,7 @@ class ThinKV:
         first may have happened if a later one fails. Raises as `put`."""
         key_ttl_ms(ttl)
         need = check_acks(acks)
-        encoded = [(check_key(key), encode_checked(value)) for key, value in values.items()]
+        encoded = check_pairs(values)
         some: list[tuple[str, bytes]] = []
         size = 0
         for key, body in encoded:
@@ -156,8 +165,7 @@ class ThinKV:
     async def clear(self, prefix: str, *, fence: Fencing | None = None, acks: Acks = None) -> int:
         """Delete every key under a prefix that had a value on the sponsor at the call ("" for all); how many those were. In
         several steps, of which the first may have happened if a later one fails. Raises as `put`."""
-        if prefix:
-            check_key(prefix, "prefix")
+        check_prefix(prefix)
         check_handed(None, fence)
         need = check_acks(acks)
         cleared: int = 0
