@@ -42,6 +42,9 @@ SCALARS = 8_192
 class Binding(Protocol):
     """A lease that keys may be bound to."""
 
+    def belongs(self, user: object) -> bool:
+        """Whether it is held by this very peer or thin client."""
+
     async def bind(self) -> str:
         """Its id, checked valid. Raises `LeaseLost` or `NotHolding`."""
 
@@ -53,6 +56,9 @@ class Binding(Protocol):
 
 class Fencing(Protocol):
     """A lock that is held, and its token."""
+
+    def belongs(self, user: object) -> bool:
+        """Whether it is held by this very peer or thin client."""
 
     @property
     def key(self) -> str:
@@ -203,17 +209,17 @@ class KV:
 
         Raises
         ------
-        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none; NotHolding if the
-        lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the lease or the lock is not
-        held any more; StoreFull if the mesh forgets nothing, and too many keys wait for it: then what has a ttl or a lease is
-        taken only under a key that had one.
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none, or another peer's;
+        NotHolding if the lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the
+        lease or the lock is not held any more; StoreFull if the mesh forgets nothing, and too many keys wait for it:
+        then what has a ttl or a lease is taken only under a key that had one.
         """
         check_key(key)
         body = encode_checked(value)
         ttl_ms = key_ttl_ms(ttl)
         need = check_acks(acks)
         if lease is not None or fence is not None:
-            check_handed(lease, fence)
+            check_handed(lease, fence, self._core)
         if lease is not None and ttl_ms:
             raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
         await self._core.turn()
@@ -303,7 +309,7 @@ class KV:
         Also without a value here: one that is on its way from elsewhere, and older, is deleted too. `fence` and `acks` as for
         `put`: a key that was deleted under a fence keeps it. Raises as `put`."""
         check_key(key)
-        check_handed(None, fence)
+        check_handed(None, fence, self._core)
         need = check_acks(acks)
         await self._core.turn()
         had = self._store.get(key, self._clock.read(self._driver.instant())) is not None
@@ -318,7 +324,7 @@ class KV:
         What is put meanwhile stays. Each is a delete for itself: a checkpoint before the first and after each 128, and one that
         is cancelled, or meets a key that refuses it (`Fenced`, `StoreFull`), has deleted the first of them. Raises as `put`."""
         check_prefix(prefix)
-        check_handed(None, fence)
+        check_handed(None, fence, self._core)
         need = check_acks(acks)
         await self._core.turn()
         until = self._clock.read(self._driver.instant())
@@ -341,7 +347,7 @@ class KV:
         or one of the keys refuses (`Fenced`, `StoreFull`). Leaving is a checkpoint, before anything is written. At most 4,096
         keys, and 1 MiB of keys and values. `fence` and `acks` as for `put`, for all of it. A later write of one of its keys
         replaces that key alone. Raises as `put`."""
-        check_handed(None, fence)
+        check_handed(None, fence, self._core)
         need = check_acks(acks)
 
         async def write(wishes: Sequence[Wish]) -> int:
@@ -368,7 +374,7 @@ class KV:
                 await self._acknowledged([put.key for put in puts], need)
             return stamp
 
-        return Batch(write)
+        return Batch(write, self._core)
 
     async def touch(self, key: str, ttl: float, *, acks: Acks = None) -> bool:
         """Extend the life of a key that has a ttl to `ttl` seconds from now; False if it has no value here, or no ttl.

@@ -32,10 +32,11 @@ class Wish(NamedTuple):
 class Batch:
     """`async with kv.batch() as batch: batch.put(...); batch.delete(...)`"""
 
-    __slots__ = ("_done", "_size", "_wishes", "_write", "stamp")
+    __slots__ = ("_done", "_size", "_user", "_wishes", "_write", "stamp")
 
-    def __init__(self, write: Callable[[Sequence[Wish]], Awaitable[int]]) -> None:
+    def __init__(self, write: Callable[[Sequence[Wish]], Awaitable[int]], user: object) -> None:
         self._write = write
+        self._user = user
         self._wishes: dict[str, Wish] = {}
         self._size = 0
         self._done = False
@@ -52,7 +53,7 @@ class Batch:
         check_key(key)
         body = encode_checked(value)
         key_ttl_ms(ttl)
-        check_handed(lease, None)
+        check_handed(lease, None, self._user)
         if ttl is not None and lease is not None:
             raise BadTTL("a key has either a ttl or a lease: the lease has a ttl of its own")
         self._add(Wish(key, body, ttl, lease))

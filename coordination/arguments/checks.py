@@ -166,12 +166,16 @@ def check_hold(longest: float | None) -> float | None:
     return longest
 
 
-def check_handed(lease: object, fence: object) -> None:
-    """What a write is to end with, and what it is made under: what an `async with` gave, not what it was given for."""
+def check_handed(lease: object, fence: object, user: object) -> None:
+    """What a write is to end with, and what it is made under: what an `async with` gave, not what it was given for, and of the
+    very peer that writes. (Whether it still holds is told by that peer's clock alone, and another mesh knows nothing of it.)"""
     if lease is not None and not callable(getattr(lease, "bind", None)):
         raise BadConfig(f"lease={lease!r} is no lease: give what `async with peer.lease()` or `async with peer.lock(…)` gave")
     if fence is not None and type(getattr(fence, "token", None)) is not int:
         raise BadConfig(f"fence={fence!r} is no lock that is held: give what `async with peer.lock(…)` gave")
+    for what, handed in (("lease", lease), ("fence", fence)):
+        if handed is not None and not handed.belongs(user):  # type: ignore[attr-defined]
+            raise BadConfig(f"{what}={handed!r} is held by another peer than the one that writes: write with that one")
 
 
 def check_permits(limit: int, permits: int, name: str) -> None:

@@ -46,7 +46,7 @@ class Barrier:
 
     All name the same number of parties; who names another one gets `LimitDiffers`. At most 64."""
 
-    __slots__ = ("_around", "_claim", "_core", "_held", "_round", "name", "parties")
+    __slots__ = ("_around", "_claim", "_core", "_round", "_user", "name", "parties")
 
     def __init__(self, core: LeaseCore, around: Surroundings, name: str, parties: int, ttl: float) -> None:
         check_permits(parties, 1, name)
@@ -56,7 +56,8 @@ class Barrier:
         self._around = around
         self._claim = Acquirable(core, "barrier", name, ttl, Mode(1, parties, together=True))
         check_key(f"{self._claim.key}/{1 << 64}")
-        self._held: Held | None = None
+        self._user: trio.lowlevel.Task | None = None
+        """The task that has entered it, or is about to, until it has left."""
         self._round: frozenset[int] = frozenset()
         self.name = name
         self.parties = parties
@@ -66,10 +67,19 @@ class Barrier:
 
         Raises
         ------
-        NoQuorum, AlreadyHeld, LimitDiffers as a semaphore; LeaseLost: its own presence ended while it waited.
+        NoQuorum, AlreadyHeld, LimitDiffers as a semaphore; LeaseLost: its own presence ended while it waited; NotHolding:
+        another task has entered this very object, or is about to.
         """
-        if self._held is not None:
+        if self._user is not None:
             raise NotHolding(f"the barrier {self.name!r} is in use: make another with peer.barrier()")
+        self._user = trio.lowlevel.current_task()
+        try:
+            return await self._enter()
+        except BaseException:
+            self._user = None
+            raise
+
+    async def _enter(self) -> Held:
         held = await self._claim.__aenter__()
         try:
             changes = self._around.follow(prefix=f"{self._claim.key}/")
@@ -83,7 +93,6 @@ class Barrier:
         except BaseException as error:
             await self._claim.leave(type(error), error, error.__traceback__)
             raise
-        self._held = held
         return held
 
     async def _complete(self, held: Held) -> bool:
@@ -96,7 +105,14 @@ class Barrier:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         """Leave, and wait for the others. A checkpoint. Raises `LeaseLost`, `NoQuorum`."""
-        self._held = None
+        if self._user is not trio.lowlevel.current_task():
+            raise NotHolding(f"{self.name!r} is left by another task than the one that entered it")
+        try:
+            return await self._leave(kind, error, tb)
+        finally:
+            self._user = None
+
+    async def _leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         if error is not None:
             return await self._claim.leave(kind, error, tb)
         changes = self._around.follow(prefix=f"{self._claim.key}/")

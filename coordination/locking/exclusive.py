@@ -8,7 +8,8 @@ from functools import wraps
 from string import Formatter
 from typing import ParamSpec, Protocol, TypeVar
 
-from coordination.errors import BadKey
+from coordination.arguments.checks import check_key
+from coordination.errors import BadConfig, BadKey
 from coordination.locking.locks import Lock
 
 __all__ = ["exclusive"]
@@ -42,10 +43,15 @@ def exclusive(
 
     Raises
     ------
-    BadKey: the name refers to what is no parameter of the function. The call: as `peer.lock` and its `async with`.
+    BadKey: the name is no format, or refers to what is no parameter of the function. BadConfig: the function is a generator.
+    The call: as `peer.lock` and its `async with`; BadKey if no name can be made of its arguments.
     """
 
     def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T | None]]:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise BadConfig(
+                f"{function.__qualname__} is a generator, which begins only when it is read: decorate what reads it"
+            )
         signature = inspect.signature(function)
         check_fields(name, signature)
 
@@ -56,17 +62,17 @@ def exclusive(
             )
             if await lock.enter(wait=not skip) is None:
                 return None
-            return await guarded(lock, function(*args, **kwargs))
+            return await guarded(lock, lambda: function(*args, **kwargs))
 
         return run
 
     return decorate
 
 
-async def guarded(lock: Lock, work: Awaitable[T]) -> T:
-    """Do it, and leave the lock that was entered."""
+async def guarded(lock: Lock, work: Callable[[], Awaitable[T]]) -> T:
+    """Do it, and leave the lock that was entered. (What is no coroutine function may raise before it is awaited.)"""
     try:
-        result = await work
+        result = await work()
     except BaseException as error:
         await lock.leave(type(error), error, error.__traceback__)  # raises `LeaseLost` if it was cancelled for that
         raise
@@ -77,12 +83,19 @@ async def guarded(lock: Lock, work: Awaitable[T]) -> T:
 def check_fields(name: str, signature: inspect.Signature) -> None:
     parameters = signature.parameters
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-    for _, field, _, _ in Formatter().parse(name):
+    for _, field, _, _ in fields_of(name):
         root = (field or "").partition(".")[0].partition("[")[0]
         if field is not None and root not in parameters and not open_ended:
             raise BadKey(
                 f"the lock name {name!r} refers to {field!r}, which is no parameter: {', '.join(parameters) or 'none'}"
             )
+
+
+def fields_of(name: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        return list(Formatter().parse(check_key(name, "lock name")))
+    except ValueError as problem:
+        raise BadKey(f"the lock name {name!r} is no format: {problem}") from None
 
 
 def formatted(name: str, call: inspect.BoundArguments) -> str:
@@ -91,4 +104,7 @@ def formatted(name: str, call: inspect.BoundArguments) -> str:
     for key, parameter in call.signature.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             values.update(values.pop(key))
-    return name.format(**values)
+    try:
+        return name.format(**values)
+    except (AttributeError, LookupError, TypeError, ValueError) as problem:
+        raise BadKey(f"the lock name {name!r} cannot be made of the arguments: {problem}") from None

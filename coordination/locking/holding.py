@@ -125,6 +125,10 @@ class Held:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        token = "no token yet" if self._lease is None else f"token {self._lease.token}"
+        return f"<Held {self.key!r}: {token}, {self.remaining():.1f} s left>"
+
     @property
     def token(self) -> int:
         """The fencing token: strictly above that of every earlier grant of this lock. Hand it to whatever you write to, and
@@ -154,6 +158,10 @@ class Held:
     def valid(self) -> bool:
         """Whether this process may act as the holder at this moment, by its own clock. Local, no network."""
         return self.covers(self._core.now())
+
+    def belongs(self, user: object) -> bool:
+        """Whether it is held by this very peer or thin client: whose clock is meant."""
+        return user is self._core
 
     def covers(self, now: Instant) -> bool:
         """Whether it holds at the very moment at which something is written under it."""
@@ -310,13 +318,28 @@ class Claim:
         return self._held
 
     async def exit(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        """Give it back; raises `LeaseLost` if the body was cancelled for its loss, or ended after it."""
+        """Give it back; raises `LeaseLost` if the body was cancelled for its loss, or ended after it in peace. An error of its
+        own goes first, with a note that says so."""
+        lost: LeaseLost | None = None
         swallowed = False
         try:
-            swallowed = bool(self._scope.__exit__(kind, error, tb))
-            lost = None if self._held.valid() and not self._scope.cancelled_caught else self._held.lost()
+            try:
+                swallowed = bool(self._scope.__exit__(kind, error, tb))
+            finally:
+                if self._scope.cancelled_caught or not self._held.valid():
+                    lost = self._held.lost()
+        except Exception as rest:  # of a group: what was not cancelled here
+            note(rest, lost)
+            raise
         finally:
             await self._held.release()
         if lost is not None and (error is None or swallowed):
             raise lost
+        note(error, lost)
         return swallowed
+
+
+def note(error: BaseException | None, lost: LeaseLost | None) -> None:
+    """What the body raises goes first; that it lost the lock is told all the same."""
+    if lost is not None and isinstance(error, Exception):
+        error.add_note(str(lost))

@@ -17,27 +17,44 @@ class Lease:
     """`async with peer.lease(ttl=10) as lease: await peer.kv.put(key, value, lease=lease)`
 
     What is bound to it is gone on every replica once it has ended: at once when the context is left, within the ttl after
-    the process dies. The body is cancelled, and `LeaseLost` raised, when the lease can be proven no longer."""
+    the process dies. The body is cancelled, and `LeaseLost` raised, when the lease can be proven no longer. It may be entered
+    again once it has been left, and is another lease then."""
 
-    __slots__ = ("_claim", "_core", "_held", "ttl")
+    __slots__ = ("_claim", "_core", "_held", "_used", "ttl")
 
     def __init__(self, core: LeaseCore, ttl: float) -> None:
         self._core = core
         self.ttl = ttl
         self._claim: Claim | None = None
         self._held: Held | None = None
+        self._used = False
+        """From the moment it is asked for until it has been given back: it serves one task at a time."""
         self._ttl()
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self.ttl:g} s: {f'{self.remaining():.1f} s left' if self._claim is not None else 'not held'}>"
 
     def _ttl(self) -> int:
         return check_lease_ttl(self.ttl, self._core.longest_ttl())
 
     async def __aenter__(self) -> Lease:
-        """Wait until a majority of the voters granted it. A checkpoint. Raises `NoQuorum`."""
-        if self._claim is not None:
+        """Wait until a majority of the voters granted it. A checkpoint.
+
+        Raises
+        ------
+        NoQuorum; NotHolding: another task has entered this very object, or is about to.
+        """
+        if self._used:
             raise NotHolding("this lease is in use: make another with peer.lease()")
         identity = self._core.identity
         key = f"lease/{identity.name}.{identity.boot.session.hex()}.{self._core.holder.next_request()}"
-        held = await acquire(self._core, Wish(key, self._ttl(), kind="lease"), wait=True, renew=True)
+        wish = Wish(key, self._ttl(), kind="lease")
+        self._used = True
+        try:
+            held = await acquire(self._core, wish, wait=True, renew=True)
+        except BaseException:
+            self._used = False
+            raise
         assert held is not None
         self._held = held
         self._claim = Claim(held)
@@ -46,11 +63,14 @@ class Lease:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         claim, self._claim = self._claim, None
-        assert claim is not None
+        if claim is None:
+            raise NotHolding("this lease was not entered, or has been left")
         try:
             return await claim.exit(kind, error, tb)
         except LeaseLost as lost:
             raise LeaseLost(f"a lease of {self.ttl:g} s was lost: {lost}") from None
+        finally:
+            self._used = False
 
     @property
     def held(self) -> Held:
@@ -66,6 +86,10 @@ class Lease:
     def remaining(self) -> float:
         """Seconds for which it surely holds; 0.0 after its end. Local."""
         return self.held.remaining() if self._claim is not None else 0.0
+
+    def belongs(self, user: object) -> bool:
+        """Whether it is of this very peer or thin client."""
+        return user is self._core
 
     def covers(self, now: Instant) -> bool:
         """Whether it holds at the very moment at which something is bound to it."""

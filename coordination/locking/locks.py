@@ -48,6 +48,9 @@ class Acquirable:
         """By its ttl and the longest there is: the same wish is checked once."""
         self._wish()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key!r}, ttl {self.ttl:g} s>"
+
     def _wish(self) -> Wish:
         by = (self.ttl, self._core.longest_ttl())
         if self._checked is None or self._checked[0] != by:

@@ -109,14 +109,14 @@ class ThinKV:
 
         Raises
         ------
-        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none; NotHolding if the
-        lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the lease or the lock is not
-        held any more; StoreFull as a peer's `put`.
+        BadKey, BadValue, TooLarge, BadTTL, ClockDrift; BadConfig if `lease` or `fence` is none, or another peer's;
+        NotHolding if the lease was not entered, or was left; Fenced if the key carries another fence; LeaseLost if the
+        lease or the lock is not held any more; StoreFull as a peer's `put`.
         """
         check_key(key)
         body = encode_checked(value)
         key_ttl_ms(ttl)
-        check_handed(lease, fence)
+        check_handed(lease, fence, self._core)
         need = check_acks(acks)
         bound = None
         if lease is not None:
@@ -156,7 +156,7 @@ class ThinKV:
     async def delete(self, key: str, *, fence: Fencing | None = None, acks: Acks = None) -> bool:
         """Delete a key; whether it had a value on the sponsor. `fence` and `acks` as for `put`."""
         check_key(key)
-        check_handed(None, fence)
+        check_handed(None, fence, self._core)
         need = check_acks(acks)
         if fence is None:
             return bool(await self._write(need, "delete", key))
@@ -166,7 +166,7 @@ class ThinKV:
         """Delete every key under a prefix that had a value on the sponsor at the call ("" for all); how many those were. In
         several steps, of which the first may have happened if a later one fails. Raises as `put`."""
         check_prefix(prefix)
-        check_handed(None, fence)
+        check_handed(None, fence, self._core)
         need = check_acks(acks)
         cleared: int = 0
         until: int = 0
@@ -180,7 +180,7 @@ class ThinKV:
     def batch(self, *, fence: Fencing | None = None, acks: Acks = None) -> Batch:
         """Several writes that every replica sees all at once or not at all: as a peer's `batch`. The sponsor writes them, when
         the context is left."""
-        check_handed(None, fence)
+        check_handed(None, fence, self._core)
         need = check_acks(acks)
 
         async def write(wishes: Sequence[Wish]) -> int:
@@ -188,7 +188,7 @@ class ThinKV:
             encoded = [(*wish[:3], None if wish.lease is None else bound[id(wish.lease)]) for wish in wishes]
             return int(await self._write(need, "batch", encoded, *self._token(fence)))
 
-        return Batch(write)
+        return Batch(write, self._core)
 
     async def touch(self, key: str, ttl: float, *, acks: Acks = None) -> bool:
         """Extend the life of a key that has a ttl to `ttl` seconds from now; False if it has no value, or no ttl. It never

@@ -107,3 +107,81 @@ async def test_who_holds_it_already_is_told_so_at_once() -> None:
                 assert await user.lock("l").try_acquire() is None  # who does not wait is told in the ordinary way
             async with user.lock("l"):
                 pass
+
+
+async def test_one_object_entered_by_two_tasks_is_refused_and_leaves_nothing() -> None:
+    """A lease that was overwritten by a second one would be renewed for ever, and what is bound to it stay."""
+    async with users() as both:
+        for user in both:
+            things: list[Any] = [user.lease(ttl=5), user.gauge("g").hold(2), user.barrier("b", 1)]
+            for thing in things:
+                refused: list[str] = []
+
+                async def enter() -> None:
+                    try:
+                        async with thing:  # noqa: B023
+                            await trio.sleep(0.01)
+                    except NotHolding as error:
+                        refused.append(str(error))  # noqa: B023
+
+                async with trio.open_nursery() as nursery:
+                    for _ in range(3):
+                        nursery.start_soon(enter)
+                assert len(refused) == 2 and "in use" in refused[0]
+                async with thing:  # again, once it has been left
+                    pass
+                leave: Callable[..., Any] = thing.__aexit__
+                with pytest.raises(NotHolding):
+                    await leave(None, None, None)
+                assert user._core.holder.stats()["held"] == 0
+        peer = both[0]
+        assert isinstance(peer, Peer) and peer.gauge("g").value == 0
+
+
+async def test_what_another_peer_holds_is_unknown_here() -> None:
+    """Its clock is not this one's, and of a lease of another mesh nobody here would ever learn the end."""
+    async with users() as both, open_peer() as elsewhere, elsewhere.lease() as lease, elsewhere.lock("l") as held:
+        for user in both:
+            writes: tuple[Any, ...] = (
+                user.kv.put("k", 1, lease=lease),
+                user.kv.put("k", 1, lease=held),
+                user.kv.put("k", 1, fence=held),
+                user.kv.delete("k", fence=held),
+                user.kv.clear("k", fence=held),
+            )
+            for write in writes:
+                with pytest.raises(BadConfig, match="held by another peer"):
+                    await write
+            with pytest.raises(BadConfig, match="held by another peer"):
+                user.kv.batch(fence=held)
+            with pytest.raises(BadConfig, match="held by another peer"):
+                async with user.kv.batch() as batch:
+                    batch.put("k", 1, lease=lease)
+        assert both[0].kv.get("k") is None
+
+
+async def test_an_error_of_a_body_goes_before_the_loss_of_its_lock_and_tells_of_it() -> None:
+    async with open_peer() as peer:
+        with pytest.raises(KeyError) as told:
+            async with peer.lock("l", max_hold=0.02):
+                try:
+                    await trio.sleep(5)
+                except trio.Cancelled:
+                    raise KeyError("mine") from None
+        assert "max_hold" in told.value.__notes__[0]
+
+        async def fail() -> None:
+            try:
+                await trio.sleep(5)
+            finally:
+                raise KeyError("mine")
+
+        with pytest.raises(ExceptionGroup) as group:
+            async with peer.lock("l", max_hold=0.02), trio.open_nursery() as nursery:
+                nursery.start_soon(fail)
+                nursery.start_soon(trio.sleep, 5)
+        assert group.value.subgroup(KeyError) is not None and "max_hold" in group.value.__notes__[0]
+        with pytest.raises(KeyError) as kept:
+            async with peer.lock("l"):
+                raise KeyError("mine")
+        assert not hasattr(kept.value, "__notes__")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from coordination import AlreadyHeld, BadKey, LeaseLost, exclusive, open_peer
+from coordination import AlreadyHeld, BadConfig, BadKey, LeaseLost, exclusive, open_peer
 from tests.coordination.meshes import mesh_of
 
 
@@ -103,3 +103,47 @@ async def test_names() -> None:
 
             @exclusive(peer, "cron/{dya}")
             async def wrong(day: str) -> None: ...
+
+
+async def test_what_fails_before_it_is_awaited_leaves_the_lock() -> None:
+    async with open_peer() as peer:
+
+        @exclusive(peer, "job")
+        def broken() -> Any:
+            raise KeyError("mine")
+
+        @exclusive(peer, "job")
+        def no_coroutine() -> Any:
+            return 7
+
+        for work, kind in ((broken, KeyError), (no_coroutine, TypeError)):
+            with pytest.raises(kind):
+                await work()
+            assert await peer.lock("job").holder() is None
+
+
+async def test_names_that_cannot_be_made_are_refused() -> None:
+    async with open_peer() as peer:
+        for name in ("cron/{day", "}", "cron/{night}", "", 7):
+            with pytest.raises(BadKey):
+
+                @exclusive(peer, name)  # type: ignore[arg-type]
+                async def run(day: Any) -> None: ...
+
+        ran = []
+        for name in ("{day.missing}", "{day[9]}", "{day[x]}", "{day:%%%}", "{day!r:>9999}"):
+
+            @exclusive(peer, name)
+            async def made(day: Any) -> None:
+                ran.append(day)
+
+            with pytest.raises(BadKey):
+                await made("monday")
+
+        with pytest.raises(BadConfig, match="generator"):
+
+            @exclusive(peer, "job")
+            async def steps() -> Any:
+                yield 1
+
+        assert not ran
