@@ -110,7 +110,7 @@ class Concluding:
         desk.base = message.value
         desk.dead = {}
         desk.foreign = {}
-        desk.behind = False
+        desk.behind = desk.unmoved = False
         desk.waits = {}
         if desk.made:
             desk.made = {asker: made for asker, made in desk.made.items() if message.value.has(made.holding.lease)}

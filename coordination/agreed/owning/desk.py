@@ -43,7 +43,9 @@ class Reading:
     acceptor alone accepted, the owner's own, would keep the lock closed for a term.) The same goes for each earlier
     group, if the register is being moved from one."""
 
-    __slots__ = ("ballot", "behind", "binding", "clock", "ended", "foreign", "highest", "latest", "live", "loose", "value")
+    __slots__ = (
+        "ballot", "behind", "binding", "clock", "ended", "foreign", "highest", "latest", "live", "loose", "unmoved", "value",
+    )  # fmt: skip
 
     def __init__(
         self, promises: Sequence[Promise], quorum: int, known_ended: Iterable[LeaseId], past: Past | None = None
@@ -53,8 +55,9 @@ class Reading:
         best = max(replies, key=_accepted)
         self.ballot = best.accepted
         self.value = value = best.value
-        # Nothing is started in the newest roster: whatever is alive has to be moved there.
-        self.behind = past is not None and value != FREE
+        self.unmoved = past is not None
+        """Nothing is started in the newest roster: whatever is alive has to be moved there."""
+        self.behind = self.unmoved and value != FREE
         self.highest = 0
         self.clock = sorted([promise.clock for promise in promises], reverse=True)[quorum - 1]
         """The q-th largest."""
@@ -179,6 +182,7 @@ class Desk:
         "skew",
         "sparing",
         "tell_at",
+        "unmoved",
         "used",
         "waits",
     )
@@ -223,6 +227,7 @@ class Desk:
         self.ended: dict[LeaseId, None] = {}
         """Ends known of late, so that an acceptor that missed one can be told."""
         self.behind = False
+        self.unmoved = False
         self.highest = 0
         self.latest = 0
         """The largest clock of the last prepare's replies."""
@@ -265,7 +270,7 @@ class Desk:
         self.base = reading.value
         self.ballot = reading.ballot
         self.latest = reading.latest
-        self.behind = reading.behind
+        self.behind, self.unmoved = reading.behind, reading.unmoved
         self.highest = max(self.highest, reading.highest)
         self.waits = reading.live
         self.binding.update(reading.binding)

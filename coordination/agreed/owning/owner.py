@@ -13,6 +13,8 @@ key one round is under way at a time (`_pump`), and what to do next follows from
   - A live register is completed if an acceptor is behind, and else left alone; it is read again after min(what
     remains, 1 s), for as long as someone waits, no sooner. (An acceptor that keeps to another lease stays behind, and
     the owner completes in a loop.) Conflicting live identities are never merged.
+  - A free register that has not been moved to the newest roster is moved if somebody asks for it, `Mend`. (Who reads it there
+    learns nothing, however often.)
   - A lease is granted beside others only if it fits to all that may be alive of the value which the accept changes (`modes`).
   - "Released" and "occupied" are answered from what a round showed that began after the question, or from a change that
     the answer is about. (An owner that was overtaken denies a lease that it has never seen, and its holder stops
@@ -365,7 +367,7 @@ class Owner(Concluding):
                 return True
         if alive or blocked:
             return self._while_live(desk, alive, blocked, mistaken, change, now, out)
-        if ends or expired or desk.behind:
+        if ends or expired or desk.behind or (desk.mend and desk.unmoved):
             self._proposer.propose(desk, base.keeping(()), change, now, out)
             return True
         if mistaken or desk.unread():

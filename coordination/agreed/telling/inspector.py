@@ -5,6 +5,12 @@ they were asked is that, or older; so an answer may be given as soon as q agree,
 accepted may never be decided: a leader would be told that nobody elected.) If all have answered and no q agree, a change was
 given up half-way: the owner is asked to complete it.
 
+In an elastic roster an answer counts only of a voter that serves the asked one's newest roster at that moment, and only under a
+ballot of that roster, as long as an earlier one may keep something: q such answers say that it had not been left when they were
+asked. (Of a register that has not been moved yet the new voters know nothing: nobody would hold what somebody holds. Those that
+have been replaced tell of whoever held it last.) What has not been moved the owner is asked to move, and it is looked at again;
+whoever goes by another roster is told, or tells.
+
 A lease that is given back without a round is noted by q voters, one after the other (see `noting`). Who is told of the end by
 fewer passes the holder's word on to those that had not heard of it, and asks them again, before it answers that nobody holds
 it: so does the reader of an atomic register with a value that it found at fewer than a majority (Attiya, Bar-Noy and Dolev,
@@ -24,7 +30,7 @@ from coordination.agreed.vocabulary.messages import Drop, ExplainAnswer, Explain
 from coordination.agreed.vocabulary.placement import Group, placement_of
 from coordination.agreed.vocabulary.ports import Identity, View
 from coordination.agreed.vocabulary.registers import split_register
-from coordination.agreed.vocabulary.succession_messages import ExplainStanding
+from coordination.agreed.vocabulary.succession_messages import EpochAsk, ExplainStanding
 from coordination.agreed.vocabulary.values import FREE, LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.standing import Standing
@@ -52,12 +58,16 @@ REASONS = {
 
 
 class Question:
-    __slots__ = ("answers", "early", "group", "key", "passed_on", "standings")
+    __slots__ = ("answers", "early", "epoch", "group", "key", "moved", "passed_on", "standings")
 
-    def __init__(self, key: str, group: Group, *, early: bool) -> None:
+    def __init__(self, key: str, group: Group, *, early: bool, epoch: int = 0, moved: bool = True) -> None:
         self.key = key
         self.group = group
         self.early = early
+        self.epoch = epoch
+        """Of the elastic roster that its voters have to serve; 0: it matters to nobody."""
+        self.moved = moved
+        """Whether no earlier roster can keep anything of it."""
         self.answers: dict[str, ExplainAnswer] = {}
         self.standings: dict[str, ExplainStanding] = {}
         self.passed_on = False
@@ -65,15 +75,30 @@ class Question:
 
     def decided(self) -> ExplainAnswer | None:
         """An answer that q give alike."""
-        ballots = Counter([answer.accepted for answer in self.answers.values() if remembers(answer)])
+        ballots = self._alike()
         for answer in self.answers.values():
             if ballots[answer.accepted] >= self.group.quorum:
                 return answer
         return None
 
-    def done(self) -> bool:
-        if len(self.answers) == len(self.group):
+    def _alike(self) -> Counter[Ballot]:
+        """How many of those that count have accepted what."""
+        return Counter([answer.accepted for answer in self.answers.values() if remembers(answer) and self._serves(answer)])
+
+    def _serves(self, answer: ExplainAnswer) -> bool:
+        """Whether its voter serves the roster that counts, and what it says is of that one."""
+        if not self.epoch:
             return True
+        standing = self.standings.get(answer.voter)
+        serves = standing is not None and standing.epoch == self.epoch and standing.closed == Reason.OK
+        return serves and (self.moved or answer.accepted.epoch == self.epoch)
+
+    def done(self) -> bool:
+        heard = sum([not self.epoch or name in self.standings for name in self.answers])
+        if heard == len(self.group):
+            return True
+        if self.epoch and max(self._alike().values(), default=0) + len(self.group) - heard < self.group.quorum:
+            return True  # whatever the others say
         decided = self.decided() if self.early else None
         return decided is not None and all(self._clear(holding.lease) for holding in decided.value.holdings)
 
@@ -157,7 +182,9 @@ class Inspector:
             note = f"there is no roster yet; known founders: {', '.join(waiting)}"
             return (Emit(Explained(query, Explanation(key, (), None, None, None, None, (), (), (), (), note))),)
         group = placement_of(roster).group(key)
-        self._questions[query] = Question(key, group, early=early)
+        epoch = roster.epoch if early and roster.elastic else 0
+        moved = not epoch or not self._standing.past(key, now)
+        self._questions[query] = Question(key, group, early=early, epoch=epoch, moved=moved)
         ask = ExplainAsk(query, self._identity.name, key)
         return (*(Send(name, ask) for name in group), Arm(query, now.mono + ANSWER_WITHIN))
 
@@ -174,15 +201,27 @@ class Inspector:
             return out
         if isinstance(message, ExplainStanding):
             asked = self._questions.get(message.query)
-            if asked is not None and message.voter in asked.group:
-                asked.standings[message.voter] = message
-            return ()
+            if asked is None or message.voter not in asked.group:
+                return ()
+            asked.standings[message.voter] = message
+            return (*self._differ(message, now), *self._settle_if_done(message.query, asked, now))
         if isinstance(message, ExplainAnswer):
             question = self._questions.get(message.query)
             if question is not None and message.voter in question.group and message.key == question.key:
                 question.answers[message.voter] = message
-                if question.done():
-                    return self._settle(message.query, question, now)
+                return self._settle_if_done(message.query, question, now)
+        return ()
+
+    def _settle_if_done(self, query: int, question: Question, now: Instant) -> Directives:
+        return self._settle(query, question, now) if question.done() else ()
+
+    def _differ(self, voter: ExplainStanding, now: Instant) -> Directives:
+        """One that was asked goes by another roster: whoever is behind is told."""
+        standing = self._standing
+        if voter.epoch < standing.epoch:
+            return (Send(voter.voter, standing.chain(now)),)
+        if voter.epoch > standing.epoch:
+            return (Send(voter.voter, EpochAsk(standing.epoch, 0, self._identity.name)),)
         return ()
 
     def on_timer(self, timer: Hashable, now: Instant) -> Directives:
@@ -208,6 +247,7 @@ class Inspector:
             missed = [lease for lease in unsure if name not in question.noted(lease)]
             if missed:
                 question.answers.pop(name, None)
+                question.standings.pop(name, None)
                 out.extend([Send(name, Drop(question.key, lease, self._standing.epoch)) for lease in missed])
                 out.append(Send(name, ExplainAsk(query, self._identity.name, question.key)))
         return out
