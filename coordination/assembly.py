@@ -24,7 +24,8 @@ from mesh.keyring import Keyring
 from mesh.membership import LAN, Identity, Membership, Profile, Tags
 from mesh.memory import Memory
 from mesh.messaging import Messaging
-from mesh.node import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES, Node
+from mesh.node import Node
+from mesh.packing import LAN_DATAGRAM_BYTES, LOOPBACK_DATAGRAM_BYTES
 from mesh.replication import Entrusting, Keeper, Mending, Replication
 from mesh.replication.burden import LIMIT
 from mesh.replication.standing import Standing

@@ -12,7 +12,12 @@ from typing import Protocol, cast, runtime_checkable
 from mesh.contacts import Contact
 from mesh.envelope import Encoded
 
-__all__ = ["Gossip", "Packer", "gossiping"]
+__all__ = ["LAN_DATAGRAM_BYTES", "LOOPBACK_DATAGRAM_BYTES", "Gossip", "Packer", "gossiping"]
+
+LAN_DATAGRAM_BYTES = 1_200
+"""A sealed datagram anywhere: below the smallest path MTU of IPv6 (1,280) less headers."""
+
+LOOPBACK_DATAGRAM_BYTES = 1_400
 
 
 @runtime_checkable

@@ -26,8 +26,9 @@ from mesh.directives import (
     Source,
 )
 from mesh.keyring import Keyring
-from mesh.node import LAN_DATAGRAM_BYTES, Node
+from mesh.node import Node
 from mesh.outputs import Connect, Halt, Output, Publish, StreamClose, StreamWrite, Transmit
+from mesh.packing import LAN_DATAGRAM_BYTES
 from mesh.wire import encode
 from tests.mesh.sources import entropy, ring, session
 from tests.mesh.toys import Ask, Note, Reply
