@@ -25,6 +25,10 @@ class MeshConfig:
     elastic: whether peers with a name of their own are made voters, and voters that are gone are evicted; else the founders
         vote for ever. A voter of an elastic mesh should have a `state_dir`: if a majority restarts without memory at once, no
         lock is granted any more.
+
+    Raises
+    ------
+    BadConfig: one of them is out of range.
     """
 
     R: int = 5
@@ -34,14 +38,16 @@ class MeshConfig:
     elastic: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.R <= 9:
-            raise BadConfig(f"R={self.R} is out of range: 1 to 9 voters keep each lock")
-        if not 1 <= self.max_ttl <= 3600:
-            raise BadConfig(f"max_ttl={self.max_ttl} s is out of range: 1 to 3600 s")
-        if not 0.001 <= self.rho < 0.1:
-            raise BadConfig(f"rho={self.rho} is out of range: a rate error from 0.001 to 0.1")
-        if not 0.01 <= self.max_drift <= 60:
-            raise BadConfig(f"max_drift={self.max_drift} s is out of range: 0.01 to 60 s")
+        if not isinstance(self.R, int) or isinstance(self.R, bool) or not 1 <= self.R <= 9:
+            raise BadConfig(f"R={self.R!r} is out of range: 1 to 9 voters keep each lock")
+        if not number(self.max_ttl) or not 1 <= self.max_ttl <= 3600:
+            raise BadConfig(f"max_ttl={self.max_ttl!r} s is out of range: 1 to 3600 s")
+        if not number(self.rho) or not 0.001 <= self.rho < 0.1:
+            raise BadConfig(f"rho={self.rho!r} is out of range: a rate error from 0.001 to 0.1")
+        if not number(self.max_drift) or not 0.01 <= self.max_drift <= 60:
+            raise BadConfig(f"max_drift={self.max_drift!r} s is out of range: 0.01 to 60 s")
+        if not isinstance(self.elastic, bool):
+            raise BadConfig(f"elastic={self.elastic!r} is refused: True or False")
 
     def parameters(self) -> Parameters:
         """As the roster holds them: ns, and the rate in permille."""
@@ -52,3 +58,7 @@ class MeshConfig:
             max_drift=round(self.max_drift * NANOSECONDS),
             elastic=self.elastic,
         )
+
+
+def number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -80,6 +80,8 @@ class Keyring:
 
     def add(self, secret: str | bytes) -> bytes:
         """Accept one more secret; its identifier. The primary stays."""
+        if not isinstance(secret, str | bytes | bytearray | memoryview):  # bytes(40) would be 40 zeros
+            raise ValueError(f"a secret is text or bytes, not {type(secret).__name__}; make one with `mesh keygen`")
         data = secret.encode() if isinstance(secret, str) else bytes(secret)
         if len(data) < MIN_SECRET_BYTES:
             raise ValueError(

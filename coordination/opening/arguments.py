@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 
 from coordination.arguments.tags import check_tags
 from coordination.assembly import Settings
@@ -15,7 +17,7 @@ from mesh.keyring import Keyring
 from mesh.membership import LOCAL, PROFILES
 from mesh.membership.identity import valid_name
 
-__all__ = ["Secrets", "check_address", "checked_secrets", "checked_settings"]
+__all__ = ["Secrets", "check_address", "checked_directory", "checked_secrets", "checked_settings"]
 
 MAX_EXPECT = 99
 LEAST_FADING, MOST_FADING = 1_000, 100_000_000
@@ -27,6 +29,7 @@ Secrets = str | bytes | Sequence[str | bytes] | None
 def checked_settings(
     name: str | None,
     bind: str | None,
+    advertise: str | None,
     seeds: Sequence[str],
     secret: Secrets,
     expect: int,
@@ -41,17 +44,22 @@ def checked_settings(
     """The settings of a node whose address is not known yet.
 
     Raises `BadConfig`. The name is kept in the state directory, if there is one."""
-    if isinstance(seeds, str):
-        raise BadConfig(f"seeds={seeds!r} is one text: give a list of addresses")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise BadConfig(f"seeds={seeds!r} is {'one text' if isinstance(seeds, str) else 'no list'}: give a list of addresses")
     networked = bind is not None or bool(seeds) or secret is not None
     keys = checked_secrets(secret)
-    for address in (*seeds, *([bind] if bind is not None else [])):
+    for address in (*seeds, *[each for each in (bind, advertise) if each is not None]):
         check_address(address)
-    if not isinstance(expect, int) or not 1 <= expect <= MAX_EXPECT:
+    for what, word in (("voter", voter), ("fresh", fresh)):
+        if not isinstance(word, bool):  # "no" would be taken for a yes
+            raise BadConfig(f"{what}={word!r} is refused: True or False")
+    if not isinstance(expect, int) or isinstance(expect, bool) or not 1 <= expect <= MAX_EXPECT:
         raise BadConfig(f"expect={expect!r} is out of range: 1 to {MAX_EXPECT} founders")
-    if profile not in PROFILES:
+    if not isinstance(profile, str) or profile not in PROFILES:
         raise BadConfig(f"profile={profile!r} is unknown: one of {', '.join(sorted(PROFILES))}")
-    if name is not None and not valid_name(name):
+    if config is not None and not isinstance(config, MeshConfig):
+        raise BadConfig(f"config={config!r} is refused: give MeshConfig(…)")
+    if name is not None and (not isinstance(name, str) or not valid_name(name)):
         raise BadConfig(f"the name {name!r} is refused: use 1 to 64 of A-Z a-z 0-9 . _ -")
     if type(max_fading) is not int or not LEAST_FADING <= max_fading <= MOST_FADING:
         raise BadConfig(f"max_fading={max_fading!r} is out of range: {LEAST_FADING:,} to {MOST_FADING:,} keys")
@@ -94,12 +102,18 @@ def checked_settings(
 def checked_secrets(secret: Secrets) -> tuple[str | bytes, ...]:
     if secret is None:
         return ()
-    keys = (secret,) if isinstance(secret, str | bytes) else tuple(secret)
+    keys = tuple(secret) if isinstance(secret, Sequence) and not isinstance(secret, str | bytes) else (secret,)
     try:
         Keyring(keys)
     except ValueError as problem:
         raise BadConfig(str(problem)) from None
     return keys
+
+
+def checked_directory(state_dir: str | os.PathLike[str]) -> Path:
+    if not isinstance(state_dir, str | os.PathLike) or not str(state_dir):  # an empty text is where the program happens to run
+        raise BadConfig(f"state_dir={state_dir!r} is refused: give the path of a directory of this node's own")
+    return Path(state_dir)
 
 
 def check_address(address: str) -> None:

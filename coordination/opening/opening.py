@@ -20,7 +20,7 @@ from coordination.config import MeshConfig
 from coordination.core import Core
 from coordination.errors import JoinFailed
 from coordination.locking.holding import let_go
-from coordination.opening.arguments import Secrets, checked_settings
+from coordination.opening.arguments import Secrets, checked_directory, checked_settings
 from coordination.opening.driver_seam import DRIVER, STATE
 from coordination.peer import Peer
 from crdt.clock import Instant
@@ -91,9 +91,11 @@ async def open_peer(
     JoinFailed: no seed admitted this node within 10 s (`expect=1` with seeds). NameTaken: now or later, another process
     runs under this name. DifferentMesh: later, if `state_dir` is of another mesh than the one that was joined.
     """
-    state = await STATE.get()(Path(state_dir)) if state_dir is not None else None
+    state = await STATE.get()(checked_directory(state_dir)) if state_dir is not None else None
     try:
-        settings = checked_settings(name, bind, seeds, secret, expect, voter, state, fresh, profile, tags, config, max_fading)
+        settings = checked_settings(
+            name, bind, advertise, seeds, secret, expect, voter, state, fresh, profile, tags, config, max_fading
+        )
 
         def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> Assembly:
             return build(

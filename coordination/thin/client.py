@@ -277,7 +277,7 @@ async def connect(*addresses: str, secret: str | bytes | None = None) -> AsyncIt
     for address in addresses:
         try:
             split(address)
-        except ValueError:
+        except (AttributeError, TypeError, ValueError):
             raise BadConfig(f"the address {address!r} is none: write host:port, an IPv6 host in brackets") from None
     try:
         keyring = Keyring([secret]) if secret is not None else Keyring.without_secret()

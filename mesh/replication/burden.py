@@ -120,6 +120,8 @@ class Burden:
 
     def still(self, mono: int) -> int:
         """ns without a cut, if so many that cuts stand still; else 0."""
+        if self._round < 0:  # nothing was looked at yet: the clock counts from when the machine began
+            return 0
         still = mono - self._since
         return still if still >= PAUSE else 0
 

@@ -39,6 +39,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"name": "a", "profile": "moon"}, "unknown"),
     ({"name": "a", "tags": {"k": "v" * 600}}, "too large"),
     ({"name": "a", "seeds": "127.0.0.1:7946"}, "a list of addresses"),
+    ({"name": "a", "seeds": None}, "a list of addresses"),
+    ({"name": 5}, "use 1 to 64 of"),
+    ({"name": b"a"}, "use 1 to 64 of"),
+    ({"name": "a", "bind": "127.0.0.1:0", "advertise": 7946}, "write host:port"),
+    ({"name": "a", "bind": "127.0.0.1:0", "secret": 40}, "text or bytes, not int"),
+    ({"name": "a", "bind": "127.0.0.1:0", "secret": [40]}, "text or bytes, not int"),
+    ({"name": "a", "expect": True}, "out of range"),
+    ({"name": "a", "fresh": "no"}, "True or False"),
+    ({"name": "a", "voter": "no"}, "True or False"),
+    ({"name": "a", "state_dir": ""}, "a directory of this node's own"),
+    ({"name": "a", "state_dir": 5}, "a directory of this node's own"),
+    ({"name": "a", "profile": ["lan"]}, "unknown"),
+    ({"name": "a", "config": {"R": 3}}, "MeshConfig"),
 ]
 
 
@@ -49,9 +62,12 @@ async def test_refused_with_a_clear_error(arguments: dict[str, Any], says: str) 
             pass
 
 
-@pytest.mark.parametrize("numbers", [{"R": 0}, {"max_ttl": 0.5}, {"rho": 0.5}, {"max_drift": 0}])
+NO_NUMBERS: list[dict[str, Any]] = [{"R": "5"}, {"R": 2.0}, {"R": True}, {"max_ttl": "x"}, {"rho": None}, {"elastic": "no"}]
+
+
+@pytest.mark.parametrize("numbers", [{"R": 0}, {"max_ttl": 0.5}, {"rho": 0.5}, {"max_drift": 0}, *NO_NUMBERS])
 def test_numbers_out_of_range(numbers: dict[str, Any]) -> None:
-    with pytest.raises(BadConfig, match="out of range"):
+    with pytest.raises(BadConfig, match=r"out of range|True or False"):
         MeshConfig(**numbers)
 
 

@@ -53,6 +53,13 @@ def test_it_is_told_once_and_again_when_it_has_doubled(monkeypatch: pytest.Monke
     assert burden.look(12, 8, 2 * STILL + 4 * S) == Unforgotten(12, STILL // S, 1_000)
 
 
+def test_a_node_that_has_just_begun_does_not_count_from_when_its_machine_did() -> None:
+    burden = Burden()
+    assert burden.still(80_000 * S) == 0
+    assert burden.look(0, 0, 80_000 * S) is None
+    assert burden.still(80_179 * S) == 0 and burden.still(80_180 * S) == 180 * S
+
+
 def test_from_half_of_the_limit_on_it_is_told_early_and_at_the_limit_once() -> None:
     burden = Burden(1_000)
     assert burden.look(0, 7, 0) is None
