@@ -26,7 +26,7 @@ from tests.coordination import (
     roster_stories,
 )
 from tests.coordination.agreed_campaign import PLAIN, first_violation
-from tests.coordination.agreed_faults import FAULTS, LosesLive
+from tests.coordination.agreed_faults import FAULTS
 from tests.coordination.agreed_world import Changes
 from tests.coordination.atomic_faults import FAULTS as ATOMIC_FAULTS
 from tests.coordination.durable_faults import MEMORY_FAULTS
@@ -39,6 +39,7 @@ from tests.coordination.named_faults import (
     ViewForQuorum,
     dead_waiters,
     long_holder,
+    three_proposers,
 )
 from tests.coordination.returning_faults import RETURN_FAULTS
 from tests.coordination.roster_faults import ROSTER_FAULTS
@@ -57,8 +58,8 @@ class Mutation(NamedTuple):
     hunt: Callable[[range], Hunted]
 
 
-def agreed(changes: Changes, focus: tuple[str, ...] = (), seeds: int = SEEDS) -> Mutation:
-    return Mutation("leases", seeds, lambda of: agreed_campaign.hunt(of, changes, focus, PLAIN))
+def agreed(changes: Changes, focus: tuple[str, ...] = ()) -> Mutation:
+    return Mutation("leases", SEEDS, lambda of: agreed_campaign.hunt(of, changes, focus, PLAIN))
 
 
 def roster(changes: Changes, focus: tuple[str, ...] = (), seeds: int = 60) -> Mutation:
@@ -90,7 +91,7 @@ MUTATIONS: dict[str, Mutation] = {
     "takes the view for the quorum": agreed(((Owner, ViewForQuorum),), ("isolate", "cut")),
     "grants to a dead waiter": told(dead_waiters, ((Owner, GrantsToTheDead),)),
     "checks the token window on every accept": told(long_holder, ((Acceptor, TokenEverywhere),)),
-    "adopts the higher ballot of two leases": agreed(((Owner, AdoptsHigher), (Acceptor, LosesLive)), seeds=2_000),
+    "adopts the higher ballot of two leases": told(three_proposers, ((Owner, AdoptsHigher),)),
     **{
         name: roster(fault.changes, fault.focus, fault.seeds)
         if fault.story is None

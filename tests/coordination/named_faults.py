@@ -1,4 +1,4 @@
-"""Planted faults that belong to the table of `mutations` and nowhere else, and the stories that show two of them."""
+"""Planted faults that belong to the table of `mutations` and nowhere else, and the stories that show three of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 
 from coordination.agreed.owning.desk import Desk
 from coordination.agreed.owning.owner import Owner
-from coordination.agreed.vocabulary.messages import Accept
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Prepare, Promise
 from coordination.agreed.vocabulary.modes import Mode
-from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.placement import Group, Placement
+from coordination.agreed.vocabulary.roster import Parameters
 from coordination.agreed.vocabulary.tickets import Ticket
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.standing import Standing
 from crdt.clock import Instant
 from mesh.directives import Directive
+from tests.coordination.agreed_nodes import PARAMETERS
 from tests.coordination.agreed_world import MS, Changes, S, Violation, World
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "ViewForQuorum",
     "dead_waiters",
     "long_holder",
+    "three_proposers",
 ]
 
 LOCK = "lock/x"
@@ -88,10 +91,12 @@ class DropsAtMajority(Standing):
 
 
 Told = Callable[[int, Changes], None]
+Way = tuple[type[Any], str, str]
+"""A kind of message, from, to."""
 
 
-def ready(seed: int, clients: int, faults: Changes) -> World:
-    world = World(seed, clients=clients, latency=(MS, 2 * MS), faults=faults)
+def ready(seed: int, clients: int, faults: Changes, parameters: Parameters = PARAMETERS) -> World:
+    world = World(seed, clients=clients, latency=(MS, 2 * MS), faults=faults, parameters=parameters)
     if not world.run_until(world.founded, 20 * S):
         raise Violation(f"birth: no roster, seed {seed}")
     world.run(S)
@@ -124,3 +129,47 @@ def long_holder(seed: int, faults: Changes) -> None:
     second = world.acquire("n4", SEMAPHORE, ttl=S, mode=Mode(1, 3))
     if not world.run_until(lambda: second.state == "held", S) or held.state != "held":
         raise Violation(f"L12: {second} is not to be had beside {held}, seed {seed}")
+
+
+def three_proposers(seed: int, faults: Changes) -> None:
+    """Of the leases of two others the first proposer sees the one on a voter each, and the one of the lower ballot is granted
+    by the third proposer at that moment: whoever holds it has it alone until it gives it back (L1)."""
+    world = ready(seed, 3, faults, PARAMETERS._replace(max_ttl=15 * S))  # so a token of a second ago is not too old yet
+    parts = world.nodes["n0"].parts
+    assert parts is not None and parts.birth.roster is not None
+    first, second, third = Placement(parts.birth.roster).group(LOCK)
+    asked: list[Way] = []
+    lost: set[Way] = {(Accept, first, second), (Accept, first, third)}
+
+    def lose(number: int, a: str, to: str, message: object) -> bool:
+        asked.append((type(message), a, to))
+        return asked[-1] in lost
+
+    world.lose = lose
+    lower = world.acquire("n3", LOCK, ttl=3 * S)  # accepted by the first proposer alone
+    world.run(20 * MS)
+    for name in (first, second):
+        world.cut("n3", name)
+    waits = world.acquire("n5", LOCK, ttl=3 * S)
+    lost |= {(Prepare, second, first), (Accept, second, first), (Accept, second, third)}
+    world.lies["n4"] = world.lies[second] = {first}
+    higher = world.acquire("n4", LOCK, ttl=3 * S)  # at a higher ballot, accepted by the second alone
+    world.run(20 * MS)
+    lost -= {(Accept, first, third)}
+    lost |= {(Prepare, first, third), (Promise, second, first), (Prepare, third, second), (Accept, third, second)}
+    asked.clear()
+    if not world.run_until(lambda: (Prepare, first, second) in asked, S):
+        raise AssertionError(f"the first was not refused, seed {seed}")
+    world.lies["n3"] = world.lies[third] = {first, second}
+    if not world.run_until(lambda: (Accepted, first, third) in asked, S):
+        raise AssertionError(f"the third has not carried {lower} through, seed {seed}")
+    lost -= {(Promise, second, first)}  # the two leases, as they were when it asked
+    world.run(400 * MS)
+    lost.clear()
+    world.heal()
+    if not world.run_until(lambda: lower.state == "held", S):
+        raise Violation(f"L13: {lower} was to be held, seed {seed}")
+    world.run(2 * S)
+    world.command(lower, "release")
+    if not world.run_until(lambda: "held" in (higher.state, waits.state), 5 * S):
+        raise Violation(f"L12: {higher} and {waits} wait for nobody, seed {seed}")

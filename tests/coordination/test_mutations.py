@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.coordination.mutations import MUTATIONS, NAMED, row
-from tests.coordination.named_faults import dead_waiters, long_holder
+from tests.coordination.named_faults import dead_waiters, long_holder, three_proposers
 
 PAGE = Path(__file__).parents[2] / "docs" / "mutations.md"
 LINE = re.compile(r"^\| (?P<fault>[^|]+?) \| (?P<where>[^|]+?) \| (?P<rule>\w+) \| (?P<first>\d+) \| (?P<seeds>\d+) \|$", re.M)
@@ -16,6 +16,7 @@ QUICK = (
     "takes the view for the quorum",
     "grants to a dead waiter",
     "checks the token window on every accept",
+    "adopts the higher ballot of two leases",
     "drops an epoch at the roster's majority",
 )
 """Faults that no other test looks for. (All of them: `-m soak`.)"""
@@ -41,7 +42,7 @@ def test_it_is_found(fault: str) -> None:
     assert "not found" not in row(fault)
 
 
-@pytest.mark.parametrize("story", [dead_waiters, long_holder])
+@pytest.mark.parametrize("story", [dead_waiters, long_holder, three_proposers])
 def test_the_right_code_passes_the_stories(story: object) -> None:
     for seed in range(5):
         story(seed, ())  # type: ignore[operator]
