@@ -1,29 +1,15 @@
 """The owner: serialises one register's acquires and releases, and proposes what comes of them.
 
 Every member of a group can act as the owner, and two at once are slow, never unsafe: the acceptors alone decide. Per
-key one round is under way at a time (`_pump`), and what to do next follows from what is asked and what is known
-(`_step`):
+key one round is under way at a time, and what to do next follows from what is asked and what is known:
 
     asked      tickets (queue), ends and cancels by their holders, checks of leases, a mend
     known      `ready` (the ballot of the next accept) and the register as the last prepare or accept showed it
 
-  - Without `ready`, prepare first. Any refusal takes `ready` away. (A decided value is lost.)
-  - Ended by its own holder: an accept at `ready` may drop it, and grant the next waiter in the same round.
-  - Ended by time: only after a fresh prepare in which no reply of the quorum calls it live.
-  - A live register is completed if an acceptor is behind, and else left alone; it is read again after min(what
-    remains, 1 s), for as long as someone waits, no sooner. (An acceptor that keeps to another lease stays behind, and
-    the owner completes in a loop.) Conflicting live identities are never merged.
-  - A free register that has not been moved to the newest roster is moved if somebody asks for it, `Mend`. (Who reads it there
-    learns nothing, however often.)
-  - A lease is granted beside others only if it fits to all that may be alive of the value which the accept changes (`modes`).
-  - "Released" and "occupied" are answered from what a round showed that began after the question, or from a change that
-    the answer is about. (An owner that was overtaken denies a lease that it has never seen, and its holder stops
-    repeating the release.)
-  - For waiters that have stopped asking nothing is read. (Their desk would go on outbidding the one that they went to.)
-  - Refused by a proposer's higher ballot while the register is live: its tickets go to that proposer, with their age; also
-    where it would read for them, and that one is at work. (What it grants passes by those who wait here.)
-    A question goes there at once, if that proposer is at work and this node is not, but only once. (Where a round trip
-    takes long, every question comes to two nodes, answers cross, and the two outbid each other.)"""
+Here is what is asked; the next step is taken in `stepping`, and what comes of a round in `concluding`.
+
+A question goes to another proposer at once if that one is at work and this node is not, but only once. (Where a round trip
+takes long, every question comes to two nodes, answers cross, and the two outbid each other.)"""
 
 from __future__ import annotations
 
@@ -33,10 +19,10 @@ from dataclasses import replace
 
 from coordination.agreed.atomics.atomic import is_atomic
 from coordination.agreed.atomics.calls import Call
-from coordination.agreed.owning.concluding import Concluding
-from coordination.agreed.owning.desk import ASKED_CAP, Change, Desk
+from coordination.agreed.owning.desk import ASKED_CAP, Desk
 from coordination.agreed.owning.noting import note_end
 from coordination.agreed.owning.round import Answer
+from coordination.agreed.owning.stepping import Stepping
 from coordination.agreed.owning.usher import TELL_WITHIN
 from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.events import RosterDecided, SealMet
@@ -52,12 +38,12 @@ from coordination.agreed.vocabulary.messages import (
     Rejected,
     Release,
 )
-from coordination.agreed.vocabulary.modes import EXCLUSIVE, Mode, fills
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, Mode
 from coordination.agreed.vocabulary.placement import placement_of
 from coordination.agreed.vocabulary.ports import Identity, RosterSource, View
 from coordination.agreed.vocabulary.succession_messages import Seen
 from coordination.agreed.vocabulary.tickets import Ticket
-from coordination.agreed.vocabulary.values import Holding, LeaseId, parse_lease
+from coordination.agreed.vocabulary.values import LeaseId, parse_lease
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.keeping import Expired
 from coordination.agreed.voting.standing import Standing
@@ -66,14 +52,13 @@ from mesh.directives import Directive, Directives, Emit, Event, Message, Send, S
 
 __all__ = ["Owner"]
 
-READ_PAUSE = 5_000_000
 ASKED = frozenset({Acquire, Release, Cancel, Mend, Freed, Call})
 """Of a register; the rest are answers to its proposer."""
 COLLECT = 50_000_000
 """A new owner collects the tickets of an older one for this long before it grants."""
 
 
-class Owner(Concluding):
+class Owner(Stepping):
     name = "owner"
     messages = (Acquire, Release, Cancel, Mend, Promise, Accepted, Rejected, Freed, Call, Seen)
     hears = (RosterDecided, Expired)
@@ -292,147 +277,6 @@ class Owner(Concluding):
         if desk is not None:
             self._proposer.seen(desk, seen)
             self._pump(desk, now, out)
-
-    # --- rounds -------------------------------------------------------------------------------------------------------
-
-    def _pump(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
-        if desk.tell_at and now.mono >= desk.tell_at:
-            self._usher.tell(desk, now, out)
-            self._server.tell_all(desk, now.mono, out)
-        while True:
-            round_ = desk.round
-            if round_ is not None:
-                if round_.reached():
-                    if not self._reached(desk, round_, now, out):
-                        return
-                elif round_.hopeless():
-                    self._lost(desk, round_, now, out)
-                else:
-                    return
-            elif not self._step(desk, now, out):
-                if desk.tell_at and desk.queue.tickets:
-                    self._agenda.sooner(desk.key, desk.tell_at, out)
-                return
-
-    # --- the next step ------------------------------------------------------------------------------------------------
-
-    def _step(self, desk: Desk, now: Instant, out: list[Directive]) -> bool:
-        """Start the next round, if there is a reason for one. No round is under way."""
-        mono = now.mono
-        if not desk.wanted() or self._roster is None:
-            return False
-        wait = max(desk.backoff, desk.collect)
-        if mono < wait:
-            self._agenda.sooner(desk.key, wait, out)
-            return False
-        epoch = self._roster.epoch
-        if desk.ready is None:
-            if not desk.has_errand() and not desk.calls and desk.queue.first_fresh(mono) is None:
-                self._desks.look_again(desk, now, out)
-                return False
-            if mono < desk.known_until and desk.only_waited_for(mono):
-                self._agenda.sooner(desk.key, desk.known_until, out)
-                return False
-            self._proposer.prepare(desk, epoch, now, out)
-            return True
-        if desk.calls:
-            return self._server.propose(desk, now, out)
-        base = desk.base
-        alive, ends, expired = [], [], []
-        for holding in base.holdings:
-            if desk.is_ended(holding.lease):
-                ends.append(holding.lease)
-            elif holding.lease in desk.dead:
-                expired.append(holding.lease)
-            else:
-                alive.append(holding)
-        blocked = False
-        for lease in desk.foreign:
-            if desk.is_ended(lease):
-                ends.append(lease)
-            else:
-                blocked = True
-        change = Change(tuple(ends), tuple(expired))
-        if alive and self._answer_again(desk, alive, blocked, change, now, out):
-            return True
-        mistaken = self._usher.decline(desk, alive, out)
-        if not blocked:
-            ticket = desk.queue.next_for(base, alive, mono)
-            if ticket is not None:
-                if fills(alive, ticket.mode) and alive and desk.learnt_at != mono:
-                    # Whoever has died since would be counted to a round that it takes no part in.
-                    self._proposer.prepare(desk, epoch, now, out)
-                else:
-                    self._grants.first(desk, alive, ticket, change, now, out)
-                return True
-        if alive or blocked:
-            return self._while_live(desk, alive, blocked, mistaken, change, now, out)
-        if ends or expired or desk.behind or (desk.mend and desk.unmoved):
-            self._proposer.propose(desk, base.keeping(()), change, now, out)
-            return True
-        if mistaken or desk.unread():
-            self._proposer.prepare(desk, epoch, now, out)
-            return True
-        self._replies.settle(desk, (), out)
-        desk.mend = False
-        self._desks.look_again(desk, now, out)
-        return False
-
-    def _answer_again(
-        self, desk: Desk, alive: list[Holding], blocked: bool, change: Change, now: Instant, out: list[Directive]
-    ) -> bool:
-        """See to those that ask although they have been granted it; True if that began a round."""
-        mono, roster = now.mono, self._roster
-        assert roster is not None
-        if not len(desk.queue):
-            return False
-        for index, holding in enumerate(alive):
-            ticket = desk.queue.get(holding.lease.asker)
-            if ticket is None or not ticket.fresh(mono):
-                continue
-            made = desk.made.get(holding.lease.asker)
-            if made is not None and made.holding.lease == holding.lease and mono - made.at < made.holding.term // 4:
-                # The refresh crossed its grant. The answer names the serial that it is for.
-                self._replies.grant(desk, made, out)
-                desk.queue.remove(holding.lease.asker)
-            elif not blocked and self._grants.may_retry(desk, holding.lease, roster, now):
-                self._grants.again(desk, alive, index, ticket, change, now, out)
-                return True
-        return False
-
-    def _while_live(
-        self,
-        desk: Desk,
-        alive: list[Holding],
-        blocked: bool,
-        mistaken: bool,
-        change: Change,
-        now: Instant,
-        out: list[Directive],
-    ) -> bool:
-        mono, roster = now.mono, self._roster
-        assert roster is not None
-        if alive and (desk.behind or change.ends or change.expired) and not blocked:
-            self._proposer.propose(desk, desk.base.keeping(tuple(alive)), change, now, out)
-            return True
-        read = mistaken or desk.unread()
-        if not blocked:
-            desk.mend = False
-            self._replies.settle(desk, alive, out)
-        read |= self._usher.occupied(desk, alive, out)
-        if not desk.wanted():
-            return False
-        again = max(desk.stands_until(), desk.read_at + READ_PAUSE)
-        if not read and mono >= again and (busy := self._usher.at_work(desk, now)):
-            # Two owners, each with a queue: what the other one grants passes by those who wait here.
-            self._usher.forward(desk, busy, now, out)
-            self._desks.look_again(desk, now, out)
-            return False
-        if read or mono >= again:
-            self._proposer.prepare(desk, roster.epoch, now, out)
-            return True
-        self._agenda.at(desk.key, again, out)
-        return False
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
