@@ -31,6 +31,7 @@ import random
 from collections import Counter
 from collections.abc import Hashable
 
+from coordination.agreed.rosters.candidates import HEARD_FOR, Candidates
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.events import RosterConflict, RosterDecided
 from coordination.agreed.vocabulary.messages import (
@@ -59,9 +60,7 @@ CALLS_QUICK = 50
 CALL_WIDTH = 64
 """A node without a roster calls at most this many members at a time; a founder calls those that it has heard of beside. (Of
 80 that wait for the last one each heard some too seldom, and they founded 15 s after it had come.)"""
-HEARD_FOR = 3_000 * MS
 PROPOSAL_LASTS = 1_500 * MS
-CANDIDATES_CAP = 256
 ACCEPTED_CAP = 16
 """Of the ballots that were accepted here, so many are remembered."""
 EPOCH = 1
@@ -110,7 +109,6 @@ class Birth:
         """Those of them that only an earlier process accepted."""
         self._founding = False
         self._counter = 0
-        self._candidates: dict[str, tuple[int, Candidate]] = {}
         self._proposal: Ballot | None = None
         self._proposed_at = 0
         self._proposing: RosterValue | None = None
@@ -120,6 +118,7 @@ class Birth:
         self._calls = 0
         self._propose_at = 0
         self._counts: Counter[str] = Counter()
+        self._candidates = Candidates(identity, view, expect, self._counts)
         self._memory = memory
         self._doubted = False
         """The roster comes from the disk, and no member has confirmed it yet."""
@@ -272,7 +271,7 @@ class Birth:
         call = Candidate(self._identity.name, self._identity.boot, self._expect, self._founder, self._accepted, voters)
         names = [name for name in self._view.names_alive() if name != self._identity.name]
         if len(names) > CALL_WIDTH:
-            known = {name for name, (_, other) in self._candidates.items() if self._founder and self._fellow(other)}
+            known = self._candidates.fellows() if self._founder else ()
             rest = [name for name in names if name not in known]
             names = [name for name in names if name in known] + self._random.sample(rest, min(len(rest), CALL_WIDTH))
         out.extend(Send(name, call) for name in names)
@@ -280,39 +279,19 @@ class Birth:
     def _on_candidate(self, call: Candidate, now: Instant) -> None:
         if call.name == self._identity.name:
             return
-        if call.name not in self._candidates and len(self._candidates) >= CANDIDATES_CAP:
-            self._counts["candidates_full"] += 1
-            spare = next((name for name, (_, other) in self._candidates.items() if not self._fellow(other)), None)
-            if spare is None or not self._fellow(call):
-                return
-            del self._candidates[spare]
-        self._candidates[call.name] = (now.mono, call)
+        if not self._candidates.take(call, now):
+            return
         self._counter = max(self._counter, call.accepted.counter)
         own = self._identity.name
-        if self._fellow(call) and own in call.voters and call.accepted > self._accepted:
+        if self._candidates.fellow(call) and own in call.voters and call.accepted > self._accepted:
             # Perhaps an earlier process of this name accepted it: it is never forgotten by those that did.
             self._accepted = call.accepted
             self._accepted_roster = found(call.voters, self._parameters)
 
-    def _fellow(self, call: Candidate) -> bool:
-        """Whether it could found with this node."""
-        return call.founder and call.expect == self._expect
-
-    def _replaced(self, name: str, boot: Boot) -> bool:
-        """Whether a newer process of that name is known."""
-        known = self._candidates.get(name)
-        seen = self._view.boot(name)
-        return (known is not None and known[1].boot > boot) or (seen is not None and seen > boot)
-
-    def _founders(self, now: Instant) -> list[str]:
-        """Names that could found with this node, of those heard of late, this one included."""
-        heard = [name for name, (at, call) in self._candidates.items() if now.mono - at <= HEARD_FOR and self._fellow(call)]
-        return sorted([self._identity.name, *heard])
-
     def _may_take_part(self, now: Instant) -> bool:
         if not self._founder:
             return False
-        return self._seeds - len(self._founders(now)) < self._expect // 2 + 1
+        return self._seeds - len(self._candidates.founders(now)) < self._expect // 2 + 1
 
     # --- proposing ----------------------------------------------------------------------------------------------------
 
@@ -322,7 +301,7 @@ class Birth:
             return
         if now.mono < self._propose_at or not self._may_take_part(now):
             return
-        founders = self._founders(now)
+        founders = self._candidates.founders(now)
         voters = self._accepted_roster.voters if self._accepted_roster is not None else tuple(founders[: self._expect])
         if len(founders) < self._expect or self._identity.name not in voters:
             return
@@ -363,7 +342,7 @@ class Birth:
         promises[promise.name] = promise
         if any(name not in promises for name in self._wanted):
             return
-        if any(self._replaced(each.name, each.boot) for each in self._promises.values()):
+        if any(self._candidates.replaced(each.name, each.boot) for each in self._promises.values()):
             self._retreat(now)
             return
         best = max(promises.values(), key=lambda each: each.accepted)
@@ -390,7 +369,7 @@ class Birth:
         self._accepts[accepted.name] = accepted.boot
         if len(self._accepts) < len(roster.voters):
             return
-        if any(self._replaced(name, boot) for name, boot in self._accepts.items()):
+        if any(self._candidates.replaced(name, boot) for name, boot in self._accepts.items()):
             self._retreat(now)
             return
         ballot = accepted.ballot

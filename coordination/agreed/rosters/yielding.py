@@ -19,7 +19,8 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from coordination.agreed.rosters.birth import HEARD_FOR, Birth
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.rosters.candidates import HEARD_FOR
 from coordination.agreed.rosters.succession import Succession
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.events import RosterDecided
