@@ -178,8 +178,8 @@ def test_whoever_is_to_accept_another_set_has_promised_before() -> None:
     node = world.nodes["n0"]
     assert node.parts is not None
     birth = node.parts.birth
-    assert world.run_until(lambda: birth._proposal is not None, 10 * S)
-    ballot = birth._proposal
+    assert world.run_until(lambda: birth._round.ballot is not None, 10 * S)
+    ballot = birth._round.ballot
     assert ballot is not None
 
     def promised(name: str, accepted: Ballot = ZERO, voters: tuple[str, ...] = ()) -> list[tuple[str, type[Message]]]:

@@ -3,15 +3,13 @@
 `expect=n` founds with exactly n names: one ballot-ordered proposal of a set, decided when all n of it accepted the
 same set at the same ballot.
 
-  - A proposer first asks a set of n for promises, and proposes the set of the highest ballot that any of them
-    accepted, else its own. At most 2n-1 nodes may start with expect=n, so any two sets of n share a name, and that
-    name accepts one set only, or the one it was asked to go on with. (Two halves each found a mesh.)
+  - A proposer goes on with what has been accepted (`birth_round`). At most 2n-1 nodes may start with expect=n, so any two
+    sets of n share a name, and that name accepts one set only, or the one it was asked to go on with. (Two halves each
+    found a mesh.)
   - Whoever is asked to accept has promised before, also where another set is gone on with. (Of those that were asked at first
     one alone is of a third set, restarts, forgets its promise, and accepts that one: both are decided.)
   - A node takes part only if fewer than a majority of n of its seeds are unreachable and none that it reaches has a
     roster. Only founders count as reached. (A partitioned half that restarts founds anew.)
-  - A promise or an acceptance counts only while its process is the newest known of its name. (The process restarts,
-    knows nothing of what it accepted, accepts another set, and both sets are decided.)
   - A process that finds others with an accepted set that names it takes that set up, the highest one: an earlier
     process of its name may have accepted it.
   - `fresh=True` exempts from abstention only in a birth in which this very process accepted the decided ballot. A
@@ -31,6 +29,7 @@ import random
 from collections import Counter
 from collections.abc import Hashable
 
+from coordination.agreed.rosters.birth_round import EPOCH, BirthRound
 from coordination.agreed.rosters.candidates import HEARD_FOR, Candidates
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.events import RosterConflict, RosterDecided
@@ -49,9 +48,9 @@ from coordination.agreed.voting.standing import Standing
 from coordination.agreed.voting.voter_memory import PromiseNote, RosterNote, VoterMemory
 from coordination.errors import DifferentMesh
 from crdt.clock import Instant
-from mesh.directives import Arm, Boot, Directive, Directives, Emit, Event, Message, Send, Source, Stop
+from mesh.directives import Arm, Directive, Directives, Emit, Event, Message, Send, Source, Stop
 
-__all__ = ["EPOCH", "Birth"]
+__all__ = ["Birth"]
 
 MS = 1_000_000
 CALL_EVERY = 100 * MS
@@ -60,11 +59,8 @@ CALLS_QUICK = 50
 CALL_WIDTH = 64
 """A node without a roster calls at most this many members at a time; a founder calls those that it has heard of beside. (Of
 80 that wait for the last one each heard some too seldom, and they founded 15 s after it had come.)"""
-PROPOSAL_LASTS = 1_500 * MS
 ACCEPTED_CAP = 16
 """Of the ballots that were accepted here, so many are remembered."""
-EPOCH = 1
-"""Of the first roster."""
 
 
 class Birth:
@@ -108,17 +104,10 @@ class Birth:
         self._recalled: tuple[Ballot, ...] = ()
         """Those of them that only an earlier process accepted."""
         self._founding = False
-        self._counter = 0
-        self._proposal: Ballot | None = None
-        self._proposed_at = 0
-        self._proposing: RosterValue | None = None
-        self._wanted: tuple[str, ...] = ()
-        self._promises: dict[str, BirthPromise] = {}
-        self._accepts: dict[str, Boot] = {}
         self._calls = 0
-        self._propose_at = 0
         self._counts: Counter[str] = Counter()
         self._candidates = Candidates(identity, view, expect, self._counts)
+        self._round = BirthRound(identity, self._candidates, random, expect, parameters)
         self._memory = memory
         self._doubted = False
         """The roster comes from the disk, and no member has confirmed it yet."""
@@ -132,7 +121,7 @@ class Birth:
         if promise is not None:
             self._promised, self._accepted, self._accepted_roster = promise.promised, promise.accepted, promise.roster
             self._accepted_here = self._recalled = (*promise.before, promise.here)
-            self._counter = max(self._promised.counter, self._accepted.counter)
+            self._round.counter = max(self._promised.counter, self._accepted.counter)
         if known is not None:
             lasting = 0 if known.founding else None
             self._standing.restore(known.ballot, (known.roster,), 0, memory=known.founding, lasting=lasting)
@@ -193,7 +182,7 @@ class Birth:
 
     def waiting_for(self) -> tuple[str, ...]:
         """While there is no roster: the founders that are known, for whoever explains the wait."""
-        return tuple(sorted(self._wanted or (self._identity.name, *self._candidates)))
+        return tuple(sorted(self._round.wanted or (self._identity.name, *self._candidates)))
 
     # --- part -------------------------------------------------------------------------------------------------------
 
@@ -219,8 +208,8 @@ class Birth:
         if self._conflict is not None and now.mono - self._conflict[0] >= HEARD_FOR:
             return (Stop(self._conflict[1]),)
         self._call(now, out)
-        if self.roster is None:
-            self._propose(now, out)
+        if self.roster is None and not self._round.under_way(now, out) and self._may_take_part(now):
+            self._round.propose(self._accepted_roster, now, out)
         self._calls += 1
         every = CALL_EVERY if self._calls < CALLS_QUICK else CALL_LATER
         out.append(Arm("call", now.mono + every + self._random.randrange(every)))
@@ -245,15 +234,15 @@ class Birth:
         elif isinstance(message, BirthPrepare):
             self._on_prepare(message, now, out)
         elif isinstance(message, BirthPromise):
-            self._on_promise(message, now, out)
+            self._round.on_promise(message, now, out)
         elif isinstance(message, BirthAccept):
             self._on_accept(message, now, out)
         elif isinstance(message, BirthAccepted):
-            self._on_accepted(message, now, out)
+            roster = self._round.on_accepted(message, now)
+            if roster is not None:
+                self._decided(roster, message.ballot, now, out)
         elif isinstance(message, BirthRefused):
-            self._counter = max(self._counter, message.promised.counter)
-            if message.ballot == self._proposal:
-                self._retreat(now)
+            self._round.on_refused(message, now)
         return out
 
     # --- who is there -------------------------------------------------------------------------------------------------
@@ -281,7 +270,7 @@ class Birth:
             return
         if not self._candidates.take(call, now):
             return
-        self._counter = max(self._counter, call.accepted.counter)
+        self._round.counter = max(self._round.counter, call.accepted.counter)
         own = self._identity.name
         if self._candidates.fellow(call) and own in call.voters and call.accepted > self._accepted:
             # Perhaps an earlier process of this name accepted it: it is never forgotten by those that did.
@@ -293,90 +282,6 @@ class Birth:
             return False
         return self._seeds - len(self._candidates.founders(now)) < self._expect // 2 + 1
 
-    # --- proposing ----------------------------------------------------------------------------------------------------
-
-    def _propose(self, now: Instant, out: list[Directive]) -> None:
-        if self._proposal is not None and now.mono - self._proposed_at < PROPOSAL_LASTS:
-            self._repeat(self._proposal, out)
-            return
-        if now.mono < self._propose_at or not self._may_take_part(now):
-            return
-        founders = self._candidates.founders(now)
-        voters = self._accepted_roster.voters if self._accepted_roster is not None else tuple(founders[: self._expect])
-        if len(founders) < self._expect or self._identity.name not in voters:
-            return
-        leader = voters[0] == self._identity.name
-        if not leader and self._propose_at == 0:
-            # The first of the set proposes; the others only if nothing comes of it.
-            self._retreat(now)
-            return
-        self._counter += 1
-        ballot = self._proposal = Ballot(EPOCH, self._counter, self._identity.name, self._identity.boot)
-        self._proposed_at = now.mono
-        self._retreat_after(now, PROPOSAL_LASTS)
-        self._wanted = voters
-        self._promises.clear()
-        self._accepts.clear()
-        self._proposing = None
-        out.extend(Send(name, BirthPrepare(ballot, voters)) for name in voters)
-
-    def _repeat(self, ballot: Ballot, out: list[Directive]) -> None:
-        roster = self._proposing
-        for name in self._wanted:
-            if roster is None and name not in self._promises:
-                out.append(Send(name, BirthPrepare(ballot, self._wanted)))
-            elif roster is not None and name not in self._accepts:
-                out.append(Send(name, BirthAccept(ballot, roster)))
-
-    def _retreat(self, now: Instant) -> None:
-        self._proposal = None
-        self._retreat_after(now, 0)
-
-    def _retreat_after(self, now: Instant, least: int) -> None:
-        self._propose_at = now.mono + least + self._random.randrange(200, 1000) * MS
-
-    def _on_promise(self, promise: BirthPromise, now: Instant, out: list[Directive]) -> None:
-        if promise.ballot != self._proposal or self._proposing is not None or promise.name not in self._wanted:
-            return
-        promises = self._promises
-        promises[promise.name] = promise
-        if any(name not in promises for name in self._wanted):
-            return
-        if any(self._candidates.replaced(each.name, each.boot) for each in self._promises.values()):
-            self._retreat(now)
-            return
-        best = max(promises.values(), key=lambda each: each.accepted)
-        roster = best.roster if best.roster is not None else found(self._wanted, self._parameters)
-        self._wanted = roster.voters
-        if missing := [name for name in roster.voters if name not in promises]:
-            # Another set was accepted. Its voters promise, too: one of them may know of a third, that all but one of these
-            # have not heard of, and that one has forgotten what it promised. (Two rosters would be decided.)
-            out.extend(Send(name, BirthPrepare(promise.ballot, roster.voters)) for name in missing)
-            return
-        self._proposing = roster
-        out.extend(Send(name, BirthAccept(promise.ballot, roster)) for name in roster.voters)
-
-    def _on_accepted(self, accepted: BirthAccepted, now: Instant, out: list[Directive]) -> None:
-        roster = self._proposing
-        if accepted.ballot != self._proposal or roster is None or accepted.name not in roster.voters:
-            return
-        promise = self._promises.get(accepted.name)
-        if promise is not None and promise.boot != accepted.boot:
-            # It would be counted for two processes: the one that promised may have accepted another proposal meanwhile, which
-            # was decided, and the one that accepts knows nothing of that. (What that roster decided would be lost.)
-            self._retreat(now)
-            return
-        self._accepts[accepted.name] = accepted.boot
-        if len(self._accepts) < len(roster.voters):
-            return
-        if any(self._candidates.replaced(name, boot) for name, boot in self._accepts.items()):
-            self._retreat(now)
-            return
-        ballot = accepted.ballot
-        known = dict.fromkeys((*roster.voters, *self._candidates))
-        out.extend(Send(name, RosterIs(roster, ballot)) for name in known if name != self._identity.name)
-        self._learn(roster, ballot, now, out)
-
     # --- accepting ----------------------------------------------------------------------------------------------------
 
     def _on_prepare(self, ask: BirthPrepare, now: Instant, out: list[Directive]) -> None:
@@ -387,7 +292,7 @@ class Birth:
             out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
             return
         self._promised = ask.ballot
-        self._counter = max(self._counter, ask.ballot.counter)
+        self._round.counter = max(self._round.counter, ask.ballot.counter)
         self._keep_promise(out)
         promise = BirthPromise(ask.ballot, self._identity.name, self._identity.boot, self._accepted, self._accepted_roster)
         out.append(Send(ask.ballot.name, promise))
@@ -405,7 +310,7 @@ class Birth:
         if ask.ballot not in self._accepted_here:
             self._accepted_here = (*self._accepted_here, ask.ballot)[-ACCEPTED_CAP:]
         self._accepted_roster = ask.roster
-        self._counter = max(self._counter, ask.ballot.counter)
+        self._round.counter = max(self._round.counter, ask.ballot.counter)
         self._keep_promise(out)
         out.append(Send(ask.ballot.name, BirthAccepted(ask.ballot, self._identity.name, self._identity.boot)))
 
@@ -418,6 +323,11 @@ class Birth:
     def _answer(self, roster: RosterValue, now: Instant) -> Message:
         """To someone who has no roster."""
         return self._standing.chain(now) if roster.elastic else RosterIs(roster, self._standing.origin)
+
+    def _decided(self, roster: RosterValue, ballot: Ballot, now: Instant, out: list[Directive]) -> None:
+        known = dict.fromkeys((*roster.voters, *self._candidates))
+        out.extend(Send(name, RosterIs(roster, ballot)) for name in known if name != self._identity.name)
+        self._learn(roster, ballot, now, out)
 
     def _learn(self, roster: RosterValue, ballot: Ballot, now: Instant, out: list[Directive], told_by: str = "") -> None:
         standing = self._standing
@@ -436,7 +346,7 @@ class Birth:
             standing.whole, standing.by_word = 0, True
         standing.found(roster, ballot, now, memory=self._founding)
         self._candidates.clear()
-        self._proposal = None
+        self._round.clear()
         out.append(Emit(RosterDecided(roster)))
         if self._memory is not None:
             self._memory.keep_roster(RosterNote(roster, ballot, self._founding), out)

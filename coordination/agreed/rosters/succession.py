@@ -22,7 +22,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from coordination.agreed.rosters.birth import EPOCH, Birth
+from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.rosters.birth_round import EPOCH
 from coordination.agreed.rosters.confirming import Confirming
 from coordination.agreed.rosters.remembering import Remembering
 from coordination.agreed.rosters.roster_round import RosterRound
