@@ -130,12 +130,15 @@ class NotHolding(MeshError, RuntimeError):
 
 
 class DifferentMesh(MeshError):
-    """The state directory belongs to another mesh than the one that this node has met: neither is a change of the other."""
+    """The state directory belongs to another mesh than the one that this node has met: neither is a change of the other.
+
+    `own` and `other` are the voters of both, the latter empty if nobody has said who they are."""
 
     def __init__(self, own: tuple[str, ...], other: tuple[str, ...], told_by: str) -> None:
+        of = f"one of {', '.join(other)}" if other else "another one"
         super().__init__(
-            f"the state directory belongs to a mesh of {', '.join(own)}, and {told_by or 'a member'} is of one of "
-            f"{', '.join(other)}: give this node the seeds of its own mesh, or another (or an emptied) state directory"
+            f"the state directory belongs to a mesh of {', '.join(own)}, and {told_by or 'a member'} is of {of}: give this node "
+            "the seeds of its own mesh, or another (or an emptied) state directory"
         )
         self.own = own
         self.other = other

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
 
-from coordination import Peer
+from coordination import Client, Peer, connect, exclusive
 from coordination.agreed.holding.holder import Holder
 from coordination.locking.locks import Acquirable
 from crdt.clock import Instant
 from mesh.directives import Directives
-from tests.coordination.meshes import mesh_of
+from tests.coordination.meshes import SECRET, mesh_of
 from tests.coordination.steps import cancelled_at
 
 MAKE: dict[str, tuple[Callable[[Peer], Acquirable], Callable[[Peer], Acquirable], str]] = {
@@ -112,6 +114,68 @@ async def test_a_release_that_is_cancelled_is_one(what: str, parked: bool) -> No
                 break
         else:
             pytest.fail("the work never ends")
+
+
+async def leased(user: Peer | Client) -> None:
+    async with user.lease(ttl=5) as lease:
+        await user.kv.put("bound", 1, lease=lease)
+
+
+async def counted(user: Peer | Client) -> None:
+    async with user.gauge("g").hold(3):
+        await trio.lowlevel.checkpoint()
+
+
+async def alone(user: Peer | Client) -> None:
+    @exclusive(user, "job/{n}", ttl=5)
+    async def run(n: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    await run(7)
+
+
+async def led(user: Peer | Client) -> None:
+    async with user.election("e", ttl=5).lead("here"):
+        await trio.lowlevel.checkpoint()
+
+
+async def met(user: Peer | Client) -> None:
+    async with user.barrier("b", 1, ttl=5):
+        await trio.lowlevel.checkpoint()
+
+
+async def tried(user: Peer | Client) -> None:
+    held = await user.lock("l", ttl=5).try_acquire()
+    if held is not None:
+        try:
+            await held.renew()
+        finally:
+            await held.release()
+
+
+@pytest.mark.parametrize("work", [leased, counted, alone, led, met, tried])
+@pytest.mark.parametrize("parked", [False, True])
+async def test_of_all_that_is_made_of_leases_nothing_stays_either(work: Callable[[Any], Any], parked: bool) -> None:
+    async with mesh_of(1) as (peer,), connect(peer.address, secret=SECRET) as client:
+        users: list[Peer | Client] = [peer, client]
+        for user in users:
+            points = 0
+            for n in range(1, 50):
+                ended = await cancelled_at(n, partial(work, user), parked=parked)
+                with trio.fail_after(2):  # not by the end of its ttl
+                    while (
+                        await peer.locks()
+                        or user._core.holder.stats()["held"]
+                        or peer.kv.get("bound") is not None
+                        or peer.gauge("g").value
+                    ):
+                        await trio.sleep(0.002)
+                points = n
+                if not ended:
+                    break
+            else:
+                pytest.fail("the work never ends")
+            assert points > 2
 
 
 def goes_on(holder: Holder, request: int, now: Instant) -> Directives:

@@ -44,6 +44,8 @@ class Stuck(NamedTuple):
     """This node can neither stay beside the other one nor go over."""
 
     name: str
+    voters: tuple[str, ...]
+    """Of its roster; none, if it is not alone, and has not said who they are."""
     until: int
     """Monotonic ns."""
 
@@ -91,7 +93,7 @@ class Yielding:
         if stuck is not None and not self._view.is_alive(stuck.name):
             stuck = self._stuck = None
         if stuck is not None and now.mono >= stuck.until:
-            return (Stop(DifferentMesh((self._identity.name,), (stuck.name,), stuck.name)),)
+            return (Stop(DifferentMesh((self._identity.name,), stuck.voters, stuck.name)),)
         others = [name for name in self._view.names_alive() if name != self._identity.name][:CALL_WIDTH]
         call = LoneIs(self._identity.name, self._standing.origin, False)
         return (*(Send(name, call) for name in others), Arm("call", now.mono + CALL_EVERY))
@@ -157,7 +159,7 @@ class Yielding:
         """It cannot stay beside the other one, and cannot go over."""
         if self._stuck is None:
             self._counts["stuck"] += 1
-            self._stuck = Stuck(call.name, now.mono + patience)
+            self._stuck = Stuck(call.name, (call.name,) if call.origin.counter else (), now.mono + patience)
 
     def _join(self, now: Instant) -> list[Directive]:
         out: list[Directive] = []
