@@ -137,8 +137,8 @@ class DifferentMesh(MeshError):
     def __init__(self, own: tuple[str, ...], other: tuple[str, ...], told_by: str) -> None:
         of = f"one of {', '.join(other)}" if other else "another one"
         super().__init__(
-            f"the state directory belongs to a mesh of {', '.join(own)}, and {told_by or 'a member'} is of {of}: give this node "
-            "the seeds of its own mesh, or another (or an emptied) state directory"
+            f"the state directory belongs to a mesh of {', '.join(own)}, and {told_by or 'a member'} is of {of}: give this "
+            "node the seeds of its own mesh, or another (or an emptied) state directory"
         )
         self.own = own
         self.other = other
