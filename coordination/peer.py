@@ -395,8 +395,13 @@ class Peer:
 
     async def explain(self, key: str) -> Explanation:
         """Who keeps a lock (`jobs/nightly`) or another register (`rwlock/…`, `semaphore/…`, `election/…`, `barrier/…`,
-        `lease/…`, `atomic/…`), who holds it and waits for it, who is silent and who abstains. A checkpoint; waits half a second
-        for silent voters at the most."""
+        `lease/…`, `atomic/…`, `budget/…`, `limiter/…`), who holds it and waits for it, who is silent and who abstains. A lock
+        whose name begins like a kind: `lock/rwlock/…`. A checkpoint; waits half a second for silent voters at the most.
+
+        Raises
+        ------
+        BadKey
+        """
         return await self._core.inspect(explained_key(key), early=False)
 
     async def reset_roster(self, without: Iterable[str] = ()) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
 from typing import Any, Protocol
 
-from coordination.arguments.checks import check_key, explained_key, gauge_prefix
+from coordination.arguments.checks import check_key, followed_key, gauge_prefix
 from coordination.arguments.watching import Wanted, check_one, check_wanted
 from coordination.core import LeaseCore
 from coordination.errors import BadValue
@@ -84,7 +84,7 @@ def watch(
         gauge_prefix(gauge)
         return sources.of_gauge(gauge, snapshot)
     if lock is not None:
-        return LockWatch(core, explained_key(lock), snapshot)
+        return LockWatch(core, followed_key(lock), snapshot)
     if election is not None:
         return ElectionWatch(sources.of_keys(check_wanted((f"election/{election}",), ()), snapshot, None), election)
     if key is not None:

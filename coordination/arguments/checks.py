@@ -13,6 +13,7 @@ from mesh.values import ValueTooLargeError, ValueTypeError, encode_value
 
 __all__ = [
     "explained_key",
+    "followed_key",
     "MAX_KEY_BYTES",
     "MIN_KEY_TTL",
     "MIN_LEASE_TTL",
@@ -82,6 +83,12 @@ def check_pairs(values: Mapping[str, object]) -> list[tuple[str, bytes]]:
     if not isinstance(values, Mapping):
         raise BadConfig(f"{values!r} is of type {type(values).__name__}: give a dict of keys and their values")
     return [(check_key(key), encode_checked(value)) for key, value in values.items()]
+
+
+def followed_key(lock: str) -> str:
+    """The register that a user means who watches a lock: where what it names cannot be held, it is a lock's name."""
+    register = explained_key(lock)
+    return f"lock/{lock}" if split_register(register)[0] == "atomic" else register
 
 
 def explained_key(key: str) -> str:

@@ -21,7 +21,8 @@ __all__ = ["command", "described", "fields", "how"]
 @client_options
 @click.argument("key")
 def command(key: str, nodes: tuple[str, ...], secret_file: Path | None, json_output: bool) -> None:
-    """Explain a lock, or another register: rwlock/NAME, semaphore/NAME, election/NAME, barrier/NAME, atomic/NAME, lease/...
+    """Explain a lock, or another register: rwlock/NAME, semaphore/NAME, election/NAME, barrier/NAME, atomic/NAME, budget/NAME,
+    limiter/NAME, lease/...
 
     Each of its voters is asked what it keeps. Who is silent or does not vote yet is named, and why a change is refused.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from coordination import open_peer
 from coordination.agreed.telling.inspector import Inspector, Question
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.events import Explanation
@@ -15,6 +16,7 @@ from coordination.agreed.vocabulary.modes import SHARED
 from coordination.agreed.vocabulary.placement import placement_of
 from coordination.agreed.vocabulary.registers import register_of
 from coordination.agreed.vocabulary.succession_messages import RosterAccepted
+from coordination.arguments.checks import followed_key
 from coordination.commands.explain import described, fields
 from mesh.directives import Directives, Message, Source
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
@@ -288,6 +290,19 @@ def test_which_register_is_meant() -> None:
     assert register_of("rwlock/jobs") == "rwlock/jobs"
     assert register_of("barrier") == "lock/barrier"
     assert register_of("election/") == "lock/election/"
+    assert register_of("budget/seats") == register_of(register_of("budget/seats")) == "atomic/budget/seats"
+    assert register_of("limiter/mail") == register_of(register_of("limiter/mail")) == "semaphore/limiter/mail"
+    assert register_of("lock/budget/seats") == "lock/budget/seats"
+    assert followed_key("limiter/mail") == "semaphore/limiter/mail"
+    assert followed_key("atomic/x") == "lock/atomic/x" and followed_key("budget/x") == "lock/budget/x"
+
+
+async def test_what_has_no_register_of_its_own_kind_is_explained_by_its_name() -> None:
+    async with open_peer() as peer:
+        await peer.budget("seats", limit=10).spend(1)
+        await peer.limiter("mail", rate=5).acquire()
+        assert (await peer.explain("budget/seats")).state
+        assert (await peer.explain("limiter/mail")).holders
 
 
 def explained(world: World, name: str, key: str) -> Explanation:

@@ -7,11 +7,15 @@ __all__ = ["KINDS", "LOCKS", "register_of", "split_register"]
 LOCKS = ("lock", "rwlock", "semaphore", "election", "barrier")
 """What can be held."""
 KINDS = (*LOCKS, "lease", "atomic")
+KEPT_IN = {"budget": "atomic/budget/", "limiter": "semaphore/limiter/"}
+"""Where that is kept which has no register of its own kind."""
 
 
 def register_of(key: str) -> str:
-    """The register that a user means: `kind/name`, or the name of a lock."""
+    """The register that a user means: `kind/name`, or the name of a lock. (A lock whose name begins like a kind: `lock/…`.)"""
     kind, mark, name = key.partition("/")
+    if mark and name and kind in KEPT_IN:
+        return KEPT_IN[kind] + name
     return key if mark and name and kind in KINDS else f"lock/{key}"
 
 
