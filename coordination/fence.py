@@ -49,13 +49,27 @@ NOBODY = Admitted(0, "")
 
 def pair(held: Token | int, holder: str | None) -> Admitted:
     """What is to be admitted: a `Held`, or a token with the identity of its holder."""
-    if not isinstance(held, int):
-        return Admitted(held.token, held.id if holder is None else holder)
-    if isinstance(held, bool) or not 0 < held < 1 << 63:
-        raise BadConfig(f"{held!r} is no fencing token: they are positive integers (`held.token`, or MESH_TOKEN)")
-    if not holder:
+    token = held if isinstance(held, int) else getattr(held, "token", None)
+    if not isinstance(token, int) or isinstance(token, bool) or not 0 < token < 1 << 63:
+        raise BadConfig(
+            f"{held!r} is no fencing token: give what `async with peer.lock(…)` gave, or its token, a positive integer "
+            "(`held.token`, or MESH_TOKEN)"
+        )
+    whose = getattr(held, "id", None) if holder is None else holder
+    if whose is None or whose == "":
         raise BadConfig("a token alone does not say whose it is: give holder=… (`held.id`, or MESH_HOLDER)")
-    return Admitted(held, holder)
+    return Admitted(token, text(whose, "holder"))
+
+
+def text(value: str, what: str) -> str:
+    """Refuse what would be read back as something else than was written, or never found again."""
+    if not isinstance(value, str) or not value:
+        raise BadConfig(f"{what}={value!r} is refused: a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadConfig(f"{what}={value!r} holds lone surrogates, which is no UTF-8: clean it first") from None
+    return value
 
 
 def refuse(what: str, known: Admitted, new: Admitted) -> None:
@@ -76,11 +90,17 @@ class Fence:
     ----------
     path: a file that is this fence's alone; None keeps it in this process's memory. Beside it `path + ".lock"` is made, on
         which processes wait for each other.
+
+    Raises
+    ------
+    BadConfig: the path is none. Using it: OSError, if the file cannot be read or written.
     """
 
     __slots__ = ("_admitted", "_path")
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        if path is not None and (not isinstance(path, str | os.PathLike) or not str(path)):
+            raise BadConfig(f"path={path!r} is refused: give the path of a file that is this fence's alone")
         self._path = Path(path) if path is not None else None
         self._admitted = NOBODY
 
@@ -166,20 +186,25 @@ class SqliteFence:
     ----------
     resource: which of several resources in one database it is for.
     table: of the fences; made when it is first used, in that transaction. Letters, digits and `_`.
+
+    Raises
+    ------
+    BadConfig: the resource is no text, or the table no name.
     """
 
     __slots__ = ("_make", "_raise", "_read", "resource", "table")
 
     def __init__(self, resource: str, table: str = "fences") -> None:
-        if not table.isidentifier() or not table.isascii():
+        if not isinstance(table, str) or not table.isidentifier() or not table.isascii():
             raise BadConfig(f"the table {table!r} is refused: use letters, digits and _")
-        self.resource = resource
+        self.resource = text(resource, "resource")  # (None equals nothing in SQL: such a fence refused nobody)
         self.table = table
+        # (Quoted: a table may be called like a word of SQL.)
         self._make = (
-            f"CREATE TABLE IF NOT EXISTS {table} (resource TEXT PRIMARY KEY, token INTEGER NOT NULL, holder TEXT NOT NULL)"
+            f'CREATE TABLE IF NOT EXISTS "{table}" (resource TEXT PRIMARY KEY, token INTEGER NOT NULL, holder TEXT NOT NULL)'
         )
-        self._read = f"SELECT token, holder FROM {table} WHERE resource = ?"
-        self._raise = f"INSERT OR REPLACE INTO {table} (resource, token, holder) VALUES (?, ?, ?)"
+        self._read = f'SELECT token, holder FROM "{table}" WHERE resource = ?'
+        self._raise = f'INSERT OR REPLACE INTO "{table}" (resource, token, holder) VALUES (?, ?, ?)'
 
     def admit(self, connection: sqlite3.Connection, held: Token | int, holder: str | None = None) -> None:
         """Let this holder go on, or raise; to be called first in a transaction that writes.
@@ -192,6 +217,8 @@ class SqliteFence:
         Fenced, BadConfig: as `Fence.admit`. BadConfig also outside of a transaction, where the check would stand alone.
         """
         new = pair(held, holder)
+        if not isinstance(connection, sqlite3.Connection):
+            raise BadConfig(f"{connection!r} is no connection to a SQLite database")
         if not connection.in_transaction:
             raise BadConfig("a fence is admitted inside of the transaction that it guards: BEGIN IMMEDIATE first")
         connection.execute(self._make)

@@ -213,7 +213,12 @@ class Held:
             core.dispatch.done(self._request)
 
     async def bind(self) -> str:
-        """The id of this lease for what ends with it, once the voters know that something does."""
+        """The id of this lease for what ends with it, once the voters know that something does. A checkpoint.
+
+        Raises
+        ------
+        LeaseLost: it has ended.
+        """
         if not self.valid():
             await trio.lowlevel.checkpoint()
             raise self.lost()
@@ -227,6 +232,7 @@ class Held:
         return self.id
 
     def lost(self) -> LeaseLost:
+        """What is raised where it is used after its end: it says why that came."""
         if self._released:
             why = "it was released"
         elif self._ended is None and self._too_long(self._core.now()):

@@ -62,6 +62,12 @@ class Lease:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Revoke it: what is bound to it is gone everywhere. A checkpoint, shielded for up to a second.
+
+        Raises
+        ------
+        LeaseLost: the body was cancelled for its loss, or ended after it in peace. NotHolding: it was not entered.
+        """
         claim, self._claim = self._claim, None
         if claim is None:
             raise NotHolding("this lease was not entered, or has been left")
@@ -96,8 +102,9 @@ class Lease:
         return self._claim is not None and self.held.covers(now)
 
     def lost(self) -> LeaseLost:
+        """What is raised where it is used after its end. Raises `NotHolding` outside of the context."""
         return self.held.lost()
 
     async def bind(self) -> str:
-        """Its id, checked valid, for what ends with it. Raises `LeaseLost`, `NotHolding`."""
+        """Its id, checked valid, for what ends with it. A checkpoint. Raises `LeaseLost`, `NotHolding`."""
         return await self.held.bind()

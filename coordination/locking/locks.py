@@ -91,6 +91,13 @@ class Acquirable:
         return held
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Give it back. A checkpoint, shielded for up to a second.
+
+        Raises
+        ------
+        LeaseLost: the body was cancelled for its loss, or ended after it in peace; an error of its own goes first.
+        NotHolding: another task entered it.
+        """
         return await self.leave(kind, error, tb)
 
     async def acquire(self) -> Held:

@@ -206,7 +206,8 @@ class Client:
         await self._core.ask("synced")
 
     async def explain(self, key: str) -> Explanation:
-        """Who keeps a lock or register, who holds it and waits for it, who is silent and who abstains, as `Peer.explain`."""
+        """Who keeps a lock or register, who holds it and waits for it, who is silent and who abstains, as `Peer.explain`. A
+        checkpoint."""
         return await self._core.inspect(explained_key(key), early=False)
 
     async def reset_roster(self, without: Iterable[str] = ()) -> tuple[str, ...]:

@@ -26,6 +26,13 @@ class Grant(NamedTuple):
 OLD, NEW, TWIN = Grant(5, "old"), Grant(7, "new"), Grant(7, "twin")
 
 
+NO_GRANTS: list[tuple[Any, Any]] = [
+    *[(0, "a"), (-1, "a"), (True, "a"), (1 << 63, "a"), (5, ""), (5, None)],
+    *[(None, "a"), ("5", "a"), (5.0, "a"), (object(), "a"), (Grant(0, "a"), None), (Grant(5, ""), None)],
+    *[(5, 7), (5, b"a"), (5, ["a"]), (5, "\ud800")],
+]
+
+
 class InSqlite:
     """A `SqliteFence` in the shape of a `Fence`: each admission is a transaction."""
 
@@ -131,10 +138,44 @@ def test_a_file_of_another_kind_is_refused(text: str, tmp_path: Path) -> None:
     assert (tmp_path / "fence").read_text() == text
 
 
-@pytest.mark.parametrize(("token", "holder"), [(0, "a"), (-1, "a"), (True, "a"), (1 << 63, "a"), (5, ""), (5, None)])
-def test_what_is_no_token_is_refused(token: Any, holder: Any) -> None:
+@pytest.mark.parametrize(("token", "holder"), NO_GRANTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_token_is_refused(kind: str, token: Any, holder: Any, tmp_path: Path) -> None:
+    """And leaves nothing behind: a holder that is no text could not be read back, and nobody was admitted again."""
+    fence = KINDS[kind](tmp_path)
     with pytest.raises(BadConfig):
-        Fence().admit(token, holder)
+        fence.admit(token, holder)
+    assert fence.admitted() == (0, "")
+    fence.admit(NEW)
+
+
+@pytest.mark.parametrize("resource", [None, 5, b"x", "", [], "\ud800"])
+def test_what_is_no_resource_is_refused(resource: Any) -> None:
+    """None equals nothing in SQL: that fence let everyone through."""
+    with pytest.raises(BadConfig):
+        SqliteFence(resource)
+
+
+@pytest.mark.parametrize("table", [None, 5, "", "a b", "é"])
+def test_what_is_no_table_is_refused(table: Any) -> None:
+    with pytest.raises(BadConfig):
+        SqliteFence("thing", table)
+
+
+def test_a_table_may_be_called_like_a_word_of_sql() -> None:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    database.execute("BEGIN")
+    SqliteFence("thing", "select").admit(database, NEW)
+    with pytest.raises(Fenced):
+        SqliteFence("thing", "select").admit(database, OLD)
+    with pytest.raises(BadConfig, match="no connection"):
+        SqliteFence("thing").admit(None, NEW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["", 5, b"fence"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(BadConfig):
+        Fence(path)
 
 
 def test_a_fence_in_sqlite_wants_a_transaction_and_goes_with_it(tmp_path: Path) -> None:
