@@ -15,7 +15,7 @@ from coordination.agreed.voting.acceptor import Acceptor
 from mesh.directives import Message
 from tests.coordination.agreed_faults import LearnsFromTwo, VotesUnasked
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
-from tests.coordination.test_agreed_interleavings import KEY, group, held, live_at, ready
+from tests.coordination.one_lock import KEY, group, held, live_at, ready
 
 
 def counted(world: World, story: list[type[Message]]) -> None:

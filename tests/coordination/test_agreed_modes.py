@@ -1,30 +1,23 @@
-"""Several leases in one register: readers and writers, permits, barriers, delays; who fits beside whom, whose turn it is."""
+"""Several leases in one register: readers and writers, permits, barriers, delays, and the faults of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from coordination.agreed.holding.holder import Holder
 from coordination.agreed.owning.desk import Desk
 from coordination.agreed.owning.owner import Owner
 from coordination.agreed.owning.usher import Usher
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.messages import Reason
-from coordination.agreed.vocabulary.modes import EXCLUSIVE, HOLDINGS_CAP, SHARED, Mode, compatible, differs, fills, fits
+from coordination.agreed.vocabulary.modes import EXCLUSIVE, SHARED, Mode
 from coordination.agreed.vocabulary.placement import Placement
-from coordination.agreed.vocabulary.tickets import Queue, Ticket
-from coordination.agreed.vocabulary.values import Holding, LeaseId, Value
-from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.vocabulary.values import Value
 from crdt.clock import Instant
-from mesh.directives import Boot, Directive, Directives
 from tests.coordination.agreed_campaign import hunt
-from tests.coordination.agreed_checks import clash
 from tests.coordination.agreed_world import MS, Changes, S, Worker, World
+from tests.coordination.mode_faults import FAULTS, CountsTheDead, LetsPass, with_queue
 from tests.coordination.test_agreed_rules import accept, acceptor, ballot, holding, lease, renew
 
 TWO = Mode(2, 3)
@@ -48,101 +41,6 @@ def held(world: World, name: str, key: str, mode: Mode, **how: Any) -> Worker:
     worker = world.acquire(name, key, mode=mode, **{"ttl": 2 * S, **how})
     assert world.run_until(lambda: worker.state == "held", S), worker
     return worker
-
-
-# --- the rule -------------------------------------------------------------------------------------------------------
-
-modes = st.one_of(
-    st.just(EXCLUSIVE),
-    st.just(SHARED),
-    st.builds(lambda limit, permits: Mode(min(limit, permits), limit), *[st.integers(1, 4)] * 2),
-)
-
-
-@given(st.lists(modes, max_size=8))
-def test_whatever_is_granted_one_after_the_other_may_stand_together(asked: list[Mode]) -> None:
-    value = Value((), b"")
-    for number, mode in enumerate(asked):
-        alive = value.holdings
-        if differs(value, alive, mode) or not fits(value, alive, mode):
-            continue
-        new = Holding(LeaseId(number, "h", Boot(1, b""), number), 1, S, S, False, mode.permits)
-        value = Value((*alive, new), b"", mode.limit, fills(alive, mode))
-        assert compatible(value), value
-        granted = [asked[each.lease.request] for each in value.holdings]
-        parties = [Worker("n", mode=mode) for mode in granted]
-        assert not clash(parties), "the checkers' own rule says the same"
-
-
-def test_the_checkers_rule_knows_what_is_wrong() -> None:
-    def parties(*asked: Mode) -> list[Worker]:
-        return [Worker("n", mode=mode) for mode in asked]
-
-    assert not clash(parties(SHARED, SHARED, SHARED)) and not clash(parties(TWO, ONE)) and not clash(parties(EXCLUSIVE))
-    assert "alone" in clash(parties(SHARED, EXCLUSIVE))
-    assert "4 permits of 3" in clash(parties(TWO, TWO))
-    assert "limits" in clash(parties(ONE, Mode(1, 4)))
-
-
-def ticket(number: int, mode: Mode, now: int = 0, *, wait: bool = True) -> Ticket:
-    return Ticket(("h", Boot(1, b""), number), 1, S, wait=wait, binds=False, now=now, age=0, mode=mode)
-
-
-def queued(*asked: Mode, wait: bool = True) -> Queue:
-    queue = Queue()
-    for number, mode in enumerate(asked):
-        queue.add(ticket(number, mode, wait=wait))
-    return queue
-
-
-def standing(*granted: Mode, limit: int = 0) -> Value:
-    holdings = [
-        Holding(LeaseId(number, "x", Boot(1, b""), number), 1, S, S, False, mode.permits) for number, mode in enumerate(granted)
-    ]
-    return Value(tuple(holdings), b"", limit)
-
-
-@pytest.mark.parametrize(
-    ("value", "asked", "turn"),
-    [
-        (standing(), (EXCLUSIVE, SHARED), 0),
-        (standing(SHARED), (SHARED, EXCLUSIVE), 0),
-        (standing(SHARED), (EXCLUSIVE, SHARED), None),
-        (standing(EXCLUSIVE), (SHARED, SHARED), None),
-        (standing(TWO, limit=3), (ONE,), 0),
-        (standing(TWO, limit=3), (TWO, ONE), None),
-        (standing(TWO, ONE, limit=3), (ONE,), None),
-        (standing(TWO, limit=3), (Mode(1, 4), ONE), 1),
-        (standing(ONE, limit=3)._replace(shut=True), (ONE,), None),
-    ],
-)
-def test_whose_turn_it_is(value: Value, asked: tuple[Mode, ...], turn: int | None) -> None:
-    found = queued(*asked).next_for(value, value.holdings, 1)
-    assert (found.asker[2] if found is not None else None) == turn
-
-
-def test_who_would_rather_not_wait_holds_back_nobody() -> None:
-    queue = queued(EXCLUSIVE, wait=False)
-    queue.add(ticket(7, SHARED))
-    value = standing(SHARED)
-    found = queue.next_for(value, value.holdings, 1)
-    assert found is not None and found.asker[2] == 7
-
-
-def test_a_full_register_takes_no_more() -> None:
-    value = standing(*[SHARED] * HOLDINGS_CAP)
-    assert not fits(value, value.holdings, SHARED)
-
-
-def test_who_names_another_limit_is_found_at_once_and_forgotten_when_gone() -> None:
-    queue = queued(ONE, ONE)
-    value = standing(ONE, limit=3)
-    assert queue.mistaken(value, value.holdings) == []
-    queue.add(ticket(9, Mode(1, 5)))
-    assert [each.asker[2] for each in queue.mistaken(value, value.holdings)] == [9]
-    assert queue.mistaken(Value((), b""), ()) == [], "the first use sets the limit"
-    queue.remove(("h", Boot(1, b""), 9))
-    assert queue.mistaken(value, value.holdings) == []
 
 
 # --- acceptors ------------------------------------------------------------------------------------------------------
@@ -408,94 +306,6 @@ def test_a_party_that_died_while_it_waited_is_not_counted() -> None:
 # --- planted faults -------------------------------------------------------------------------------------------------
 
 
-class LetsPass(Queue):
-    """Whoever fits is served, whoever waits before it."""
-
-    __slots__ = ()
-
-    def next_for(self, value: Value, alive: Sequence[Holding], now: int) -> Ticket | None:
-        askers = [each.lease.asker for each in alive]
-        for ticket in self.all():
-            mistaken = differs(value, alive, ticket.mode)
-            if ticket.fresh(now) and ticket.asker not in askers and not mistaken and fits(value, alive, ticket.mode):
-                return ticket
-        return None
-
-
-class ReadsBesideWriters(Queue):
-    __slots__ = ()
-
-    def next_for(self, value: Value, alive: Sequence[Holding], now: int) -> Ticket | None:
-        tame = [each._replace(permits=1) for each in alive]
-        return super().next_for(value, tame, now)
-
-
-class WritesBesideReaders(Queue):
-    __slots__ = ()
-
-    def next_for(self, value: Value, alive: Sequence[Holding], now: int) -> Ticket | None:
-        rest = [each for each in alive if each.permits == 0]
-        return super().next_for(value, rest, now)
-
-
-class OneTooMany(Queue):
-    """Counts permits from one, not from none."""
-
-    __slots__ = ()
-
-    def next_for(self, value: Value, alive: Sequence[Holding], now: int) -> Ticket | None:
-        return super().next_for(
-            value, [each._replace(permits=max(0, each.permits - (not n))) or each for n, each in enumerate(alive)], now
-        )
-
-
-class LimitOfTheRequest(Queue):
-    __slots__ = ()
-
-    def next_for(self, value: Value, alive: Sequence[Holding], now: int) -> Ticket | None:
-        first = self.first_fresh(now)
-        return super().next_for(value._replace(limit=first.mode.limit) if first else value, alive, now)
-
-    def mistaken(self, value: Value, alive: Sequence[Holding]) -> list[Ticket]:
-        return []
-
-
-def with_queue(queue: type[Queue]) -> type[Owner]:
-    class Careless(Owner):
-        def _pump(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
-            if type(desk.queue) is Queue:
-                desk.queue.__class__ = queue
-            super()._pump(desk, now, out)
-
-    return Careless
-
-
-class NoDelay(Holder):
-    def acquire(self, *arguments: Any, **how: Any) -> Directives:
-        return super().acquire(*arguments, **{**how, "delay": 0})
-
-
-class ForgetsAtRenewal(Acceptor):
-    """Waits for the delay after a grant, but not after a renewal."""
-
-    def _extend(self, item: Any, now: Instant, out: list[Directive]) -> int:
-        return super()._extend(item._replace(ttl=item.ttl * 2 // 3), now, out)
-
-
-class CountsTheDead(Owner):
-    def _step(self, desk: Desk, now: Instant, out: list[Directive]) -> bool:
-        desk.learnt_at = now.mono
-        return super()._step(desk, now, out)
-
-
-FAULTS: dict[str, tuple[Changes, tuple[str, ...], str]] = {
-    "a reader is granted beside a writer": (((Owner, with_queue(ReadsBesideWriters)),), (), "L1"),
-    "a writer is granted beside readers": (((Owner, with_queue(WritesBesideReaders)),), (), "L1"),
-    "permits are counted off by one": (((Owner, with_queue(OneTooMany)),), (), "L1"),
-    "the limit is taken from the request": (((Owner, with_queue(LimitOfTheRequest)),), (), "L1"),
-    "the delay is ignored": (((Holder, NoDelay),), ("crash",), "delay"),
-    "the delay is forgotten at renewals": (((Acceptor, ForgetsAtRenewal),), ("crash", "isolate"), ""),
-}
 SEEDS_FOR_FAULTS = range(100)
 
 

@@ -15,7 +15,7 @@ from coordination.agreed.vocabulary.placement import Group
 from mesh.directives import Message
 from tests.coordination.agreed_faults import KeepsToTheFirstTerm, Overestimates
 from tests.coordination.agreed_world import MS, PARAMETERS, Changes, S, Violation, Worker, World
-from tests.coordination.test_agreed_interleavings import KEY, group, held, live_at, of
+from tests.coordination.one_lock import KEY, group, held, live_at, of
 
 TTL = 8 * S
 FIRST_TERM = 2 * S

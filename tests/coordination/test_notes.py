@@ -12,8 +12,8 @@ from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
 from mesh.directives import Boot, Message, Send
 from tests.coordination.agreed_world import MS, Changes, S, Worker, World
+from tests.coordination.one_lock import KEY, group, held, ready
 from tests.coordination.test_agreed_bounds import SOURCE
-from tests.coordination.test_agreed_interleavings import KEY, group, held, ready
 
 TTL = 3 * S
 

@@ -27,7 +27,7 @@ from coordination.agreed.vocabulary.values import LeaseId
 from crdt.clock import Instant
 from mesh.directives import Directive, Message
 from tests.coordination.agreed_world import MS, Changes, S, World
-from tests.coordination.test_agreed_interleavings import KEY, group, held, live_at, ready
+from tests.coordination.one_lock import KEY, group, held, live_at, ready
 
 TTL = 3 * S
 SAYS = (Release, Drop, Dropped, ReleaseDone, Accept)

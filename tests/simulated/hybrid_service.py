@@ -1,8 +1,8 @@
-"""A service for tests of the world that runs services: it takes a lock, and says so."""
+"""For tests of the world that runs services: one host by itself, and a service that takes a lock and says so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,11 @@ from simulations import SECOND, World
 from simulations.faults import Fault, Faults
 from simulations.hybrid import Host, Hosts
 
-__all__ = ["SECRET", "Run", "locking", "peer_of"]
+__all__ = ["SECRET", "Log", "Run", "alone", "locking", "peer_of"]
 
 SECRET = "the secret of the simulated services, 32 bytes"
+
+Log = list[tuple[int, str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,16 @@ class Run:
     digest: str
     log: list[tuple[int, str, int]]
     """(true time, who was granted the lock, its token)."""
+
+
+def alone(service: Callable[[Host], Awaitable[object]], *, seconds: float = 5.0, seed: int = 1, **options: Any) -> Hosts:
+    """Run one host without a mesh."""
+    world = World(seed)
+    with Hosts(world) as hosts:
+        hosts.add("n0", service, **options)
+        hosts.start()
+        world.run(int(seconds * SECOND))
+    return hosts
 
 
 def peer_of(host: Host, **options: Any) -> AbstractAsyncContextManager[Peer]:

@@ -23,7 +23,7 @@ import trio
 from mesh.shell.outcomes import leaves
 from simulations import SECOND, World
 from simulations.hybrid import Host, Hosts, NotSimulatedError, StuckError, loop
-from tests.simulated.test_hybrid import alone
+from tests.simulated.hybrid_service import alone
 
 
 def calls(function: Callable[[], object]) -> Callable[[Host], Awaitable[None]]:

@@ -1,42 +1,31 @@
-"""The checker of linearizability: against a brute force, on histories known to be bad, and on the locks of a whole mesh."""
+"""The checker of linearizability: against a brute force, and on histories known to be bad."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordination.assembly import build
 from simulations.checkers import (
-    UNKNOWN,
     Counter,
     History,
     Linearizability,
     Linearizable,
-    Model,
     Mutex,
     NotLinearizable,
     Operation,
     Queue,
-    RecordedLocks,
     Register,
     TooLarge,
     Violation,
     linearize,
 )
 from simulations.checkers.history import until
-from simulations.cluster import Build, Cluster
-from simulations.faults import Fault, Faults, Pause, Suspend, WallStep
-from simulations.locking import Locks, LockUser
-from simulations.plans.plans import random_plan
-from simulations.scenarios.scenarios import SHORT_TERMS
-from simulations.world import SECOND, World
-from tests.coordination.agreed_faults import FAULTS
+from simulations.world import World
+from tests.simulated.bad_histories import BAD
 from tests.simulated.histories import OBJECTS, brute_force, explains, op, real_history, spoilt
-from tests.simulated.planted import with_planted
 
 KINDS = pytest.mark.parametrize("kind", OBJECTS)
 
@@ -96,176 +85,6 @@ def test_spoiling_makes_both_kinds_of_history(kind: str) -> None:
 
 
 # --- known to be bad ------------------------------------------------------------------------------------------------------
-
-
-class AnyRead(Register):
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        return super().step(state, name, arguments, UNKNOWN if name == "read" else result)
-
-
-class AnyCas(Register):
-    """Compares nothing: it sets, whatever it says."""
-
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        return arguments[1] if name == "cas" else super().step(state, name, arguments, result)
-
-
-class NoExclusion(Mutex):
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        assert isinstance(state, tuple)
-        return super().step((None, state[1]) if name == "acquire" else state, name, arguments, result)
-
-
-class AnyToken(Mutex):
-    def _rises(self, highest: int, token: Hashable) -> bool:
-        return True
-
-
-class AnyRefusal(Mutex):
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        return state if name == "acquire" and result is None else super().step(state, name, arguments, result)
-
-
-class AnyRelease(Mutex):
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        return super().step(state, name, arguments, UNKNOWN if name == "release" else result)
-
-
-class ForgetfulCounter(Counter):
-    """An add is not always in the sum."""
-
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        return super().step(state, name, arguments, UNKNOWN if name == "read" else result)
-
-
-class AnySum(Counter):
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        return super().step(state, name, arguments, UNKNOWN if name == "add" else result)
-
-
-class Bag(Queue):
-    """Keeps no order."""
-
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        assert isinstance(state, tuple)
-        if name == "dequeue" and result in state:
-            place = state.index(result)
-            state = (result, *state[:place], *state[place + 1 :])
-        return super().step(state, name, arguments, result)
-
-
-class Copies(Queue):
-    """What was taken stays."""
-
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        after = super().step(state, name, arguments, result)
-        return state if name == "dequeue" and isinstance(after, tuple) else after
-
-
-class AnyEmpty(Queue):
-    def step(self, state: Hashable, name: str, arguments: tuple[Hashable, ...], result: Hashable) -> Hashable:
-        return state if name == "dequeue" and result is None else super().step(state, name, arguments, result)
-
-
-BAD: dict[str, tuple[Model, Model, list[Operation]]] = {
-    "stale read": (
-        Register(),
-        AnyRead(),
-        [op("a", "write", 1, at=0, until=10, result=None), op("b", "read", at=11, until=20, result=None)],
-    ),
-    "the new value, then the old one again": (
-        Register(0),
-        AnyRead(0),
-        [
-            op("a", "write", 1, at=0, until=50, result=None),
-            op("b", "read", at=5, until=10, result=1),
-            op("c", "read", at=11, until=20, result=0),
-        ],
-    ),
-    "lost update": (
-        Register(0),
-        AnyCas(0),
-        [
-            op("a", "cas", 0, 1, at=0, until=10, result=True),
-            op("b", "cas", 0, 2, at=0, until=10, result=True),
-        ],
-    ),
-    "double grant": (
-        Mutex(),
-        NoExclusion(),
-        [op("a", "acquire", "a", at=0, until=10, result=1), op("b", "acquire", "b", at=0, until=11, result=2)],
-    ),
-    "granted before the lease can have ended": (
-        Mutex(),
-        NoExclusion(),
-        [
-            op("a", "acquire", "a", at=0, until=10, result=1),
-            op("a", "lapse", "a", at=30),
-            op("b", "acquire", "b", at=11, until=29, result=2),
-        ],
-    ),
-    "a token that falls": (
-        Mutex(),
-        AnyToken(),
-        [
-            op("a", "acquire", "a", at=0, until=10, result=7),
-            op("a", "release", "a", at=11, until=12, result=True),
-            op("b", "acquire", "b", at=13, until=20, result=6),
-        ],
-    ),
-    "a token that comes twice": (
-        Mutex(),
-        AnyToken(),
-        [
-            op("a", "acquire", "a", at=0, until=10, result=7),
-            op("a", "lapse", "a", at=11),
-            op("b", "acquire", "b", at=0, until=20, result=7),
-        ],
-    ),
-    "refused though nobody holds it": (Mutex(), AnyRefusal(), [op("a", "acquire", "a", at=0, until=10, result=None)]),
-    "a release of what another one holds": (
-        Mutex(),
-        AnyRelease(),
-        [op("a", "acquire", "a", at=0, until=10, result=1), op("b", "release", "b", at=11, until=12, result=True)],
-    ),
-    "lost increment": (
-        Counter(),
-        ForgetfulCounter(),
-        [
-            op("a", "add", 1, at=0, until=10, result=None),
-            op("b", "add", 1, at=0, until=10, result=None),
-            op("a", "read", at=11, until=20, result=1),
-        ],
-    ),
-    "one sum told to two": (
-        Counter(),
-        AnySum(),
-        [op("a", "add", 1, at=0, until=10, result=1), op("b", "add", 1, at=0, until=10, result=1)],
-    ),
-    "dequeue twice": (
-        Queue(),
-        Copies(),
-        [
-            op("a", "enqueue", "x", at=0, until=10, result=None),
-            op("b", "dequeue", at=11, until=20, result="x"),
-            op("c", "dequeue", at=11, until=20, result="x"),
-        ],
-    ),
-    "out of order": (
-        Queue(),
-        Bag(),
-        [
-            op("a", "enqueue", "x", at=0, until=10, result=None),
-            op("a", "enqueue", "y", at=11, until=20, result=None),
-            op("b", "dequeue", at=21, until=30, result="y"),
-        ],
-    ),
-    "empty though something is in it": (
-        Queue(),
-        AnyEmpty(),
-        [op("a", "enqueue", "x", at=0, until=10, result=None), op("b", "dequeue", at=11, until=20, result=None)],
-    ),
-}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -430,81 +249,3 @@ def test_the_checker_of_a_world_names_the_law_and_the_seed() -> None:
     checker.history.returns(call, 1, at=5)
     with pytest.raises(Violation, match=r"(?s)^L7: the history of 'k' cannot be linearized.*seed 7"):
         checker.check()
-
-
-# --- the locks of a mesh --------------------------------------------------------------------------------------------------
-
-
-def recorded(seed: int, make: Build = build, plan: Sequence[Fault] | None = None) -> RecordedLocks:
-    """Eight users of one or two locks, under faults of every kind or of this plan."""
-    world = World(seed)
-    cluster = Cluster(world, 4, expect=3, parameters=SHORT_TERMS, make=make)
-    cluster.form()
-    locks = Locks(cluster)
-    history = RecordedLocks(locks)
-    for name in cluster.names:
-        for number in range(2):
-            LockUser(locks, name, ["lock/a", "lock/b"][: 1 + seed % 2], number, world.now + 20 * SECOND)
-    injector = Faults(world)
-    injector.set(random_plan(seed, cluster.names, 25, 20 * SECOND) if plan is None else plan)
-    world.run(20 * SECOND)
-    return history
-
-
-CLOCKS_APART: list[Fault] = [
-    *[WallStep(0, 20 * SECOND, name, ms) for name, ms in (("n0", 240), ("n1", -240), ("n2", -240))],
-    *[Pause((2 + 3 * turn) * SECOND // 2, SECOND * 6 // 10, f"n{turn % 3}") for turn in range(12)],
-]
-"""Wall clocks that are as far apart as is allowed, and owners that give way to each other within less than that."""
-
-
-def test_l1_l2_the_locks_of_a_mesh_are_those_of_a_mutex_with_rising_tokens() -> None:
-    operations = []
-    for seed in range(8):
-        history = recorded(seed)
-        history.check()
-        operations += list(history)
-        recorded(seed, plan=CLOCKS_APART).check()
-    names = [each.name for each in operations]
-    assert names.count("acquire") > 200
-    assert names.count("release") > 50
-    assert names.count("lapse") > 50
-
-
-def test_a_belief_that_ran_out_while_its_machine_slept_ended_in_its_time_not_when_that_woke() -> None:
-    """Found by seed 203: the next holder was called a second one."""
-    world = World(1)
-    cluster = Cluster(world, 4, expect=3, parameters=SHORT_TERMS)
-    cluster.form()
-    locks = Locks(cluster)
-    history = RecordedLocks(locks)
-    first = locks.acquire(cluster.peers["n3"], "lock/a", ttl=SECOND, renew=False)
-    assert world.run_until(lambda: first.state == "held", SECOND) is not None
-    Faults(world).set([Suspend(SECOND // 5, 20 * SECOND, "n3")])
-    world.run(SECOND // 2)
-    second = locks.acquire(cluster.peers["n0"], "lock/a")
-    assert world.run_until(lambda: second.state == "held", 2 * SECOND) is not None
-    world.run(25 * SECOND)
-    assert first.state == "ended"
-    history.check()
-    _, lapse, acquire, _ = history
-    assert (lapse.name, acquire.name) == ("lapse", "acquire")
-    assert acquire.returned is not None
-    assert acquire.returned - SECOND // 20 < lapse.invoked < acquire.returned
-
-
-@pytest.mark.parametrize(
-    "fault",
-    ["accepts a value that loses a live identity", "the owner takes one answer for a quorum", "token from the clock alone"],
-)
-def test_l1_l2_catch_a_mesh_in_which_a_rule_is_broken(fault: str) -> None:
-    plan = CLOCKS_APART if "clock" in fault else None
-    for seed in range(16):
-        history = recorded(seed, with_planted(FAULTS[fault].changes), plan)
-        try:
-            history.check()
-        except Violation as violation:
-            assert str(violation).startswith("L1/L2: the history of 'lock/")
-            assert "cannot be linearized" in str(violation)
-            return
-    pytest.fail("not caught")
