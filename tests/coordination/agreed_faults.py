@@ -349,10 +349,10 @@ class Planted(NamedTuple):
 
 FAULTS: dict[str, Planted] = {
     "forgets its promises and votes at once after a restart": Planted(((Acceptor, VotesAtOnce),), ("amnesia",)),
-    "fresh exempts a node that finds a roster": Planted(((Birth, AlwaysFresh),), ("amnesia",) * 3),
+    "fresh exempts a node that finds a roster": Planted(((Birth, AlwaysFresh),), ("roll",)),
     "accepts a value that loses a live identity": Planted(((Acceptor, LosesLive), (Owner, TakesLiveForDead))),
     "waits less than the ttl": Planted(((Acceptor, ForgetsEarly),), ("isolate",)),
-    "extends an expired or unknown identity": Planted(((Acceptor, ExtendsExpired), (Holder, Undead))),
+    "extends an expired or unknown identity": Planted(((Acceptor, ExtendsExpired), (Holder, Undead)), ("suspend",)),
     "token from the clock alone": Planted(((Acceptor, AnyToken), (Grants, ClockToken)), ("jump", "leap")),
     "the owner takes one answer for a quorum": Planted(((Owner, OwnerAlone),)),
     "ends an unreleased lease": Planted(((Owner, TakesLiveForDead),)),
