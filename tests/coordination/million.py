@@ -42,8 +42,8 @@ BATCH = 100
 
 class ManyWorld(World):
     """Thirty members, of which two that keep no lock together hardly speak. In a mesh they do: each probes another one each
-    second, everyone in turn, and what is acknowledged tells of its clock. (Without that the clocks were a second apart after 75 s
-    with rates 2 % apart, which is more than `max_drift` and the window of tokens allow: L12 of seed 1012700.)"""
+    second, everyone in turn, and what is acknowledged tells of its clock. (Without that the clocks were a second apart after
+    75 s with rates 2 % apart, which is more than `max_drift` and the window of tokens allow: L12 of seed 1012700.)"""
 
     def probe(self, turn: int = 0) -> None:
         members = [node for node in self.nodes.values() if not node.sponsor]
