@@ -17,6 +17,7 @@ from coordination.agreed.vocabulary.roster import Joined, RosterValue
 from coordination.agreed.vocabulary.succession_messages import EpochOk, RosterAccept, RosterPromise, Seen
 from coordination.agreed.vocabulary.values import FREE
 from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.register import Register
 from coordination.agreed.voting.standing import Adoption, Standing
 from crdt.clock import Instant
 from mesh.directives import Directive, Directives, Message, Source
@@ -26,6 +27,7 @@ from tests.coordination.roster_stories import (
     Story,
     duels,
     forgot_two,
+    given_back_while_moved,
     split_group,
     stale_voter,
     tell,
@@ -185,6 +187,13 @@ class LapsesEarly(Standing):
         return super().past(key, later)
 
 
+class RaisesNothing(Acceptor):
+    """Takes no token over but those of the value."""
+
+    def _raise(self, register: Register, floor: int, now: Instant) -> None:
+        pass
+
+
 class DropsLive(Search):
     """Moves the value that the earlier groups report, but not what they call live."""
 
@@ -284,6 +293,7 @@ ROSTER_FAULTS: dict[str, Told] = {
     "takes what it was told of one change for the next": Told(((Standing, RecallsOnce),), forgot_two, seeds=4),
     "evicted counted as empty too early": Told(((Standing, LapsesEarly),), split_group, seeds=4),
     "moves without the live identities": Told(((Proposer, searching(DropsLive)),), focus=("change",), seeds=20),
+    "moves without the highest token": Told(((Acceptor, RaisesNothing),), given_back_while_moved, seeds=4),
     "moves from a minority of the old group": Told(((Proposer, searching(AsksOne)),), stale_voter, seeds=20),
     "reads one too few of the old group": Told(((Proposer, searching(AsksOneFewer)),), focus=("swap", "change"), seeds=60),
     "skips the joint read of two changes": Told(((Proposer, searching(LooksBackOnce)),), focus=("swap", "change"), seeds=20),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from coordination.agreed.vocabulary.placement import Placement
 from coordination.agreed.vocabulary.succession_messages import ChainIs
+from coordination.agreed.voting.keeping import STAMP_SHIFT
 from tests.coordination.agreed_campaign import first_violation
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
@@ -142,6 +143,30 @@ def forgot_two(seed: int, faults: Changes) -> RosterWorld:
         world.propose(dice.choice(("n1", "n5")), ("n1", "n2", "n5"))
     world.heal()
     world.run(8 * S)
+    return world
+
+
+def given_back_while_moved(seed: int, faults: Changes) -> RosterWorld:
+    """The clocks of all old voters are ahead. The last lease that they granted is given back in the new roster, and who acts
+    there next hears only those that were no voters then."""
+    world = begin(seed, faults, clients=4)
+    for name in world.newest.voters:
+        node = world.nodes[name]
+        node.clock.raise_floor(node.clock.read(world.instant(node)) + (450 << STAMP_SHIFT))
+    former = world.acquire("n5", KEY, ttl=S)
+    if not settled(world, former, 2 * S):
+        raise Violation("L12: not granted")
+    world.propose("n0", ("n0", "n3", "n4"))
+    if not world.run_until(lambda: all(world.epoch(name) == 2 for name in ("n0", "n3", "n4", "n5", "n6")), 2 * S):
+        raise Violation("L12: not changed")
+    world.cut("n5", "n4")
+    world.cut("n0", "n4")
+    world.lies["n5"] = {"n4"}
+    world.command(former, "release")
+    world.run_until(lambda: former.state == "released", 2 * S)
+    world.lies["n6"] = world.lies["n4"] = {"n0", "n3"}
+    if not settled(world, world.acquire("n6", KEY, ttl=S), 3 * S):
+        raise Violation("L12: not granted")
     return world
 
 

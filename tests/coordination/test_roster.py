@@ -21,6 +21,7 @@ from tests.coordination.roster_stories import (
     begin,
     duels,
     forgot_two,
+    given_back_while_moved,
     settled,
     split_group,
     stale_voter,
@@ -80,6 +81,7 @@ def test_no_rule_is_broken_where_one_kind_of_change_prevails(kind: str) -> None:
         (unheard, 20),
         (split_group, 4),
         (forgot_two, 10),
+        (given_back_while_moved, 10),
         (duels, 60),
     ],
 )

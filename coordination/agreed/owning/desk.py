@@ -329,6 +329,14 @@ class Desk:
             return True
         return bool(self.cancels) and lease.asker in self.cancels
 
+    def is_over(self, asker: Asker) -> bool:
+        """Whether a lease of that request is known to have ended by its holder's word: no request is made twice."""
+        name, boot, request = asker
+        for lease in (*self.ended, *self.ends):
+            if lease.request == request and lease.name == name and lease.boot == boot:
+                return True
+        return False
+
     def quorum_age(self, now: int) -> int:
         """ns since q of the group had answered, and enough of the earlier groups that count; -1 if they never did."""
         times = sorted(self.heard.values(), reverse=True)

@@ -8,6 +8,8 @@ What a round is for is the owner's concern. Rules:
     merged, who is heard and who abstains.
   - An acceptor that refuses a value for a lease which that lease's own holder has ended is told of the end: the same
     ballot, the same value, and the holder's word with it.
+  - Where one roster follows another an accept says what the highest token is, if its value does not. (That lease was given
+    back while the register was moved: only voters of the old roster know its token, and the next one is lower.)
   - An accept goes to few at first (`sparing`), and to all as soon as one of them refuses or is silent. (One voter whose
     clock is off, and who refuses every token, costs a round each time.)
   - A round with a refusal is not worth waiting for the silent: it is given up at the first repetition. (Each change of
@@ -144,7 +146,10 @@ class Proposer:
         ends = change.ends
         if owed := desk.sparing.owed(value, desk.ended):
             ends = (*ends, *[lease for lease in owed if lease not in ends])
-        message = Accept(desk.key, ballot, desk.boots, desk.rests, value, tuple(waits), granting, ends, voted)
+        floor = desk.highest if ballot.epoch > 1 else 0
+        if floor and any(holding.lease.token >= floor for holding in value.holdings):
+            floor = 0
+        message = Accept(desk.key, ballot, desk.boots, desk.rests, value, tuple(waits), granting, ends, voted, floor)
         self._launch(desk, message, now, out)
 
     def repeat(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> bool:

@@ -100,6 +100,11 @@ class Stepping(Concluding):
         mistaken = self._usher.decline(desk, alive, out)
         if not blocked:
             ticket = desk.queue.next_for(base, alive, mono)
+            while ticket is not None and desk.is_over(ticket.asker):
+                # Another owner has granted it, and it was given back. (Who is cut off from here could not refuse it again.)
+                self._counts["tickets_over"] += 1
+                desk.queue.remove(ticket.asker)
+                ticket = desk.queue.next_for(base, alive, mono)
             if ticket is not None:
                 if fills(alive, ticket.mode) and alive and desk.learnt_at != mono:
                     # Whoever has died since would be counted to a round that it takes no part in.

@@ -263,6 +263,8 @@ class Accept(Message):
     ends: tuple[LeaseId, ...]
     voted: int = 0
     """Whether the proposer's own acceptor has accepted it, see `learner`."""
+    floor: int = 0
+    """The highest token that is known of the register, if it may have been moved and the value does not name it; else 0."""
 
 
 @message(73)
