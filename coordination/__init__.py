@@ -114,6 +114,7 @@ _HOMES = {
     "mesh.membership": ("Member", "State"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+import coordination
 from coordination import (
     BindFailed,
     Closed,
@@ -212,3 +214,12 @@ async def test_a_cancelled_sync_is_forgotten() -> None:
             await a.synced()
         assert scope.cancelled_caught, "nobody answered"
         assert len(a._core.assembly.replication._syncing) == 0
+
+
+def test_every_public_name_is_there_by_a_star_too() -> None:
+    found: dict[str, Any] = {}
+    exec("from coordination import *", found)
+    assert {"open_peer", "connect", "exclusive", "Fence", "LeaseLost", "Closed"} <= found.keys()
+    text = Path(coordination.__file__).read_text()
+    typed = set(re.findall(r"^    from [\w.]+ import (\w+) as \1$", text, re.MULTILINE))
+    assert typed == set(coordination.__all__), "what type checkers see is what there is"
