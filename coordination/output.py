@@ -9,13 +9,19 @@ from typing import Any
 
 import click
 
-__all__ = ["as_json", "say"]
+__all__ = ["as_json", "in_line", "say"]
 
 
 def say(text: str) -> None:
     """One line, seen at once also through a pipe."""
     click.echo(text)
     sys.stdout.flush()
+
+
+def in_line(name: str) -> str:
+    """A key or name as a part of a line: what is no printing character is written as in a Python string, so that nobody's
+    name looks like several lines, or clears a screen."""
+    return name if name.isprintable() else "".join([each if each.isprintable() else repr(each)[1:-1] for each in name])
 
 
 def as_json(value: Any) -> str:

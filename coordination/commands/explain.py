@@ -9,7 +9,7 @@ import click
 
 from coordination.agreed.vocabulary.roster import RESET_SHIFT
 from coordination.commands.common import client_options, read_secret, run
-from coordination.output import as_json, say
+from coordination.output import as_json, in_line, say
 
 if TYPE_CHECKING:
     from coordination.agreed.vocabulary.events import Explanation
@@ -83,7 +83,7 @@ def fields(found: Explanation) -> dict[str, Any]:
 
 def described(found: Explanation) -> list[str]:
     """The lines of it."""
-    lines = [f"{found.key}: {state_of(found)}"]
+    lines = [f"{in_line(found.key)}: {state_of(found)}"]
     if len(found.rosters) > 1 or found.standings:
         for epoch, members, age in reversed(found.rosters):
             word = "roster" if epoch == found.epoch else "earlier"

@@ -8,7 +8,7 @@ import click
 
 from coordination.commands.common import client_options, read_secret, run
 from coordination.commands.explain import how
-from coordination.output import as_json, say
+from coordination.output import as_json, in_line, say
 
 __all__ = ["command"]
 
@@ -41,6 +41,6 @@ def command(prefix: str, nodes: tuple[str, ...], secret_file: Path | None, json_
                     continue
                 held = how(lock.kind, holder.permits) or "alone"
                 left = f"{holder.remaining:.1f} s"
-                say(f"{lock.kind:<10} {lock.name:<32} {holder.name:<24} {held:<10} {holder.token:<20} {left}")
+                say(f"{lock.kind:<10} {in_line(lock.name):<32} {holder.name:<24} {held:<10} {holder.token:<20} {left}")
 
     run(work)

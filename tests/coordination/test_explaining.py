@@ -285,6 +285,10 @@ def test_of_several_holders_each_has_a_line() -> None:
     assert [line.split()[:3] for line in described(found)[1:3]] == [["holder", "w", "shared"], ["holder", "v", "shared"]]
 
 
+def test_a_name_that_looks_like_lines_is_one() -> None:
+    assert described(replace(CALM, key="lock/a\nb: free\x1b[2J\u2028é"))[0].startswith("lock/a\\nb: free\\x1b[2J\\u2028é: ")
+
+
 def test_which_register_is_meant() -> None:
     assert register_of("jobs/nightly") == "lock/jobs/nightly"
     assert register_of("rwlock/jobs") == "rwlock/jobs"

@@ -173,6 +173,9 @@ async def test_what_is_locked_is_listed_and_explained() -> None:
                 ["lock", "jobs/nightly", client.name, "alone"],
                 ["semaphore", "seats", client.name, "3"],
             ]
+            async with client.lock("two\nlines"):
+                code, out, err = await command("locks", "two", "--node", node)
+                assert out.startswith("lock       two\\nlines ") and out.count("\n") == 1
             code, out, err = await command("locks", "jobs/", "--json", "--node", node)
             row = json.loads(out)
             assert (row["kind"], row["name"], row["holder"], row["token"]) == ("lock", "jobs/nightly", client.name, held.token)
