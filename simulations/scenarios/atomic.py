@@ -24,7 +24,7 @@ from simulations.faults import Fault
 from simulations.machine.process import Process
 from simulations.observer import Observer
 from simulations.phases import Phases
-from simulations.scenarios.scenarios import SHORT_TERMS, network_of
+from simulations.scenarios.scenarios import SHORT_TERMS, world_of
 from simulations.world import MS, SECOND, World
 
 __all__ = ["Atomic", "Call", "RegisterUser", "Registers", "operation", "run_atomic"]
@@ -205,9 +205,7 @@ def run_atomic(
     ------
     Violation
     """
-    world = World(seed, conditions=network_of(seed))
-    if seen is not None:
-        seen(world)
+    world = world_of(seed, seen)
     voters = 5 if nodes >= 5 and seed % 2 else 3
     cluster = Cluster(world, nodes, expect=voters, parameters=SHORT_TERMS, make=make, encoded=encoded)
     cluster.form()

@@ -29,7 +29,7 @@ from simulations.dice import seed_of
 from simulations.faults import Crash, Fault, Partition
 from simulations.locking import Claim, Locks, LockUser
 from simulations.phases import Phases
-from simulations.scenarios.scenarios import SHORT_TERMS, all_locks_are_free, network_of
+from simulations.scenarios.scenarios import SHORT_TERMS, all_locks_are_free, world_of
 from simulations.scenarios.succession import OneRoster
 from simulations.world import SECOND, World
 
@@ -94,9 +94,7 @@ def run_many_voters(
     ------
     Violation
     """
-    world = World(seed, conditions=network_of(seed))
-    if seen is not None:
-        seen(world)
+    world = world_of(seed, seen)
     parameters = SHORT_TERMS._replace(elastic=True)
     cluster = Cluster(world, nodes, expect=min(5, nodes), parameters=parameters, make=make, encoded=encoded)
     rosters = OneRoster(world)

@@ -21,7 +21,16 @@ from simulations.phases import Phases
 from simulations.plans.plans import random_plan
 from simulations.world import MS, SECOND, World
 
-__all__ = ["SHORT_TERMS", "Locking", "Spreading", "network_of", "run_locking", "all_locks_are_free", "run_spreading"]
+__all__ = [
+    "SHORT_TERMS",
+    "Locking",
+    "Spreading",
+    "network_of",
+    "run_locking",
+    "all_locks_are_free",
+    "run_spreading",
+    "world_of",
+]
 
 SHORT_TERMS = Parameters(max_ttl=3 * SECOND)
 """Leases of 3 s at most: a voter that restarts abstains for so long."""
@@ -59,9 +68,7 @@ def run_locking(
     ------
     Violation
     """
-    world = World(seed, conditions=network_of(seed))
-    if seen is not None:
-        seen(world)
+    world = world_of(seed, seen)
     cluster = Cluster(world, nodes, expect=voters, parameters=parameters, make=make, encoded=encoded, durable=durable)
     cluster.form()
     locks = Locks(cluster)
@@ -127,9 +134,7 @@ def run_spreading(
     ------
     Violation
     """
-    world = World(seed, conditions=network_of(seed))
-    if seen is not None:
-        seen(world)
+    world = world_of(seed, seen)
     cluster = Cluster(world, nodes, make=make, encoded=encoded)
     members, sums, fold = Members(cluster), Sums(cluster), WatchFold(cluster)
     Alarms(world)
@@ -167,6 +172,14 @@ def _write(cluster: Cluster, sums: Sums, dice: Random) -> None:
         peer.put(key, "x" * 3_000)
     else:
         sums.add(peer, f"counter/{value % 3}", value - 300)
+
+
+def world_of(seed: int, seen: Callable[[World], object] | None) -> World:
+    """A world with a network of chance, which `seen` is shown before anything happens."""
+    world = World(seed, conditions=network_of(seed))
+    if seen is not None:
+        seen(world)
+    return world
 
 
 def network_of(seed: int) -> Conditions:

@@ -22,7 +22,7 @@ from simulations.locking import Locks, LockUser
 from simulations.machine.process import Process
 from simulations.observer import Observer
 from simulations.phases import Phases
-from simulations.scenarios.scenarios import SHORT_TERMS, all_locks_are_free, network_of
+from simulations.scenarios.scenarios import SHORT_TERMS, all_locks_are_free, world_of
 from simulations.world import SECOND, World
 
 __all__ = ["ROSTER_DURATION", "OneRoster", "Succession", "run_succession"]
@@ -112,9 +112,7 @@ def run_succession(
     ------
     Violation
     """
-    world = World(seed, conditions=network_of(seed))
-    if seen is not None:
-        seen(world)
+    world = world_of(seed, seen)
     parameters = SHORT_TERMS._replace(elastic=True)
     cluster = Cluster(world, nodes, expect=FOUNDERS, parameters=parameters, make=make, encoded=encoded, durable=True)
     rosters = OneRoster(world)

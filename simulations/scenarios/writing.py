@@ -16,7 +16,7 @@ from simulations.cluster import DELETED, Build, Cluster, SimPeer
 from simulations.dice import seed_of
 from simulations.faults import Fault
 from simulations.phases import Phases
-from simulations.scenarios.scenarios import network_of
+from simulations.scenarios.scenarios import world_of
 from simulations.world import SECOND, World
 
 __all__ = ["Writing", "run_writing", "small_slices"]
@@ -69,9 +69,7 @@ def run_writing(
     ------
     Violation
     """
-    world = World(seed, conditions=network_of(seed))
-    if seen is not None:
-        seen(world)
+    world = world_of(seed, seen)
     cluster = Cluster(world, nodes, make=small_slices(make), encoded=encoded, durable=durable)
     wholeness, acks, fold = Wholeness(cluster), Acks(cluster), WatchFold(cluster)
     Alarms(world)
