@@ -88,7 +88,7 @@ def build_agreed(
     recall = Recall(identity, birth, voter_memory)
     acceptor = Acceptor(identity, birth, clock, boots, voter_memory, standing)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor, standing)
-    holder = Holder(identity, view, birth, random, boots)
+    holder = Holder(identity, view, birth, boots)
     known = KnownBoots(boots, voter_memory)
     recollector = Recollector(identity, birth, known, acceptor, voter_memory, standing)
     reader = Reader(identity, birth, known, acceptor, voter_memory)

@@ -286,7 +286,7 @@ async def connect(*addresses: str, secret: str | bytes | None = None) -> AsyncIt
         raise BadConfig(str(problem)) from None
 
     def make(address: str, *, session: bytes, entropy: Callable[[int], bytes], random: Random, now: Instant) -> ThinAssembly:
-        line = Line(session, random)
+        line = Line(session)
         return ThinAssembly(Node(line.identity, keyring, entropy, [line]), line)
 
     async with DRIVER.get()(make, bind=None, advertise=None) as (driver, assembly):

@@ -6,7 +6,6 @@ giving up are the caller's."""
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -107,10 +106,10 @@ class Line:
     name = "line"
     messages: tuple[type[Message], ...] = (ClientWelcome, ClientRefused, Answer, Happened, Voters, Relayed)
 
-    def __init__(self, session: bytes, random: random.Random) -> None:
+    def __init__(self, session: bytes) -> None:
         self.identity = ClientIdentity("", Boot(0, session))
         self.mesh = Mesh()
-        self.holder = Holder(self.identity, self.mesh, self.mesh, random)
+        self.holder = Holder(self.identity, self.mesh, self.mesh)
         self._attempt = 0
         self._channel: int | None = None
         self._refusal = ""

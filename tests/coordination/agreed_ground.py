@@ -155,7 +155,7 @@ class Ground:
         dice = random.Random(self.random.random())
         parts: Iterable[Any]
         if node.sponsor:
-            node.holder = Holder(identity, ThinView(), Told(self.nodes[node.sponsor]), dice)
+            node.holder = Holder(identity, ThinView(), Told(self.nodes[node.sponsor]))
             parts = (node.holder,)
         else:
             founder = int(name[1:]) < self.voters

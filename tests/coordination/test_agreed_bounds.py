@@ -197,7 +197,7 @@ def test_a_lease_that_ended_elsewhere_does_not_stay_on_the_list_of_what_binds() 
 
 def test_unknown_reasons_and_unwanted_grants_fill_no_table() -> None:
     me = Self_("h", Boot(7, b"h" * 16))
-    part = Holder(me, Nobody(), Known(), random.Random(1))
+    part = Holder(me, Nobody(), Known())
     part.start(at(0))
     part.acquire(part.next_request(), "lock/x", kind="lock", ttl=S, wait=True, renew=True, now=at(0))
     value = Value((holding(lease(1)),), b"")

@@ -116,7 +116,7 @@ class Pair:
 
     def guest(self, session: bytes | None = None) -> Guest:
         """A client that has dialled, and most likely been welcomed."""
-        line = Line(session or self.random.randbytes(16), self.random)
+        line = Line(session or self.random.randbytes(16))
         node = Node(line.identity, Keyring.without_secret(), self.random.randbytes, [line])
         guest = Guest(self, node, line)
         self.guests.append(guest)

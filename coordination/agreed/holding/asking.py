@@ -7,7 +7,6 @@ comes of it.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 
 from coordination.agreed.holding.keeper import Keeper
@@ -41,13 +40,11 @@ class Asking:
         identity: Identity,
         view: View,
         roster: RosterSource,
-        random: random.Random,
         boots: BootRecord | None = None,
     ) -> None:
         self._identity = identity
         self._view = view
         self._source = roster
-        self._random = random
         self._boots = boots or BootRecord(identity, view)
         self._roster: RosterValue | None = None
         self._placement: Placement | None = None

@@ -17,7 +17,6 @@ The life of a request:
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Hashable
 
 from coordination.agreed.holding.asking import Asking
@@ -57,10 +56,9 @@ class Holder(Asking):
         identity: Identity,
         view: View,
         roster: RosterSource,
-        random: random.Random,
         boots: BootRecord | None = None,
     ) -> None:
-        super().__init__(identity, view, roster, random, boots)
+        super().__init__(identity, view, roster, boots)
         self._ran_out: dict[LeaseId, int] = {}
         """Leases that a delay follows, and until when (monotonic ns)."""
         self._handlers: dict[type[Message], Callable[..., None]] = {
