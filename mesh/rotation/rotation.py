@@ -28,12 +28,12 @@ from mesh.frozen import frozen
 from mesh.keyring import Keyring
 from mesh.membership import Identity, MemberChanged, MemberForgotten, Membership, State
 from mesh.memory import Memory
-from mesh.records import RecordKind
-from mesh.rotation.messages import MAX_KEYS, KeyEntry, RingNews, Wrapped, WrappedKey
+from mesh.rotation.messages import MAX_KEYS, RingNews, Wrapped, WrappedKey
 from mesh.rotation.ring import Ring, digest_of
+from mesh.rotation.shelf import Shelf
 from mesh.wire import encode
 
-__all__ = ["GRACE", "KEYRING", "PUSH", "KeyStanding", "KeyringNote", "RingChanged", "Rotation"]
+__all__ = ["GRACE", "PUSH", "KeyStanding", "RingChanged", "Rotation"]
 
 MS = 1_000_000
 
@@ -47,8 +47,6 @@ TRIES = 64
 
 GRACE = 5_000 * MS
 """ns for which a removed secret is still accepted."""
-
-TABLE = "keyring"
 
 
 @frozen
@@ -89,20 +87,6 @@ class Far:
     tries: int = 0
 
 
-@frozen
-class KeyringNote:
-    """What a node remembers of a secret, or (under the key `b""`) of which one seals."""
-
-    stamp: int
-    present: bool
-    under: bytes
-    """The secret, of those that the node was started with, under which it is sealed here."""
-    sealed: bytes
-
-
-KEYRING: RecordKind[KeyringNote] = RecordKind(KeyringNote)
-
-
 class Rotation:
     name = "rotation"
     messages: tuple[type[Message], ...] = (RingNews, Wrapped)
@@ -123,11 +107,7 @@ class Rotation:
         self._clock = clock
         self._random = random
         keyring.attentive = True
-        self._given = keyring.identifiers()
-        """The secrets that this node was started with."""
-        self._shelves = {key: keyring.derive(key, b"shelf", b"") for key in self._given}
-        """What the secrets that it was given later are sealed under on its disk: one of those need not be in the ring any
-        more."""
+        self._shelf = Shelf(keyring)
         self.ring = Ring()
         self.outdated = False
         """The secret that this node was started with seals no more: the operator should give it the new one."""
@@ -139,7 +119,7 @@ class Rotation:
         self._aboard = ""
         self.counts: Counter[str] = Counter()
         if memory is not None:
-            self._recall(memory)
+            self._shelf.recall(memory, self.ring)
         self._settle_ring()
 
     # --- commands ----------------------------------------------------------------------------------------------------
@@ -409,7 +389,7 @@ class Rotation:
             elif key not in self._leaving:
                 self._leaving[key] = now.mono + GRACE
                 out.append(Arm(("drop",), now.mono + GRACE))
-        records = self._records()
+        records = self._shelf.records(self.ring)
         if records:
             out.append(Persist(tuple(records)))
         digest = digest_of(self._news(b""))
@@ -425,7 +405,7 @@ class Rotation:
     def _settle_ring(self) -> None:
         primary = self.ring.chosen((self.keyring.primary, *self.keyring.identifiers()))
         self.keyring.use(primary)
-        self.outdated = primary not in self._given
+        self.outdated = primary not in self._shelf.given
         self._digest = self._digest or digest_of(self._news(b""))
 
     def _drop(self, now: Instant) -> Directives:
@@ -456,29 +436,3 @@ class Rotation:
 
     def _event(self) -> Emit:
         return Emit(RingChanged(self.keyring.primary, self.keyring.identifiers(), self._cut_off()))
-
-    # --- memory ------------------------------------------------------------------------------------------------------
-
-    def _records(self) -> list[tuple[str, bytes, bytes | None]]:
-        """What is remembered: every word, and every secret that was added, sealed under one that the node was given."""
-        if not self.ring.entries:
-            return []
-        under = self._given[0]
-        stamp, use = self.ring.use
-        records: list[tuple[str, bytes, bytes | None]] = [(TABLE, b"", KEYRING.write(KeyringNote(stamp, True, use, b"")))]
-        for key, (said, present) in sorted(self.ring.entries.items()):
-            sealed = self.keyring.wrap(key, self._shelves[under]) if present and key in self.keyring else b""
-            records.append((TABLE, key, KEYRING.write(KeyringNote(said, present, under, sealed))))
-        return records
-
-    def _recall(self, memory: Memory) -> None:
-        """Take the ring up where the last process left it. What was sealed under a secret that this one was not given is
-        lost, and given by the others again."""
-        for key, data in sorted(memory.table(TABLE).items()):
-            note = KEYRING.read(data)
-            if not key:
-                self.ring.use = (note.stamp, note.under)
-                continue
-            self.ring.join([KeyEntry(key, note.stamp, note.present)], (0, b""))
-            if note.present and note.sealed and key not in self.keyring and note.under in self._shelves:
-                self.keyring.unwrap(key, self._shelves[note.under], note.sealed)
