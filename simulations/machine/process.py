@@ -23,11 +23,12 @@ from mesh.outputs import Commit, Connect, Halt, Output, Publish, StreamClose, St
 from simulations.dice import seed_of
 from simulations.machine.clocks import MachineClocks
 from simulations.machine.disk import Disk
+from simulations.machine.inbox import Inbox
 from simulations.machine.slowness import Service, Turns
 from simulations.schedule import Schedule
 from simulations.trace import Trace
 
-__all__ = ["BATCH", "HELD_EVENTS", "Inbox", "PausedError", "Process", "Sources", "Wire"]
+__all__ = ["BATCH", "HELD_EVENTS", "PausedError", "Process", "Sources", "Wire"]
 
 HELD_EVENTS = 4_096
 """Kept for the first subscriber, as in the shell."""
@@ -44,31 +45,6 @@ class Sources(NamedTuple):
     entropy: Callable[[int], bytes]
     random: Random
     now: Instant
-
-
-class Inbox:
-    """What the kernel holds of one socket for a process that does not read."""
-
-    __slots__ = ("held", "items", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-        self.items: deque[tuple[int, Callable[..., None], tuple[Any, ...]]] = deque()
-
-    def add(self, size: int, action: Callable[..., None], *args: Any) -> bool:
-        """False if it is full."""
-        if self.held + size > self.limit:
-            return False
-        self.held += size
-        self.items.append((size, action, args))
-        return True
-
-    def take(self) -> None:
-        """Do what has waited longest."""
-        size, action, args = self.items.popleft()
-        self.held -= size
-        action(*args)
 
 
 class Wire(Protocol):

@@ -18,8 +18,9 @@ from collections.abc import Callable
 
 from mesh.directives import Address
 from simulations.dice import mix
+from simulations.machine.inbox import Inbox
 from simulations.machine.machine import Machine
-from simulations.machine.process import Inbox, Process
+from simulations.machine.process import Process
 from simulations.network.corruption import flipped
 from simulations.network.lines import HEADERS, Lines
 from simulations.network.network import Link, Network
