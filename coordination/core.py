@@ -77,6 +77,8 @@ class Core:
     claims: Claims = field(default_factory=Claims)
     patience: Patience = field(default_factory=Patience)
     farewells: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    endings: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be done once the peer has ended: whoever still waits for news of it is told that there is none."""
     _calls: int = 0
 
     @property

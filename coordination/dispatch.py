@@ -182,7 +182,15 @@ class Dispatch:
 
     def close(self) -> None:
         """Tell whoever still waits that nothing comes any more."""
-        for table in (self._requests, self._explains, self._calls, self._syncs, self._countings, self._surveys):
+        for table in (
+            self._requests,
+            self._explains,
+            self._calls,
+            self._syncs,
+            self._countings,
+            self._entrusted,
+            self._surveys,
+        ):
             for mailbox in table.values():
                 mailbox.close()
 

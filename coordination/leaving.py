@@ -10,11 +10,11 @@ import logging
 import trio
 
 from coordination.agreed.vocabulary.events import Ended, RosterDecided
-from coordination.core import Core
+from coordination.core import Core, LeaseCore
 from coordination.locking.holding import let_go
 from coordination.patience import RELEASE_SECONDS
 
-__all__ = ["REMOVAL_SECONDS", "leave"]
+__all__ = ["REMOVAL_SECONDS", "give_back", "leave", "stop"]
 
 REMOVAL_SECONDS = 5.0
 """How long it waits for a roster without this peer."""
@@ -26,19 +26,42 @@ async def leave(core: Core) -> bool:
     """See `Peer.leave`."""
     core.driver.check()
     core.dispatch.shut()
-    await end_bodies(core)
+    await end_bodies(core, "this peer leaves the mesh")
     await let_go(core)
     gone = await removed(core)
-    await core.driver.stop()
-    core.dispatch.close()
-    core.joined.set()  # whoever waited for it finds that the peer is closed
+    await close(core)
     return gone
 
 
-async def end_bodies(core: Core) -> None:
+async def stop(core: Core) -> None:
+    """What leaving the context of `open_peer` does."""
+    await give_back(core, "this peer stops")
+    await close(core)
+
+
+async def give_back(core: LeaseCore, why: str) -> None:
+    """Of a peer or thin client whose context is left. Nothing that runs in that context is left by then, but tasks that were
+    started elsewhere may be: what they run under a lock ends before the lock is given back."""
+    core.dispatch.shut()
+    if core.dispatch.requests():
+        with trio.CancelScope(shield=True):
+            await end_bodies(core, why)
+    await let_go(core)
+
+
+async def close(core: Core) -> None:
+    """Stop the node, and tell whoever still waits for anything."""
+    await core.driver.stop()
+    core.dispatch.close()
+    core.joined.set()  # whoever waited for it finds that the peer is closed
+    for ending in core.endings:
+        ending()
+
+
+async def end_bodies(core: LeaseCore, why: str) -> None:
     """Cancel what runs under a lock or lease, and let it end: only then may others be granted it."""
     for number, mailbox in core.dispatch.requests():
-        mailbox.put(Ended(number, "this peer leaves the mesh"))
+        mailbox.put(Ended(number, why))
     with trio.move_on_after(RELEASE_SECONDS):
         await core.dispatch.unguarded()
 

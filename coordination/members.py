@@ -67,6 +67,7 @@ class MemberHub:
         self._watches: dict[MemberWatch, None] = {}
         core.dispatch.handle(MemberChanged, self._on_event)
         core.dispatch.handle(MemberForgotten, self._on_event)
+        core.endings.append(self.close)
 
     def add(self, watch: MemberWatch) -> None:
         self._watches[watch] = None
@@ -75,7 +76,7 @@ class MemberHub:
         self._watches.pop(watch, None)
 
     def close(self) -> None:
-        """The peer has left: every watch ends."""
+        """The peer has ended, and every watch with it."""
         for watch in list(self._watches):
             watch.close()
 
@@ -102,7 +103,9 @@ class MemberWatch:
         self._entered = False
 
     async def __aenter__(self) -> MemberWatch:
+        """Begin. A checkpoint. Raises `Closed` if the peer has ended."""
         await trio.lowlevel.checkpoint()
+        self._hub.core.driver.check()
         members = {member.name: member for member in self._hub.core.assembly.membership.members()}
         if self._snapshot:
             self._shown = {}

@@ -63,6 +63,14 @@ class Messenger:
         core.dispatch.handle(Posted, self._on_posted)
         core.dispatch.handle(Arrived, self._on_arrived)
         core.dispatch.handle(Progress, self._on_progress)
+        self.ended = False
+        core.endings.append(self._end)
+
+    def _end(self) -> None:
+        """Nothing comes any more."""
+        self.ended = True
+        for waiting in (*self.readers.values(), *self.askers.values(), *[letter.told for letter in self._letters.values()]):
+            waiting.set()
 
     def _on_posted(self, event: Posted) -> None:
         letter = self._letters.get(event.ref)
@@ -114,6 +122,8 @@ class Messenger:
             if letter.fate is None:
                 with suppress(MeshError):  # the node has ended meanwhile
                     self.command(self.core.cancel(ref, self._core.now()))
+        if letter.fate is None:  # the peer has ended
+            self.check()
         assert letter.fate is not None
         return letter.fate
 
@@ -243,6 +253,8 @@ class Messages:
                 if received is not None:
                     return received
                 continue
+            if messenger.ended:
+                break
             waiting = messenger.readers[subscription.number] = trio.Event()
             try:
                 await waiting.wait()
@@ -339,7 +351,7 @@ class Answers:
                     except WireError:  # only a faulty member sends such a thing
                         messenger.core.counts["unreadable"] += 1
                 continue
-            if asked.over:
+            if asked.over or messenger.ended:
                 await trio.lowlevel.checkpoint()
                 break
             waiting = messenger.askers[self._ref] = trio.Event()

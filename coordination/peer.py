@@ -458,21 +458,22 @@ class Peer:
         ------
         Closed: it has left already.
         """
-        gone = await leave(self._core)
-        self._hub.close()
-        self._member_hub.close()
-        return gone
+        return await leave(self._core)
 
     async def asked_to_leave(self) -> None:
         """Wait until an operator asks this peer to leave (`mesh leave`), who is refused while nobody waits here: to leave is
-        for the program to do, with `leave`. `mesh node` does. A checkpoint."""
+        for the program to do, with `leave`. `mesh node` does. A checkpoint. Raises `Closed` if the peer has ended."""
         operations = self._core.assembly.gateway.operations
         asked = trio.Event()
+        self._core.driver.check()
         operations.leave = asked.set
+        self._core.endings.append(asked.set)
         try:
             await asked.wait()
+            self._core.driver.check()
         finally:
             operations.leave = None
+            self._core.endings.remove(asked.set)
 
     def stats(self) -> dict[str, int]:
         """Every count and drop of this peer, by `part.name`. Local."""

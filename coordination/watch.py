@@ -92,6 +92,7 @@ class Hub:
         self._told: Told | None = None
         self._event: WatchEvent | None = None
         core.dispatch.handle(Changed, self._changed)
+        core.endings.append(self.close)
 
     def _changed(self, event: Changed) -> None:
         changes, counters = event.changes, event.counters
@@ -123,7 +124,7 @@ class Hub:
         return event
 
     def close(self) -> None:
-        """The peer has left: every watch ends."""
+        """The peer has ended, and every watch with it."""
         counted = [watch for followers in self.counters.values() for watch in followers]
         watches: list[Followed | Counted] = [*self.interest.all(), *counted]
         for watch in watches:
@@ -156,7 +157,9 @@ class PeerWatch(ABC):
         return None
 
     async def __aenter__(self: W) -> W:
+        """Begin. A checkpoint. Raises `Closed` if the peer has ended."""
         await trio.lowlevel.checkpoint()
+        self._hub.core.driver.check()
         self._begin()
         self._entered = True
         return self

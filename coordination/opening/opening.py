@@ -19,7 +19,7 @@ from coordination.assembly import Assembly, build
 from coordination.config import MeshConfig
 from coordination.core import Core
 from coordination.errors import JoinFailed
-from coordination.locking.holding import let_go
+from coordination.leaving import stop
 from coordination.opening.arguments import Secrets, checked_directory, checked_settings
 from coordination.opening.driver_seam import DRIVER, STATE
 from coordination.peer import Peer
@@ -61,7 +61,8 @@ async def open_peer(
 
     With `bind`, `seeds` and `secret` all absent it is a mesh of one in this process, without a network: the same code then
     runs on many nodes. Entering and leaving are checkpoints. Leaving is a *stop*: grants are released and the others are
-    told; it takes about a second at the most.
+    told; it takes about a second at the most. What tasks outside of the context run under a lock is cancelled first
+    (`LeaseLost`), and has a second to end; what they wait for raises `Closed`, and watches end.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ async def open_peer(
             try:
                 yield peer
             finally:
-                await let_go(core)
+                await stop(core)
     finally:
         if state is not None:
             await state.aclose()

@@ -14,9 +14,9 @@ from coordination.arguments.watching import Wanted, check_wanted
 from coordination.errors import BadConfig
 from coordination.following.journal import parse_token
 from coordination.keys import Entry
+from coordination.leaving import give_back
 from coordination.locking.barriers import Barrier
 from coordination.locking.elections import Election
-from coordination.locking.holding import let_go
 from coordination.locking.leases import Lease
 from coordination.locking.locks import Lock, RWLock, Semaphore
 from coordination.locking.standing import Locked, listed
@@ -295,4 +295,4 @@ async def connect(*addresses: str, secret: str | bytes | None = None) -> AsyncIt
         try:
             yield Client(core)
         finally:
-            await let_go(core)
+            await give_back(core, "this client is closed")

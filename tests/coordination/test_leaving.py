@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
 
-from coordination import BadConfig, Closed, LeaseLost, MeshConfig, Peer, State, connect, open_peer
+from coordination import BadConfig, Client, Closed, LeaseLost, MeshConfig, Peer, State, connect, open_peer
 from coordination.agreed.rosters.electorate import Electorate
 from coordination.agreed.vocabulary.succession_messages import ChainIs
 from tests.coordination.agreed_world import MS, S
@@ -138,6 +140,83 @@ async def test_everything_that_waits_or_comes_later_is_told() -> None:
             with pytest.raises(Closed):
                 await (call("k", 1) if call == a.kv.put else call())  # type: ignore[call-arg]
         assert c.members
+
+
+@pytest.mark.parametrize("thin", [False, True])
+async def test_a_body_of_a_task_elsewhere_ends_before_a_stop_gives_its_lock_back(thin: bool) -> None:
+    async with mesh_of(1) as (peer,):
+        inside: list[str] = []
+
+        async def work(user: Peer | Client) -> None:
+            with pytest.raises(LeaseLost, match=r"stops|is closed"):
+                async with user.lock("l", ttl=5):
+                    inside.append("guest")
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        with trio.CancelScope(shield=True):
+                            await trio.sleep(0.05)
+                        inside.remove("guest")
+
+        async def take() -> None:
+            async with peer.lock("l", ttl=5):
+                assert not inside, "its body still runs"
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as outer:
+                async with connect(peer.address, secret=SECRET) if thin else joined(peer, "guest") as user:
+                    outer.start_soon(work, user)
+                    await until(lambda: bool(inside))
+                    outer.start_soon(take)
+                    await trio.sleep(0.02)
+
+
+async def test_who_waits_elsewhere_for_a_peer_that_stops_is_told() -> None:
+    over: list[str] = []
+
+    async def ends(name: str, work: Callable[[], Any]) -> None:
+        with suppress(Closed, LeaseLost):
+            async with aclosing(work()) as events:
+                async for _ in events:
+                    pass
+        over.append(name)
+
+    async def follow(watch: Any) -> Any:
+        async with watch as events:
+            async for event in events:
+                yield event
+
+    async def call(function: Callable[[], Any]) -> Any:
+        yield await function()
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as outer:
+            async with mesh_of(1) as (peer,):
+                await peer.lock("l", ttl=5).acquire()
+                watches = {
+                    "key": peer.watch(key="k"),
+                    "counter": peer.watch(counter="k"),
+                    "lock": peer.watch(lock="k"),
+                    "leader": peer.election("e").observe(),
+                    "members": peer.watch_members(),
+                    "messages": peer.subscribe("t"),
+                }
+                calls: dict[str, Callable[[], Any]] = {
+                    "acks": partial(peer.kv.put, "k", 1, acks=2),
+                    "lock": peer.lock("l", ttl=5).acquire,
+                    "asked": peer.asked_to_leave,
+                }
+                for name, watch in watches.items():
+                    outer.start_soon(ends, name, partial(follow, watch))
+                for name, function in calls.items():
+                    outer.start_soon(ends, name, partial(call, function))
+                await trio.sleep(0.1)
+                assert not over
+    assert len(over) == len(watches) + len(calls)
+    for watch in (peer.watch(key="k"), peer.watch(counter="k"), peer.watch_members(), peer.election("e").observe()):
+        with pytest.raises(Closed):
+            async with watch:
+                pass
 
 
 async def test_a_leave_that_is_cancelled_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
