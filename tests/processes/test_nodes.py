@@ -203,7 +203,7 @@ async def test_a_lock_command_whose_node_dies_is_ended_in_time() -> None:
         with trio.fail_after(3):
             while not marks.exists():
                 await trio.sleep(0.01)
-        assert 0.2 < trio.current_time() - began < 1.1
+        assert 0.2 < trio.current_time() - began < 2.0, "its ttl, and what a busy machine takes"
         with trio.fail_after(3):
             await program._process.wait()
         assert program._process.returncode == 74
