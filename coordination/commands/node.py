@@ -29,7 +29,7 @@ __all__ = ["command"]
 @secret_option
 @click.option(
     "--state-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=str),
     help="Where it keeps its name and its promises: with them it votes at once after a restart.  "
     "[default: $XDG_STATE_HOME/trio-mesh/NAME, or ~/.local/state/trio-mesh/NAME]",
 )
@@ -49,7 +49,7 @@ def command(
     seeds: tuple[str, ...],
     expect: int,
     secret_file: Path | None,
-    state_dir: Path | None,
+    state_dir: str | None,
     no_state_dir: bool,
     fresh: bool,
     no_vote: bool,
@@ -85,7 +85,7 @@ def command(
         "seeds": seeds,
         "expect": expect,
         "secret": read_secret(secret_file),
-        "state_dir": None if no_state_dir else state_dir or default_state_dir(name),
+        "state_dir": None if no_state_dir else default_state_dir(name) if state_dir is None else state_dir,
         "fresh": fresh,
         "voter": not no_vote,
         "profile": profile,

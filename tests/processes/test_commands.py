@@ -94,6 +94,7 @@ def test_bad_input(tmp_path: Path) -> None:
         (["node", "--name", "a", "--bind", "127.0.0.1:0", "--tag", "x", *state], 2, "KEY=VALUE"),
         (["node", "--name", "a", "--bind", "192.0.2.1:7946", *state], 1, "no interface of this machine has that address"),
         (["node", "--name", "a", "--bind", "127.0.0.1:0", "--expect", "3", *state], 1, "needs the seeds of all founders"),
+        (["node", "--name", "a", "--bind", "127.0.0.1:0", "--state-dir", ""], 1, "a directory of this node's own"),
         (["kv", "get", "k", "--node", nobody], 1, "refused"),
         (["kv", "put", "k", "{", "--parse", "--node", nobody], 2, "is not JSON"),
         (["kv", "put", "k", "v", "--acks", "all", "--node", nobody], 2, "neither a number nor 'majority'"),
