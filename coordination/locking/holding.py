@@ -39,7 +39,7 @@ __all__ = ["Claim", "Held", "Wish", "acquire", "let_go"]
 
 ANSWERS = (Granted, Busy, OtherLimit, Unavailable, Ended)
 """What asking for a lease may come to."""
-RENEWAL = (Renewed, RenewFailed, Ended, Ending)
+RENEWAL = (Renewed, RenewFailed, Ended)
 """What a renewal may come to."""
 
 
@@ -184,11 +184,16 @@ class Held:
         if not self.valid():
             await trio.lowlevel.checkpoint()
             raise self.lost()
-        with self.mailbox.expecting(*RENEWAL) as waiting:
+        with self.mailbox.expecting(*self._renewal()) as waiting:
             now = self._core.now()
             self._core.act(self._core.holder.renew(self._request, now), now)
             if not isinstance(await waiting.outcome(), Renewed):
                 raise self.lost()
+
+    def _renewal(self) -> tuple[type[Event], ...]:
+        """A body is cancelled when the end is near; without one there is time until the end. (Who renewed at the last moment
+        was told that it is lost, and it was renewed a moment later: nobody gave it back.)"""
+        return RENEWAL if self._scope is None else (*RENEWAL, Ending)
 
     async def release(self) -> None:
         """Give it back; it counts as ended here at once. A checkpoint, also when it has ended already: then nothing happens.
@@ -225,7 +230,7 @@ class Held:
         now = self._core.now()
         directives = self._core.holder.bind(self._request, now)
         if directives:
-            with self.mailbox.expecting(*RENEWAL) as waiting:
+            with self.mailbox.expecting(*self._renewal()) as waiting:
                 self._core.act(directives, now)
                 if not isinstance(await waiting.outcome(), Renewed):
                     raise self.lost()

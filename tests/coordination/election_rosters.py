@@ -35,6 +35,7 @@ class RosterElections(RosterCampaign):
             self.world.after(self.dice.randrange(1, 300) * MS, self.read, name)
 
     def make(self, faults: Changes) -> RosterElectionWorld:
+        self.disks = False  # a voter that restarts with one may bring back a leader whom all others have forgotten, for a ttl
         dice = self.dice
         return RosterElectionWorld(
             self.seed,

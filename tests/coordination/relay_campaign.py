@@ -85,6 +85,8 @@ class Relay:
         worker = world.acquire(name, KEY, ttl=ttl, wait=False, renew=dice.random() < 0.7)
         world.run_until(lambda: worker.state != "asking" or self.died(worker), 6 * S)
         self.done[worker.state] += 1
+        if worker.state == "asking" and not self.died(worker):
+            world.command(worker, "cancel")  # it has no roster yet: it would wait for one, and take the lock then
         return worker
 
     def give_back(self, worker: Worker) -> bool:
