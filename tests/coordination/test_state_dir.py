@@ -9,7 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import trio
 
 from coordination import DifferentMesh, MeshConfig, Peer, open_peer
+from coordination.demo.programs import free_addresses
 from coordination.errors import BadConfig
 from coordination.opening.state_dir import StateDir
 from mesh.memory import Tables
@@ -231,6 +233,64 @@ async def test_a_directory_of_another_mesh_ends_the_node(tmp_path: Path) -> None
                 await trio.sleep_forever()
         with trio.fail_after(5):
             await token_of(peer)
+
+
+@asynccontextmanager
+async def elastic(directory: Path, addresses: Sequence[str], names: str, **options: Any) -> AsyncIterator[list[Peer]]:
+    """Founders of an elastic mesh, or what they are after a restart."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                open_peer(
+                    name=name,
+                    bind=address,
+                    seeds=addresses,
+                    expect=len(addresses),
+                    secret=SECRET,
+                    state_dir=directory / name,
+                    profile="local",
+                    config=MeshConfig(elastic=True),
+                    **options,
+                )
+            )
+            for name, address in zip(names, addresses, strict=False)
+        ]
+
+
+async def test_a_stray_node_ends_and_no_member_that_had_restarted_does(tmp_path: Path) -> None:
+    """A voter of an elastic mesh that comes back is told by the chain of rosters that it is of this mesh. (It went on asking,
+    for ever, and the word of one stray node ended it.)"""
+    addresses = free_addresses(3)
+    async with elastic(tmp_path, addresses, "abc", fresh=True) as peers:
+        await token_of(peers[0])
+    async with peer_on(tmp_path / "stray", name="stray", fresh=True) as stray:
+        await token_of(stray)
+    async with elastic(tmp_path, addresses, "abc") as peers:
+        births = [peer._core.assembly.agreed.birth for peer in peers]
+        await until(lambda: not any(birth.doubted for birth in births))
+        with pytest.raises(DifferentMesh, match="belongs to a mesh of stray"), trio.fail_after(40):
+            async with peer_on(tmp_path / "stray", name="stray", seeds=addresses):
+                await trio.sleep_forever()
+        with trio.fail_after(5):
+            for peer in peers:
+                await token_of(peer)
+
+
+async def test_a_directory_of_another_elastic_mesh_ends_the_node(tmp_path: Path) -> None:
+    async with elastic(tmp_path / "one", free_addresses(2), "xy", fresh=True) as others:
+        await token_of(others[0])
+    addresses = free_addresses(3)
+    async with elastic(tmp_path / "two", addresses, "abc", fresh=True) as peers:
+        await token_of(peers[0])
+        with (
+            pytest.raises(DifferentMesh, match=r"belongs to a mesh of x, y, and [abc] is of one of a, b, c"),
+            trio.fail_after(20),
+        ):
+            async with peer_on(tmp_path / "one" / "x", name="x", seeds=addresses):
+                await trio.sleep_forever()
+        with trio.fail_after(5):
+            for peer in peers:
+                await token_of(peer)
 
 
 async def test_a_mesh_of_one_remembers_too(tmp_path: Path) -> None:
