@@ -180,6 +180,16 @@ class Birth:
             self._learn(roster, ballot, now, out)
         return out
 
+    def told(self, roster: RosterValue | None, now: Instant, told_by: str = "") -> None:
+        """A member goes by rosters of this very founding (None), or by this one of another."""
+        own = self.roster
+        if roster is None:
+            self._doubted = False
+        elif self._doubted and self._conflict is None and own is not None:
+            both_lone = len(roster.voters) == len(own.voters) == 1  # see `yielding`
+            if not both_lone:
+                self._conflict = now.mono, DifferentMesh(own.voters, roster.voters, told_by)
+
     def waiting_for(self) -> tuple[str, ...]:
         """While there is no roster: the founders that are known, for whoever explains the wait."""
         return tuple(sorted(self._round.wanted or (self._identity.name, *self._candidates)))
@@ -335,11 +345,9 @@ class Birth:
             if ballot != standing.origin if roster.elastic else roster != standing.roster:
                 self._counts["different_mesh"] += 1
                 out.append(Emit(RosterConflict(standing.roster, roster, told_by)))
-                both_lone = len(roster.voters) == len(standing.roster.voters) == 1
-                if self._doubted and self._conflict is None and not both_lone:  # else see `yielding`
-                    self._conflict = now.mono, DifferentMesh(standing.roster.voters, roster.voters, told_by)
+                self.told(roster, now, told_by)
             else:
-                self._doubted = False
+                self.told(None, now)
             return
         self._founding = ballot in self._accepted_here
         if self._fresh and self._founding:

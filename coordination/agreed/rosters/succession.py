@@ -219,6 +219,9 @@ class Succession:
         elif adoption is Adoption.OTHER and standing.roster is not None:
             self._counts["different_mesh"] += 1
             out.append(Emit(RosterConflict(standing.roster, chain.rosters[-1], teller)))
+            self._birth.told(chain.rosters[-1], now, teller)
+        if chain.origin == standing.origin and teller:
+            self._birth.told(None, now)
 
     def _on_accepted(self, answer: RosterAccepted, now: Instant, out: list[Directive]) -> None:
         before, decided = self._standing.roster, self._round.on_accepted(answer)
