@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from coordination.agreed.holding.leavings import Leaving, Leavings
+from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.messages import Drop, Dropped, Release
 from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.register import Register
 from mesh.directives import Boot, Message, Send
 from tests.coordination.agreed_world import MS, Changes, S, Worker, World
 from tests.coordination.one_lock import KEY, group, held, ready
@@ -135,3 +137,14 @@ def test_an_acceptor_notes_for_its_own_roster_only() -> None:
     assert not noted(2) and lease not in register.ended and acceptor.stats()["other_epoch"] == 1
     assert noted(1) == [Dropped(KEY, lease, name, 1, node.boot, noted(1)[0].boots)]  # type: ignore[attr-defined]
     assert len(noted(0)) == 1, "an earlier version says no roster"
+
+
+def test_a_late_accept_that_names_old_ends_pushes_out_no_newer_note() -> None:
+    """Seed 3000753 of the million: a release that was noted, and told, was forgotten."""
+    register = Register()
+    ends = [LeaseId(token, "n1", NO_BOOT, token) for token in range(1, 10)]
+    for lease in ends:
+        register.end(lease)
+    for lease in ends[:8]:
+        register.end(lease)
+    assert ends[8] in register.ended and len(register.ended) == 8

@@ -58,11 +58,10 @@ class Register:
 
     def end(self, lease: LeaseId) -> None:
         ended = self.ended
-        ended.pop(lease, None)
         ended[lease] = None
         if len(ended) > ENDED_KEPT:
-            # Never one that is still kept here: it would count as live again.
-            for old in ended:
-                if old not in self.leases:
-                    del ended[old]
-                    break
+            # Never one that is still kept here: it would count as live again. Of the others the one that was granted first: an
+            # accept that was late, and names old ends, pushed out what had been noted just before it.
+            over = [old for old in ended if old not in self.leases]
+            if over:
+                del ended[min(over)]
