@@ -67,8 +67,6 @@ class Reading:
             self.highest = max(self.highest, reply.highest)
             for lease in reply.ended:
                 ended[lease] = None
-        if any(promise.accepted != best.accepted for promise in promises):
-            self.behind = True
         self.live: dict[LeaseId, int] = {}
         """Of the value's: the most that any reply still waits."""
         self.foreign: dict[LeaseId, int] = {}
@@ -80,12 +78,25 @@ class Reading:
             foreign = self._survey(answers, least)
             for lease, remaining in foreign.items():
                 self.foreign[lease] = max(remaining, self.foreign.get(lease, 0))
-        if len(value.holdings) > 1:
-            # Who learnt the value from one of its holders knows of that one alone.
-            for promise in promises:
-                heard = [kept.lease for kept in promise.leases]
-                if any(lease not in heard for lease in self.live):
-                    self.behind = True
+        for promise in promises:
+            if (promise.accepted != best.accepted or self._lacks(promise)) and not self._refuses(promise):
+                self.behind = True
+                break
+
+    def _lacks(self, promise: Promise) -> bool:
+        """Whether it has not heard of all that is alive: who learnt the value from one of its holders knows of that one."""
+        if len(self.value.holdings) < 2:
+            return False
+        heard = [kept.lease for kept in promise.leases]
+        return any(lease not in heard for lease in self.live)
+
+    def _refuses(self, promise: Promise) -> bool:
+        """Whether it keeps to a lease that the value would lose: completing it for that one has to wait for the lease's end.
+        (Else the owner read and completed a free register in turns, as fast as the network goes, until the lease was over.)"""
+        for kept in promise.leases:
+            if kept.remaining and kept.lease not in self.ended and not self.value.has(kept.lease):
+                return True
+        return False
 
     def _survey(self, answers: Sequence[Promise | Seen], quorum: int) -> dict[LeaseId, int]:
         """What is live in one group; of that, what blocks."""

@@ -5,9 +5,9 @@ One round a key is under way at a time (`_pump`), and between two of them `_step
   - Without `ready`, prepare first. Any refusal takes `ready` away. (A decided value is lost.)
   - Ended by its own holder: an accept at `ready` may drop it, and grant the next waiter in the same round.
   - Ended by time: only after a fresh prepare in which no reply of the quorum calls it live.
-  - A live register is completed if an acceptor is behind, and else left alone; it is read again after min(what
-    remains, 1 s), for as long as someone waits, no sooner. (An acceptor that keeps to another lease stays behind, and
-    the owner completes in a loop.) Conflicting live identities are never merged.
+  - A register is completed if an acceptor is behind that would accept it, and else left alone. (One that keeps to another
+    lease stays behind until that is over: the owner completes in a loop.) A live one is read again after min(what remains,
+    1 s), for as long as someone waits, no sooner. Conflicting live identities are never merged.
   - A free register that has not been moved to the newest roster is moved if somebody asks for it, `Mend`. (Who reads it there
     learns nothing, however often.)
   - A lease is granted beside others only if it fits to all that may be alive of the value which the accept changes (`modes`).
