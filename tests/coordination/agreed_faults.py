@@ -356,7 +356,7 @@ FAULTS: dict[str, Planted] = {
     "token from the clock alone": Planted(((Acceptor, AnyToken), (Grants, ClockToken)), ("jump", "leap")),
     "the owner takes one answer for a quorum": Planted(((Owner, OwnerAlone),)),
     "ends an unreleased lease": Planted(((Owner, TakesLiveForDead),)),
-    "deadline from the reply": Planted(((Holder, with_belief(FromTheReply)),), ("stall",)),
+    "deadline from the reply": Planted(((Holder, with_belief(FromTheReply)),), ("pause",)),
     "believes longer than its term": Planted(((Holder, with_belief(WholeTerm)),), ("isolate",)),
     "one acknowledgement renews": Planted(((Holder, with_belief(OneAckRenews)),), ("thin", "cut")),
     "believes on while it releases": Planted(((Holder, LateRelease),)),
