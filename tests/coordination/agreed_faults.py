@@ -267,8 +267,8 @@ class KeepsToTheFirstTerm(Keeper):
 
     __slots__ = ()
 
-    def renew(self, records: Any, now: Instant, out: list[Directive]) -> None:
-        super().renew([record for record in records if not record.handed], now, out)
+    def renew(self, records: Any, now: Instant, out: list[Directive], *, company: bool = False) -> None:
+        super().renew([record for record in records if not record.handed], now, out, company=company)
 
 
 class Hasty(Keeper):
