@@ -20,7 +20,8 @@ from coordination.agreed.voting.keeping import EXPIRED_STAGGER, Expired
 from coordination.agreed.voting.lease_memory import LeaseMemory
 from crdt.clock import Instant
 from mesh.directives import Act, Arm, Boot, Directives, Emit, Send
-from tests.coordination.agreed_world import Changes, S
+from tests.coordination.agreed_nodes import Node
+from tests.coordination.agreed_world import MS, Changes, S, World
 from tests.coordination.reader_hall import KEY, PARAMETERS, SOURCE, TOKEN, TTL, WALL, Hall, at
 from tests.coordination.returning_campaign import ReturningCampaign, relayed, returned, returning_hunt, returning_stress
 from tests.coordination.returning_faults import (
@@ -51,6 +52,28 @@ def test_a_voter_that_forgot_votes_once_both_others_have_told() -> None:
     assert register.accepted == held.message.ballot
     assert register.highest == TOKEN + 5
     assert hall.accept(held, "b") == {"b": 0}, "it holds what it accepted before, and says so again"
+
+
+def test_five_that_forget_one_after_the_other_are_told_before_they_have_waited() -> None:
+    """Each for a lock that somebody uses, and one that nobody has used yet. (The fourth found two that counted: what the others
+    had been told counted for nothing any more, once those that had told it were restarted, too. It waited for M.)"""
+    world = World(5, voters=5, clients=1, latency=(MS, 2 * MS))
+    assert world.run_until(world.founded, 20 * S)
+    world.run(S)
+    held = world.acquire("n5", "lock/used", ttl=2 * S)
+    assert world.run_until(lambda: held.state == "held", S)
+    for name in [f"n{number}" for number in range(5)] * 2:
+        world.crash(name)
+        world.start(name)
+        node, began = world.nodes[name], world.now
+
+        def votes(node: Node = node) -> bool:
+            parts, now = node.parts, world.instant(node)
+            return parts is not None and not any(parts.acceptor.abstaining(key, now) for key in ("lock/used", "lock/new"))
+
+        assert world.run_until(votes, 2 * S), f"{name} waits, {world.now}"
+        assert world.now - began < S
+        assert held.state == "held"
 
 
 def test_it_wakes_when_somebody_is_to_be_asked_and_for_nothing_else() -> None:
