@@ -36,3 +36,22 @@ def test_all_leases_of_a_node_are_renewed_by_one_message(apart: int) -> None:
     assert set(renewed) == {(f"n{voter}", LEASES) for voter in range(3)}
     assert rounds - 1 <= len(renewed) / 3 <= rounds
     assert all(worker.state == "held" for worker in workers)
+
+
+def test_a_long_lease_is_repeated_no_sooner_beside_a_short_one() -> None:
+    """While nobody answers the short one is sent again each ttl/12, and the other one only as often as its own ttl asks for."""
+    world = ready(clients=1)
+    long, short = (world.acquire("n3", f"lock/{name}", ttl=ttl) for name, ttl in (("long", 3 * S), ("short", S // 2)))
+    assert world.run_until(lambda: long.state == short.state == "held", S)
+    world.run(S)
+    sent: list[str] = []
+
+    def note(at: int, a: str, to: str, message: Message) -> bool:
+        if isinstance(message, Renew) and to == "n0":
+            sent.extend([item.key for item in message.items])
+        return isinstance(message, Renew)
+
+    world.lose = note
+    world.run(400 * MS)
+    assert sent.count("lock/short") >= 5
+    assert sent.count("lock/long") <= 2

@@ -200,10 +200,13 @@ async def test_a_lock_command_whose_node_dies_is_ended_in_time() -> None:
         assert await program.read() == {}
         await nodes.nodes["n0"].kill()
         began = trio.current_time()
+        late = 0.0
         with trio.fail_after(3):
             while not marks.exists():
+                looked = trio.current_time()
                 await trio.sleep(0.01)
-        assert 0.2 < trio.current_time() - began < 2.0, "its ttl, and what a busy machine takes"
+                late += trio.current_time() - looked - 0.01
+        assert 0.2 < trio.current_time() - began < 1.1 + late, "its ttl, and what a busy machine takes"
         with trio.fail_after(3):
             await program._process.wait()
         assert program._process.returncode == 74

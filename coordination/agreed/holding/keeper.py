@@ -1,8 +1,9 @@
 """The keeper: what a holder holds, kept alive until it is given back or its time is over.
 
 - Renewals go straight to the group, all that are due in one message an acceptor: each ttl/3, repeated each ttl/12 until
-  q have answered. Whatever is due within half of its ttl/3 goes with them, so what was granted one after the other is soon
-  renewed together: one message for all leases of a node. (Never before ttl/6: voters that are `sparing` count on ttl/8.)
+  q have answered. Whatever was not sent for half of its ttl/3 goes with them, so what was granted one after the other is soon
+  renewed together: one message for all leases of a node. (Never before ttl/6: voters that are `sparing` count on ttl/8, and
+  beside a short lease whose renewals are repeated a long one would be repeated as often.)
 - A handed-over grant has a short first term. If somebody goes on renewing it, it is told at once, and is renewed for the first
   time after 50 ms, then each 50 ms until q have answered: a body that is over by then costs no renewal. (A renewal on receipt
   is a round trip and two messages for each voter, for a lease that is given back a millisecond later.) Until then a process
@@ -46,7 +47,7 @@ LEFT_OF_TERM = 2
 """Of a first term at least this part has to be left for a body to begin on it."""
 RENEW_RETRIES_PER_TTL = 12
 COMPANY_PER_TTL = 6
-"""Whoever is due within this part of its ttl goes with those that are due."""
+"""What was not sent for this part of its ttl goes with what is due."""
 REFUSALS = {
     Reason.BALLOT: "renewal_refused_ballot",
     Reason.LIVE: "renewal_refused_live",
@@ -106,16 +107,19 @@ class Keeper:
         self._arm((record,), now, out)
 
     def renew(self, records: Iterable[Request], now: Instant, out: list[Directive], *, company: bool = False) -> None:
-        """Send the renewals that are due among these; with `company` also those that soon are."""
+        """Send the renewals that are due among these; with `company` also those that were not sent for a while."""
         batches: dict[str, list[RenewItem]] = {}
         boot = now.boot
         for record in records:
             confirming = record.state is State.CONFIRMING
-            due = record.renew_at - (record.ttl // COMPANY_PER_TTL if company and not record.handed else 0)
+            due = record.renew_at
+            if company and not record.handed:
+                due = min(due, record.renewed_at + record.ttl // COMPANY_PER_TTL)
             if boot < due or not (confirming or record.renew or record.renew_asked or record.bind_asked):
                 continue
             if record.lease is None or record.group is None or not record.belief.valid(boot):
                 continue
+            record.renewed_at = boot
             record.renew_at = boot + (CONFIRM_EVERY if record.handed else record.ttl // RENEW_RETRIES_PER_TTL)
             item = RenewItem(
                 record.key,
@@ -191,6 +195,7 @@ class Keeper:
     def _hold(self, record: Request, now: Instant, out: list[Directive]) -> None:
         assert record.lease is not None
         record.state = State.HELD
+        record.renewed_at = now.boot
         record.renew_at = now.boot + (FIRST_RENEWAL if record.handed else record.ttl // RENEWALS_PER_TTL)
         out.append(Emit(Granted(record.name, record.lease.token, record.belief.deadline)))
         self._counts["granted"] += 1

@@ -49,6 +49,7 @@ class Request:
         "renew",
         "renew_asked",
         "renew_at",
+        "renewed_at",
         "sent_at",
         "state",
         "ttl",
@@ -107,6 +108,8 @@ class Request:
         self.handed = False
         """Whether only its short first term is granted so far: it is renewed soon, and often, until q have answered."""
         self.renew_at = 0
+        self.renewed_at = 0
+        """When it was last sent to be renewed, or granted (boot time)."""
         self.renew_asked = 0
         self.ending_told = False
 
