@@ -8,7 +8,6 @@ from typing import NamedTuple
 from coordination.agreed.atomics.caller import Caller
 from coordination.agreed.holding.holder import Holder
 from coordination.agreed.owning.owner import Owner
-from coordination.agreed.recalling.known_boots import KnownBoots
 from coordination.agreed.recalling.reader import Reader
 from coordination.agreed.recalling.recall import Recall
 from coordination.agreed.recalling.recollector import Recollector
@@ -24,6 +23,7 @@ from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.ports import Identity, View
 from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS, Parameters
 from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.known_boots import KnownBoots
 from coordination.agreed.voting.standing import Standing
 from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import HybridClock
@@ -70,6 +70,7 @@ def build_agreed(
     memory nothing is written down."""
     voter_memory = VoterMemory(memory) if memory is not None else None
     boots = BootRecord(identity, view)
+    known = KnownBoots(boots, voter_memory)
     standing = Standing(identity)
     birth = Birth(
         identity,
@@ -84,12 +85,11 @@ def build_agreed(
         memory=voter_memory,
         standing=standing,
     )
-    succession = Succession(identity, view, standing, birth, random, boots, voter_memory)
+    succession = Succession(identity, view, standing, birth, random, known, voter_memory)
     recall = Recall(identity, birth, voter_memory)
     acceptor = Acceptor(identity, birth, clock, boots, voter_memory, standing)
     owner = Owner(identity, view, birth, clock, random, boots, acceptor, standing)
     holder = Holder(identity, view, birth, boots)
-    known = KnownBoots(boots, voter_memory)
     recollector = Recollector(identity, birth, known, acceptor, voter_memory, standing)
     reader = Reader(identity, birth, known, acceptor, voter_memory)
     caller = Caller(identity, view, birth)

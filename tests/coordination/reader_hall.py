@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from coordination.agreed.owning.round import Round
-from coordination.agreed.recalling.known_boots import KnownBoots
 from coordination.agreed.recalling.reader import Reader
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import BootRecord
@@ -13,6 +12,7 @@ from coordination.agreed.vocabulary.reader_messages import TableIs
 from coordination.agreed.vocabulary.roster import Parameters, RosterValue, found
 from coordination.agreed.vocabulary.values import Holding, LeaseId, Value
 from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.known_boots import KnownBoots
 from coordination.agreed.voting.standing import Standing
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Boot, Send, Source

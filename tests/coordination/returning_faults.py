@@ -76,7 +76,7 @@ class FirstPageOnly(Reader):
     """Takes the first page for the whole table."""
 
     def _take(self, answer: TableIs, now: Instant, out: list[Directive]) -> None:
-        super()._take(replace(answer, following=0), now, out)
+        super()._take(replace(answer, following=""), now, out)
 
 
 RETURN_FAULTS: dict[str, tuple[Changes, int]] = {

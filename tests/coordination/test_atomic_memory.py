@@ -9,7 +9,6 @@ import pytest
 
 from coordination.agreed.atomics.calls import AskKeys, KeysAre, Recollect, Recollection
 from coordination.agreed.owning.round import Round
-from coordination.agreed.recalling.known_boots import KnownBoots
 from coordination.agreed.recalling.recollector import Recollector
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT, BootRecord
@@ -19,6 +18,7 @@ from coordination.agreed.vocabulary.roster import RosterValue, found
 from coordination.agreed.vocabulary.values import FREE, Value
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.atomic_memory import AtomicMemory, Blank
+from coordination.agreed.voting.known_boots import KnownBoots
 from coordination.agreed.voting.standing import Standing
 from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import HybridClock, Instant
@@ -180,6 +180,32 @@ def test_an_answer_of_a_process_that_is_known_to_be_gone_does_not_count() -> Non
     assert not b.remembers(), "and the new a has no memory"
 
 
+def test_an_answer_to_an_earlier_process_is_nothing_to_the_next() -> None:
+    """It waited for a disk. (Of what its giver accepts in between, beside the earlier process, it says nothing.)"""
+    three = Three()
+    b = three.voters["b"]
+    b.start()
+    late = [
+        message_of(three.voters[str(each.to)].recollector.on_message(each.message, SOURCE, NOW))
+        for each in b.recollector.on_event(Blank(KEY), NOW)
+        if isinstance(each, Send)
+    ]
+    for answer in late:
+        b.recollector.on_message(answer, SOURCE, NOW)
+    assert b.remembers()
+    boots = three.boots()
+    assert isinstance(three.accept(ballot(3), "a", b"v", boots), Accepted)
+    assert isinstance(three.accept(ballot(3), "b", b"v", boots), Accepted)
+    b.start()
+    b.recollector.on_event(Blank(KEY), NOW)
+    for answer in late:
+        b.recollector.on_message(answer, SOURCE, NOW)
+    assert not b.remembers()
+    b.recollector._readings.clear()
+    three.read_back("b", "a", "c")
+    assert b.register[2] == b"v"
+
+
 def message_of(directives: Directives) -> Message:
     (send,) = [each for each in directives if isinstance(each, Send)]
     return send.message
@@ -278,7 +304,7 @@ def test_what_was_read_back_is_on_the_disk_before_it_is_voted_on() -> None:
     for name in ("a", "c"):
         kept = three.voters[name].acceptor.register(KEY)
         assert kept is not None
-        told = Recollection(KEY, name, three.voters[name].boot, (NO_BOOT,) * 3, True, kept.promised, kept.accepted, kept.value)
+        told = Recollection(KEY, name, three.voters[name].boot, three.boots(), True, kept.promised, kept.accepted, kept.value)
         b.recollector.on_event(Blank(KEY), NOW)
         out += b.recollector.on_message(told, SOURCE, NOW)
     assert b.remembers()

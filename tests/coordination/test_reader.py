@@ -19,7 +19,7 @@ from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.keeping import EXPIRED_STAGGER, Expired
 from coordination.agreed.voting.lease_memory import LeaseMemory
 from crdt.clock import Instant
-from mesh.directives import Act, Arm, Boot, Directives, Emit, Send
+from mesh.directives import Act, Arm, Boot, Directives, Emit, Message, Send
 from tests.coordination.agreed_nodes import Node
 from tests.coordination.agreed_world import MS, Changes, S, World
 from tests.coordination.reader_hall import KEY, PARAMETERS, SOURCE, TOKEN, TTL, WALL, Hall, at
@@ -87,7 +87,7 @@ def test_it_wakes_when_somebody_is_to_be_asked_and_for_nothing_else() -> None:
         assert asks, f"woken for nothing after {(now.mono - at(1).mono) / S} s"
         asked += [(round((now.mono - at(1).mono) / S, 3), str(each.to)) for each in asks]
         if asks[0].to == "a":
-            forgot = TableIs("a", Boot(2, b"a" * 16), 1, 0, False, (), (), 0)
+            forgot = TableIs("a", Boot(2, b"a" * 16), hall.voters["b"].boot, 1, "", False, (), (), "")
             done += reader.on_message(forgot, SOURCE, now)
         armed = [each.at for each in done if isinstance(each, Arm)]
         now = Instant(armed[-1], armed[-1], now.wall)
@@ -272,15 +272,83 @@ def test_a_table_whose_process_was_replaced_meanwhile_is_read_anew() -> None:
     (page,) = [each for each in hall.voters["a"].reader.on_message(ask.message, SOURCE, at(1)) if isinstance(each, Send)]
     (following,) = [each for each in b.reader.on_message(page.message, SOURCE, at(1)) if isinstance(each, Send)]
     assert isinstance(following.message, TableAsk)
-    assert following.message.start == ROWS_A_PAGE
+    assert following.message.after == f"lock/{ROWS_A_PAGE - 1:03}"
     hall.voters["a"].start(at(1), whole=0)
     (answer,) = [
         each for each in hall.voters["a"].reader.on_message(following.message, SOURCE, at(1)) if isinstance(each, Send)
     ]
     assert isinstance(answer.message, TableIs)
-    assert (answer.message.start, answer.message.boot.stamp) == (0, 2)
+    assert (answer.message.after, answer.message.boot.stamp) == ("", 2)
     list(b.reader.on_message(answer.message, SOURCE, at(1)))
     hall.read("b", "c")
+    assert hall.votes("b")
+
+
+def told(hall: Hall, name: str, ask: Message) -> TableIs:
+    (answer,) = [each.message for each in hall.voters[name].reader.on_message(ask, SOURCE, at(1)) if isinstance(each, Send)]
+    assert isinstance(answer, TableIs)
+    return answer
+
+
+def asked(hall: Hall, page: Message) -> Message:
+    """What is asked for next."""
+    (send,) = [each for each in hall.voters["b"].reader.on_message(page, SOURCE, at(1)) if isinstance(each, Send)]
+    return send.message
+
+
+@pytest.mark.parametrize("forgets", [20, 64, 100])
+def test_no_register_falls_between_two_pages(forgets: int) -> None:
+    """The first question comes twice, or the list that it was answered from is pushed out, and registers that nobody uses are
+    forgotten meanwhile. (The next page was cut from a list in which all places had moved.)"""
+    hall = Hall()
+    hall.fill("a", 3 * ROWS_A_PAGE)
+    a, b = hall.voters["a"], hall.voters["b"]
+    b.start(at(1))
+    (ask,) = [each.message for each in hall.asks("b", at(1)) if each.to == "a"]
+    page = told(hall, "a", ask)
+    for number in range(forgets):
+        del a.acceptor._registers[f"lock/{number:03}"]
+    told(hall, "a", ask)  # and is lost
+    if forgets == 100:
+        a.reader._tables.clear()
+    while page.following:
+        page = told(hall, "a", asked(hall, page))
+    list(b.reader.on_message(page, SOURCE, at(1)))
+    assert set(b.acceptor.keys()) >= set(a.acceptor.keys())
+    hall.read("b", "c")
+    assert hall.votes("b")
+
+
+def test_what_was_written_for_an_earlier_process_is_nothing_to_the_next() -> None:
+    """It waited for a disk, and went to whoever had the name by then. (Of five, a, b1, c held a lease and b2, d, e another.)"""
+    hall = Hall(5)
+    b = hall.voters["b"]
+    b.start(at(1))
+    (ask,) = [each.message for each in hall.asks("b", at(1)) if each.to == "a"]
+    hall.read("b", "c", "d", "e")
+    late = told(hall, "a", ask)
+    first = hall.round(5)
+    assert hall.accept(first, "a", "b", "c") == {"a": 0, "b": 0, "c": 0}
+    assert first.reached()
+    b.start(at(1))
+    hall.asks("b", at(1))
+    list(b.reader.on_message(late, SOURCE, at(1)))
+    hall.read("b", "d", "e")
+    assert not hall.votes("b")
+    hall.read("b", "a")
+    assert hall.accept(hall.round(6, "d", hall.boots()), "b") == {"b": Reason.LIVE}
+
+
+def test_who_is_replaced_after_it_has_told_is_asked_again() -> None:
+    """(It counted no more, and the next process of its name was not asked: the voter waited for M.)"""
+    hall = Hall()
+    hall.voters["b"].start(at(1))
+    hall.read("b", "a")
+    hall.voters["a"].start(at(1), whole=0)
+    hall.voters["c"].record.learn(("a",), (hall.voters["a"].boot,))
+    hall.read("b", "c")
+    assert not hall.votes("b")
+    hall.read("b", "a")
     assert hall.votes("b")
 
 
@@ -290,7 +358,8 @@ def test_a_table_whose_process_was_replaced_meanwhile_is_read_anew() -> None:
         {"boots": ()},
         {"epoch": 2},
         {"name": "stranger"},
-        {"start": 64},
+        {"after": "lock/a"},
+        {"asker": Boot(1, b"b" * 16)},
     ],
 )
 def test_an_answer_that_does_not_fit_counts_for_nothing(wrong: dict[str, object]) -> None:
@@ -300,17 +369,20 @@ def test_an_answer_that_does_not_fit_counts_for_nothing(wrong: dict[str, object]
     hall.asks("b", at(1))
     fields = {
         "name": "a",
-        "boot": Boot(1, b"a"),
+        "boot": hall.voters["a"].boot,
+        "asker": b.boot,
         "epoch": 1,
-        "start": 0,
+        "after": "",
         "firm": True,
-        "boots": hall.boots(),
+        "boots": tuple([hall.voters[name].boot for name in hall.roster.voters]),
         "rows": (),
-        "following": 0,
+        "following": "",
     }
     list(b.reader.on_message(TableIs(**{**fields, **wrong}), SOURCE, at(1)))  # type: ignore[arg-type]
     hall.read("b", "c")
     assert not hall.votes("b")
+    list(b.reader.on_message(TableIs(**fields), SOURCE, at(1)))  # type: ignore[arg-type]
+    assert hall.votes("b")
 
 
 def test_rows_that_no_voter_may_hold_are_counted_and_left() -> None:

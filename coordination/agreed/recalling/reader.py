@@ -22,6 +22,10 @@ is enough, and what breaks with less; f0 is the process that forgot, f1 the one 
     f1. (f1 has what w0 kept and w1 does not, w1 what f0 did not: q others hear of neither.)
   - What is learned so is on the disk of those that have one before they answer, and on the disk of f1 what it takes over. (It
     restarts with a memory that is called complete, and is not.)
+  - A page names the process that it was written for. (One that waits for a disk goes to whoever has the name by then: to f2,
+    whose boot w had not learned when it wrote the page, and answered for f1's leases since.)
+  - Pages go on behind a key, not at a place. (Places move when w forgets registers that nobody uses, and what lies between two
+    pages that were written from different lists is never told.)
 
 With a group of three both others are needed, of five three of four. If more have forgotten at once, M stands in, as ever.
 Nothing is said of atomic registers, see `recollector`; nor of what a register held in earlier rosters: that f1 cannot speak
@@ -29,11 +33,11 @@ of before M has passed (`Standing.whole`)."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable
 
 from coordination.agreed.atomics.atomic import is_atomic
-from coordination.agreed.recalling.known_boots import KnownBoots
 from coordination.agreed.vocabulary.ballot import ZERO
 from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.events import RosterDecided
@@ -43,9 +47,10 @@ from coordination.agreed.vocabulary.reader_messages import ROWS_A_PAGE, TableAsk
 from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.agreed.vocabulary.values import FREE
 from coordination.agreed.voting.acceptor import Acceptor
+from coordination.agreed.voting.known_boots import KnownBoots
 from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import Instant
-from mesh.directives import Act, Arm, Directive, Directives, Disarm, Event, Message, Send, Source
+from mesh.directives import Act, Arm, Boot, Directive, Directives, Disarm, Event, Message, Send, Source
 
 __all__ = ["Reader"]
 
@@ -68,11 +73,11 @@ TABLES_CAP = 64
 class Reading:
     """How far one voter's table has been read."""
 
-    __slots__ = ("due", "of", "pause", "start")
+    __slots__ = ("after", "due", "of", "pause")
 
     def __init__(self) -> None:
         self.of = NO_BOOT
-        self.start = 0
+        self.after = ""
         self.due = 0
         self.pause = ASK_AGAIN
 
@@ -100,8 +105,8 @@ class Reader:
         self._readings: dict[str, Reading] = {}
         self._ticked = 0
         """When it was last looked who is due."""
-        self._tables: dict[str, list[str]] = {}
-        """The keys of those that are being told, as they were at the first page, by asker."""
+        self._tables: dict[str, tuple[Boot, list[str]]] = {}
+        """Of those that are being told, by name: which process asked, and the keys as they were at its first page, in order."""
         self._counts: Counter[str] = Counter()
 
     # --- part ---------------------------------------------------------------------------------------------------------
@@ -117,6 +122,7 @@ class Reader:
         if not self._readings or self._source.abstaining_until(now) is None:
             self._readings.clear()
             return out
+        self._read_replaced()
         due = [name for name, reading in self._readings.items() if reading.due <= now.mono]
         for name in due[:WIDTH]:
             self._ask(name, self._readings[name], now, out)
@@ -163,11 +169,21 @@ class Reader:
         reading.due = now.mono + reading.pause
         reading.pause = min(2 * reading.pause, ASK_LATEST)
         own = self._identity
-        out.append(Send(name, TableAsk(own.name, own.boot, self._placement.roster.epoch, reading.of, reading.start)))
+        out.append(Send(name, TableAsk(own.name, own.boot, self._placement.roster.epoch, reading.of, reading.after)))
+
+    def _read_replaced(self) -> bool:
+        """Whoever has told everything and was replaced since does not count: its next process is asked. Whether any is."""
+        again = [name for name in self._leases.replaced() if name not in self._readings]
+        for name in again:
+            self._readings[name] = Reading()
+        return bool(again)
 
     def _take(self, answer: TableIs, now: Instant, out: list[Directive]) -> None:
         reading, placement = self._readings.get(answer.name), self._placement
         if reading is None or placement is None or answer.epoch != placement.roster.epoch:
+            return
+        if answer.asker != self._identity.boot or answer.boot < self._known.record.of(answer.name):
+            self._counts["outdated"] += 1
             return
         if self._source.abstaining_until(now) is None or not self._durable(now):
             return
@@ -176,25 +192,27 @@ class Reader:
             reading.due = now.mono + NOT_FIRM + len(roster.voters) * EACH_VOTER
             self._arm(out)
             return
-        if answer.start == 0:
+        if not answer.after:
             if len(answer.boots) != len(roster.voters):
                 self._counts["malformed"] += 1
                 return
             self._known.learn(roster.voters, answer.boots, out)
             reading.of = answer.boot
-        elif answer.boot != reading.of or answer.start != reading.start:
+        elif answer.boot != reading.of or answer.after != reading.after:
             return
         for row in answer.rows:
             out.append(Act(self._acceptor, self._acceptor.read_back(row, now)))
         self._counts["rows_read"] += len(answer.rows)
-        if answer.following > answer.start:
-            reading.start, reading.pause = answer.following, ASK_AGAIN
+        if answer.following > answer.after:
+            reading.after, reading.pause = answer.following, ASK_AGAIN
             self._ask(answer.name, reading, now, out)
             self._arm(out)
             return
         del self._readings[answer.name]
         self._leases.told(answer.name, answer.boot)
         self._counts["tables_read"] += 1
+        if self._read_replaced():
+            self._arm(out)
 
     def _durable(self, now: Instant) -> bool:
         return self._memory is None or self._memory.ready(now.mono)
@@ -216,21 +234,27 @@ class Reader:
             self._counts["replaced"] += 1
             return
         if not self._leases.firm(now):
-            out.append(Send(ask.name, TableIs(own.name, own.boot, roster.epoch, 0, False, (), (), 0)))
+            out.append(Send(ask.name, TableIs(own.name, own.boot, ask.boot, roster.epoch, "", False, (), (), "")))
             return
-        start = ask.start if ask.of == own.boot and ask.name in self._tables else 0
-        if start == 0:
+        after = ask.after if ask.of == own.boot else ""
+        rows, following = self._page(self._table(ask), after, roster, now)
+        boots = self._known.record.group(roster.voters) if not after else ()
+        if self._memory is not None:
+            self._memory.rest(out)  # a repeated question must not be answered before what the first one taught is on disk
+        out.append(Send(ask.name, TableIs(own.name, own.boot, ask.boot, roster.epoch, after, True, boots, rows, following)))
+        self._counts["pages_told"] += 1
+
+    def _table(self, ask: TableAsk) -> list[str]:
+        """The keys of the registers that are shared with the asker, in order, as they were when it asked first or later."""
+        boot, keys = self._tables.get(ask.name, (NO_BOOT, []))
+        if boot != ask.boot:
             self._tables.pop(ask.name, None)
             while len(self._tables) >= TABLES_CAP:
                 del self._tables[next(iter(self._tables))]
-            keys = self._acceptor.keys()
-            self._tables[ask.name] = [key for key in keys if self._shared(key, ask.name)]
-        rows, following = self._page(self._tables[ask.name], start, roster, now)
-        boots = self._known.record.group(roster.voters) if start == 0 else ()
-        if self._memory is not None:
-            self._memory.rest(out)  # a repeated question must not be answered before what the first one taught is on disk
-        out.append(Send(ask.name, TableIs(own.name, own.boot, roster.epoch, start, True, boots, rows, following)))
-        self._counts["pages_told"] += 1
+            kept = self._acceptor.keys()
+            keys = sorted([key for key in kept if self._shared(key, ask.name)])
+            self._tables[ask.name] = ask.boot, keys
+        return keys
 
     def _shared(self, key: str, name: str) -> bool:
         assert self._placement is not None
@@ -239,18 +263,18 @@ class Reader:
         group = self._placement.group(key)
         return name in group and self._identity.name in group
 
-    def _page(self, keys: list[str], start: int, roster: RosterValue, now: Instant) -> tuple[tuple[TableRow, ...], int]:
-        """The rows from a place on, and the place to go on from, or 0."""
+    def _page(self, keys: list[str], after: str, roster: RosterValue, now: Instant) -> tuple[tuple[TableRow, ...], str]:
+        """The rows behind a key, and the key to go on behind, or nothing."""
         rows: list[TableRow] = []
         holdings = 0
-        place = start
+        place = bisect_right(keys, after)
         while place < len(keys) and len(rows) < ROWS_A_PAGE and holdings < HOLDINGS_A_PAGE:
             row = self._row(keys[place], roster.epoch, now)
             place += 1
             if row is not None:
                 rows.append(row)
                 holdings += len(row.value.holdings)
-        return tuple(rows), place if place < len(keys) else 0
+        return tuple(rows), keys[place - 1] if place < len(keys) else ""
 
     def _row(self, key: str, epoch: int, now: Instant) -> TableRow | None:
         """Nothing if the register has been forgotten since, or belongs to earlier rosters alone."""

@@ -17,6 +17,8 @@ breaks with less:
   - An answer counts only if no other answer names a newer boot of the one that gave it.
   - Each answer carries its giver's record of boots, and the asker learns it. (Those who knew of the restart restart in turn,
     and nobody knows of it any more.)
+  - An answer counts only if its record names the very process that takes it. (One that waits for a disk goes to whoever has the
+    name by then, of whose boot its giver had not learned when it answered.)
 
 If q of the group have lost their memory, fewer than R-q+1 remember, nobody ever votes again, and calls are answered "no
 memory": the value may have been known to those q alone. A voter that forgot takes nothing in meanwhile, whatever is proposed
@@ -36,7 +38,6 @@ from collections.abc import Hashable
 
 from coordination.agreed.atomics.atomic import is_atomic
 from coordination.agreed.atomics.calls import KEYS_A_PAGE, AskKeys, KeysAre, Recollect, Recollection
-from coordination.agreed.recalling.known_boots import KnownBoots
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.events import RosterDecided
@@ -46,6 +47,7 @@ from coordination.agreed.vocabulary.ports import Identity, RosterSource
 from coordination.agreed.vocabulary.values import FREE
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.atomic_memory import Blank
+from coordination.agreed.voting.known_boots import KnownBoots
 from coordination.agreed.voting.standing import Standing
 from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import Instant
@@ -206,6 +208,9 @@ class Recollector:
         if reading is None or answer.name not in reading.group or len(answer.boots) != len(reading.group):
             return
         if placement is None or answer.epoch != placement.roster.epoch or not self._open(now):
+            return
+        if answer.boots[reading.group.index(self._identity.name)] != self._identity.boot:
+            self._counts["outdated"] += 1
             return
         known = reading.answers.get(answer.name)
         if known is None or answer.boot >= known.boot:

@@ -47,8 +47,9 @@ class Vouching:
 
     __slots__ = ("_sent", "_serial", "_vouched")
 
-    def __init__(self) -> None:
-        self._serial = 0
+    def __init__(self, serial: int) -> None:
+        """Serials go on behind one that no earlier process of this name has come to. (Late answers to it would count.)"""
+        self._serial = serial
         self._sent: dict[int, int] = {}
         self._vouched: dict[str, int] = {}
 
@@ -92,7 +93,7 @@ class Confirming:
         self._standing = standing
         self._random = random
         self._agenda = agenda
-        self._vouching = Vouching()
+        self._vouching = Vouching(identity.boot.stamp)
         self._patience = PATIENCE
 
     def clear(self) -> None:

@@ -2,6 +2,10 @@
 
 - It takes part in nothing, until N-Q+1 others that have their memory told it their promises and accepted proposals, each by
   its newest process. (One of any Q that decided is among them; it would break the seal, or decide anew.)
+- Whoever is asked has learned the asker's boot before, durably, and each answer carries its giver's record of boots: a
+  successor that the earlier process had accepted, and that is not decided yet, does not count it beside those that know. (It
+  was decided after all, by two majorities of which one took the forgotten word, and the other the new one.)
+- An answer counts only if its record names the very process that takes it. (It may have waited for a disk meanwhile.)
 - If one of those has accepted the successor, it asks again once that is decided: see `Standing.recalled`.
 - The process that a roster admits has nothing to remember."""
 
@@ -16,6 +20,7 @@ from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.ports import Identity
 from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.agreed.vocabulary.succession_messages import MemoryAsk, MemoryIs
+from coordination.agreed.voting.known_boots import KnownBoots
 from coordination.agreed.voting.standing import Standing
 from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import Instant
@@ -54,7 +59,7 @@ class Remembering:
         standing: Standing,
         confirming: Confirming,
         vote: RosterVote,
-        boots: BootRecord,
+        known: KnownBoots,
         agenda: Agenda[str],
         counts: Counter[str],
         memory: VoterMemory | None,
@@ -63,7 +68,8 @@ class Remembering:
         self._standing = standing
         self._confirming = confirming
         self._vote = vote
-        self._boots = boots
+        self._known = known
+        self._boots = known.record
         self._agenda = agenda
         self._counts = counts
         self._memory = memory
@@ -90,19 +96,27 @@ class Remembering:
             return
         if ask.name not in roster.voters:
             return
-        self._boots.learn((ask.name,), (ask.boot,))
+        self._known.learn((ask.name,), (ask.boot,), out)
         if self._standing.votes() and not self._boots.superseded():
             if self._memory is not None:
                 self._memory.rest(out)
             identity, vote = self._identity, self._vote
-            answer = MemoryIs(roster.epoch, identity.name, identity.boot, vote.promised, vote.accepted, vote.roster)
+            boots = self._boots.group(roster.voters)
+            answer = MemoryIs(roster.epoch, identity.name, identity.boot, vote.promised, vote.accepted, vote.roster, boots)
             out.append(Send(ask.name, answer))
 
     def on_memory(self, answer: MemoryIs, now: Instant, out: list[Directive]) -> None:
         roster, vote = self._standing.elastic, self._vote
         if roster is None or self._standing.memory or answer.epoch != roster.epoch or answer.name not in roster.voters:
             return
-        self._boots.learn((answer.name,), (answer.boot,))
+        if len(answer.boots) != len(roster.voters):
+            self._counts["malformed"] += 1
+            return
+        if answer.boots[roster.voters.index(self._identity.name)] != self._identity.boot:
+            self._counts["outdated"] += 1
+            return
+        self._known.learn((answer.name,), (answer.boot,), out)
+        self._known.learn(roster.voters, answer.boots, out)
         told = self._memories.add(answer, roster, self._boots)
         if not told:
             return

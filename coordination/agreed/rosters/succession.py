@@ -29,7 +29,6 @@ from coordination.agreed.rosters.remembering import Remembering
 from coordination.agreed.rosters.roster_round import RosterRound
 from coordination.agreed.rosters.roster_vote import RosterVote
 from coordination.agreed.vocabulary.agenda import Agenda
-from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.events import RosterConflict, RosterDecided, SealMet
 from coordination.agreed.vocabulary.ports import Identity, View
 from coordination.agreed.vocabulary.roster import RosterValue
@@ -46,6 +45,7 @@ from coordination.agreed.vocabulary.succession_messages import (
     RosterPromise,
     RosterRefused,
 )
+from coordination.agreed.voting.known_boots import KnownBoots
 from coordination.agreed.voting.standing import Adoption, Standing
 from coordination.agreed.voting.voter_memory import VoterMemory
 from crdt.clock import Instant
@@ -80,7 +80,7 @@ class Succession:
         standing: Standing,
         birth: Birth,
         random: random.Random,
-        boots: BootRecord,
+        known: KnownBoots,
         memory: VoterMemory | None = None,
     ) -> None:
         self._identity = identity
@@ -91,11 +91,11 @@ class Succession:
         self._counts: Counter[str] = Counter()
         self._epoch = 0
         """Of the roster whose successor all of this is about."""
-        agenda, counts = self._agenda, self._counts
+        agenda, counts, boots = self._agenda, self._counts, known.record
         self._confirming = Confirming(identity, view, standing, random, agenda)
         self._vote = RosterVote(identity, standing, self._confirming, random, boots, agenda, counts, memory)
         self._round = RosterRound(identity, standing, self._vote, boots, agenda, counts)
-        self._remembering = Remembering(identity, standing, self._confirming, self._vote, boots, agenda, counts, memory)
+        self._remembering = Remembering(identity, standing, self._confirming, self._vote, known, agenda, counts, memory)
         note = memory.standing() if memory is not None else None
         if note is not None:
             standing.restore(note.origin, note.rosters, note.sealed, memory=note.memory, limit=note.limit, lasting=note.lasting)

@@ -25,8 +25,8 @@ class TableAsk(Message):
     """Of its newest roster. Whoever has another one does not answer."""
     of: Boot
     """The process whose table is being read; another one begins at the first page."""
-    start: U64
-    """The place in that table to go on from."""
+    after: str
+    """Go on behind this key; empty: at the first page."""
 
 
 class TableRow(NamedTuple):
@@ -45,12 +45,14 @@ class TableRow(NamedTuple):
 class TableIs(Message):
     name: str
     boot: Boot
+    asker: Boot
+    """The process that asked: what was written for an earlier one of its name is nothing to the next."""
     epoch: U64
-    start: U64
+    after: str
     firm: bool
     """Whether the answerer remembers everything itself; if not, the rest says nothing."""
     boots: tuple[Boot, ...]
     """On the first page, the answerer's record of the voters' boots, in the roster's order, the asker's among them."""
     rows: Annotated[tuple[TableRow, ...], Length(0, ROWS_A_PAGE)]
-    following: U64
-    """Where the next page starts; 0: this was the last."""
+    following: str
+    """The key behind which the next page starts; empty: this was the last."""

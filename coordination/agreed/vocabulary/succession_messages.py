@@ -126,6 +126,8 @@ class MemoryIs(Message):
     promised: Ballot
     accepted: Ballot
     roster: RosterValue | None
+    boots: tuple[Boot, ...]
+    """The answerer's record of the voters' boots, in the roster's order, the asker's among them."""
 
 
 @message(130)

@@ -47,6 +47,10 @@ class LeaseMemory:
             silent = len(roster.voters) - 1 - sum(1 for each in self._told if self._counts(each))
             self._covers_all = silent <= roster.quorum - 2
 
+    def replaced(self) -> list[str]:
+        """Those whose word does not count any more, and is wanted still."""
+        return [] if self._covers_all else [name for name in self._told if not self._counts(name)]
+
     def covers(self, group: Group) -> bool:
         """Whether so many of a group have told that nothing can be missing."""
         if self._covers_all or group in self._covered:
