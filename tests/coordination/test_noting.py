@@ -105,6 +105,25 @@ def test_one_note_is_not_enough() -> None:
     assert max(closed) > S, "the fault is seen"
 
 
+@pytest.mark.parametrize("delay", [0, S])
+def test_a_delay_does_not_hide_that_a_lease_may_have_been_renewed(delay: int) -> None:
+    """It is renewed beside a shorter one at ttl/6, and the ttl alone counts: its end takes a round, of which everyone hears."""
+    world = ready(clients=1)
+    owner, name, _ = group(world)
+    taken_once(world, name)
+    world.lose = lambda at, a, b, message: isinstance(message, Renew) and b == owner
+    worker = world.acquire("n3", KEY, ttl=S, delay=delay)
+    assert world.run_until(lambda: worker.state == "held", S)
+    world.acquire("n3", "lock/short", ttl=S // 2)
+    world.run(S // 5)
+    assert len(live_at(world, worker)) == 3, "renewed at the others"
+    before = noted(world)
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    world.run(10 * MS)
+    assert noted(world) == before and not live_at(world, worker)
+
+
 class NotesTheOld(Sparing):
     """Takes it that nobody has renewed the lease."""
 

@@ -28,8 +28,8 @@ HEARD_LATELY = 2 * NANOSECONDS
 UNANSWERED = 16
 """Accepts that one acceptor may owe an answer to before it may count on anything."""
 RENEWED_AFTER = 8
-"""A lease older than this part of its ttl may have been renewed: well before the first renewal of its own accord. One that was
-handed over is renewed sooner."""
+"""A lease older than this part of its ttl may have been renewed: well before the first renewal of its own accord, which is at
+ttl/6 (`keeper`). A delay changes nothing of that, for it is no part of the ttl. One that was handed over is renewed sooner."""
 NEVER = 1 << 63
 
 
@@ -126,7 +126,7 @@ class Sparing:
     def granted(self, value: Value, granting: int, mono: int, *, handed: bool = False) -> None:
         """A lease has been granted: those that are not in the value are over."""
         fresh = value.holdings[granting]
-        until = mono + fresh.worth // RENEWED_AFTER
+        until = mono + fresh.ttl // RENEWED_AFTER
         if handed:
             until = min(until, mono + FIRST_RENEWAL * 9 // 10)  # clocks differ in their rates
         if len(value.holdings) == 1:
