@@ -3,6 +3,9 @@ See `docs/agreed.md` for those that did."""
 
 from __future__ import annotations
 
+import pytest
+
+from coordination.agreed.holding.keeper import TICK_TIMER
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.messages import Release, Renew
 from mesh.directives import Message
@@ -133,6 +136,45 @@ def test_a_renewal_that_was_under_way_does_not_tell_that_the_lock_binds() -> Non
     assert node.holder is not None and node.holder.bind(worker.request, world.instant(node)) != [], "still to be waited for"
     world.lose = None
     assert world.run_until(lambda: bool(of(world, events.Renewed)), S)
+
+
+@pytest.mark.parametrize("what", ["bind", "renew"])
+def test_a_renewal_of_the_same_moment_answers_nothing_that_was_asked_after_it(what: str) -> None:
+    """Both are sent in one nanosecond: which of them was answered, their serials tell."""
+    world = ready(clients=1)
+    worker = held(world, "n3")
+    node = world.nodes["n3"]
+    holder = node.holder
+    assert holder is not None
+    record = holder._requests[worker.request]
+    serials: list[int] = []
+
+    def lose(at: int, a: str, b: str, message: Message) -> bool:
+        if isinstance(message, Renew):
+            serials.append(message.items[0].serial)
+            return message.items[0].serial == serials[0] + 1
+        return False
+
+    world.lose = lose
+    record.renew_at = world.instant(node).boot
+    world.perform(node, holder, holder.on_timer(TICK_TIMER, world.instant(node)))
+    world.command(worker, what)
+    assert serials == [serials[0]] * 3 + [serials[0] + 1] * 3
+    world.run(100 * MS)
+    assert record.belief.confirmed(2)[1] == serials[0] and of(world, events.Renewed) == []
+    world.lose = None
+    assert world.run_until(lambda: bool(of(world, events.Renewed)), 2 * S), "a later sending follows"
+
+
+def test_a_sending_of_the_same_moment_is_answered_at_once() -> None:
+    """Though it moves no deadline any more: no further sending has to follow."""
+    world = ready(clients=1)
+    worker = held(world, "n3")
+    world.command(worker, "renew")
+    world.command(worker, "bind")
+    world.run(5 * MS)
+    record = world.nodes["n3"].holder._requests[worker.request]  # type: ignore[union-attr]
+    assert not record.bind_asked and len(of(world, events.Renewed)) == 1
 
 
 def test_the_end_of_a_lease_is_told_also_after_every_voter_has_lost_its_memory() -> None:

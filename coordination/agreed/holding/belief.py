@@ -31,7 +31,8 @@ class Belief:
         self.term = 0
         self._final = False
         self._sent: dict[int, int] = {}
-        self._acks: dict[str, tuple[Boot, int]] = {}
+        self._acks: dict[str, tuple[Boot, tuple[int, int]]] = {}
+        """Of each acceptor: its process, and the send time and serial of the newest attempt that it has answered."""
         self._named: dict[str, Boot] = {}
 
     def sending(self, now: int) -> int:
@@ -81,19 +82,20 @@ class Belief:
         if start is None or self._over(now):
             return False
         old = self._acks.get(name)
-        if old is None or start > old[1]:
-            self._acks[name] = (boot, start)
-        since = self.confirmed_since(quorum)
+        if old is None or (start, serial) > old[1]:
+            self._acks[name] = (boot, (start, serial))
+        since, _ = self.confirmed(quorum)
         return since >= 0 and self._extend(since, ttl, roster, now)
 
-    def confirmed_since(self, quorum: int) -> int:
-        """The send time that q acceptors have answered, -1 for none. Answers of replaced processes do not count."""
+    def confirmed(self, quorum: int) -> tuple[int, int]:
+        """Send time and serial of the attempt that q acceptors have answered, (-1, 0) for none. Answers of replaced processes
+        do not count. (Two attempts may be of one time: the serial alone tells which of them was answered.)"""
         named = self._named
-        times = [sent for voter, (boot, sent) in self._acks.items() if boot >= named.get(voter, boot)]
-        if len(times) < quorum:
-            return -1
-        times.sort(reverse=True)
-        return times[quorum - 1]
+        attempts = [sent for voter, (boot, sent) in self._acks.items() if boot >= named.get(voter, boot)]
+        if len(attempts) < quorum:
+            return -1, 0
+        attempts.sort(reverse=True)
+        return attempts[quorum - 1]
 
     def regroup(self) -> None:
         """Another group keeps the lease from now on. What the old one acknowledged holds, but counts for no quorum of it."""

@@ -137,7 +137,7 @@ class Holder(Asking):
         if record is None or (record.binds and not record.bind_asked):
             return out
         record.binds = True
-        record.bind_asked = now.boot
+        record.bind_asked = record.belief.serial + 1
         if record.state is not State.ASKING:
             self._keeper.renew_now(record, now, out)
         return out

@@ -102,7 +102,8 @@ class Keeper:
 
     def renew_now(self, record: Request, now: Instant, out: list[Directive]) -> None:
         """Renew it at once, whether it is due or not; `Renewed` follows once q have answered to this or a later sending."""
-        record.renew_asked = record.renew_at = now.boot
+        record.renew_asked = record.belief.serial + 1
+        record.renew_at = now.boot
         self.renew((record,), now, out)
         self._arm((record,), now, out)
 
@@ -159,19 +160,23 @@ class Keeper:
             return
         named = dict(zip(group, result.boots or self._boots.group(group), strict=False))
         belief = record.belief
-        if not belief.renewed(answer.name, answer.boot, named, result.serial, record.ttl, roster, group.quorum, now.boot):
+        moved = belief.renewed(answer.name, answer.boot, named, result.serial, record.ttl, roster, group.quorum, now.boot)
+        if not moved and not belief.valid(now.boot):
             return
-        start = belief.confirmed_since(group.quorum)
-        record.ending_told = record.handed = False
-        if record.bind_asked and start >= record.bind_asked:
+        start, serial = belief.confirmed(group.quorum)
+        if moved:
+            record.ending_told = record.handed = False
+            if record.state is State.CONFIRMING:
+                self._hold(record, now, out)
+        # Also without a move: what was asked for in the moment of another sending ends no later than that.
+        if record.bind_asked and serial >= record.bind_asked:
             record.bind_asked = 0
-        if record.state is State.CONFIRMING:
-            self._hold(record, now, out)
-        if record.renew_asked and start >= record.renew_asked:
+        if record.renew_asked and serial >= record.renew_asked:
             record.renew_asked = 0
             out.append(Emit(Renewed(record.name, belief.deadline)))
-        record.renew_at = max(record.renew_at, start + record.ttl // RENEWALS_PER_TTL)
-        self._arm((record,), now, out)
+        if moved:
+            record.renew_at = max(record.renew_at, start + record.ttl // RENEWALS_PER_TTL)
+            self._arm((record,), now, out)
 
     def tick(self, now: Instant, out: list[Directive]) -> list[Request]:
         """The timer fired. Those whose time is over, which the caller sees to."""

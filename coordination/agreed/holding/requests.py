@@ -83,7 +83,7 @@ class Request:
         self.renew = renew
         self.binds = binds
         self.bind_asked = 0
-        """Boot ns at which it was to bind something, until q acceptors know that; else 0."""
+        """The first serial that says that it binds something, until q acceptors have answered that or a later one; else 0."""
         self.state = State.ASKING
         self.belief = Belief()
         self.group: Group | None = None
@@ -111,6 +111,7 @@ class Request:
         self.renewed_at = 0
         """When it was last sent to be renewed, or granted (boot time)."""
         self.renew_asked = 0
+        """The first serial that answers who asked for a renewal, until q have; else 0."""
         self.ending_told = False
 
     def again(self, now: Instant) -> Request:
