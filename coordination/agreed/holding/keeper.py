@@ -1,9 +1,12 @@
 """The keeper: what a holder holds, kept alive until it is given back or its time is over.
 
-- Renewals go straight to the group, all that are due in one message an acceptor: each ttl/3, repeated each ttl/12 until
+- Renewals go straight to the group, up to 32 that are due in one message an acceptor: each ttl/3, repeated each ttl/12 until
   q have answered. Whatever was not sent for half of its ttl/3 goes with them, so what was granted one after the other is soon
-  renewed together: one message for all leases of a node. (Never before ttl/6: voters that are `sparing` count on ttl/8, and
+  renewed together: few messages for all leases of a node. (Never before ttl/6: voters that are `sparing` count on ttl/8, and
   beside a short lease whose renewals are repeated a long one would be repeated as often.)
+- What is repeated goes in a message of its own, and so as a datagram, which takes as many as fit. (Several are too large for
+  one, and go over a stream. One that was cut off sends again when TCP does, after 0.2, 0.4, 0.8 s and so on, and whatever is
+  repeated waits behind it: after seconds of silence all leases of a node could end though datagrams came through.)
 - A handed-over grant has a short first term. If somebody goes on renewing it, it is told at once, and is renewed for the first
   time after 50 ms, then each 50 ms until q have answered: a body that is over by then costs no renewal. (A renewal on receipt
   is a round trip and two messages for each voter, for a lease that is given back a millisecond later.) Until then a process
@@ -42,6 +45,9 @@ MARGIN_PERCENT = 5
 VALUES_SENT = 8
 """A renewal quotes the value that granted it, up to so many leases in it. (With 64 it is 8 KiB, for each of 64 holders, to each
 acceptor, each third of a ttl.) An acceptor that has not heard of the lease says so then, and is mended."""
+ITEMS_A_MESSAGE = 32
+"""Renewals in one message: about 10 KiB, 60 KiB if keys and names are of the longest and each quotes its value. (Without a
+bound 12,600 leases are more than a stream's frame holds, 4 MiB: all of them would be dropped, and dropped again.)"""
 RENEWALS_PER_TTL = 3
 LEFT_OF_TERM = 2
 """Of a first term at least this part has to be left for a body to begin on it."""
@@ -132,10 +138,19 @@ class Keeper:
                 record.value if len(record.value.holdings) <= VALUES_SENT else FREE,
                 self._boots.group(record.group),
             )
+            if record.unanswered:
+                again = self._message([item])
+                out.extend([Send(name, again) for name in record.group])
+                continue
+            record.unanswered = True
             for name in record.group:
                 batches.setdefault(name, []).append(item)
         for name, items in batches.items():
-            out.append(Send(name, Renew(self._identity.name, self._identity.boot, tuple(items), self.epoch)))
+            for first in range(0, len(items), ITEMS_A_MESSAGE):
+                out.append(Send(name, self._message(items[first : first + ITEMS_A_MESSAGE])))
+
+    def _message(self, items: list[RenewItem]) -> Renew:
+        return Renew(self._identity.name, self._identity.boot, tuple(items), self.epoch)
 
     def answered(
         self,
@@ -165,7 +180,7 @@ class Keeper:
             return
         start, serial = belief.confirmed(group.quorum)
         if moved:
-            record.ending_told = record.handed = False
+            record.ending_told = record.handed = record.unanswered = False
             if record.state is State.CONFIRMING:
                 self._hold(record, now, out)
         # Also without a move: what was asked for in the moment of another sending ends no later than that.

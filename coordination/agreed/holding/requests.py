@@ -53,6 +53,7 @@ class Request:
         "sent_at",
         "state",
         "ttl",
+        "unanswered",
         "value",
         "voices",
         "wait",
@@ -110,6 +111,8 @@ class Request:
         self.renew_at = 0
         self.renewed_at = 0
         """When it was last sent to be renewed, or granted (boot time)."""
+        self.unanswered = False
+        """It has been sent to be renewed, and q have not answered since."""
         self.renew_asked = 0
         """The first serial that answers who asked for a renewal, until q have; else 0."""
         self.ending_told = False
