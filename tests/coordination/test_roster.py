@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
+from coordination.agreed.agreed import build_agreed
 from coordination.agreed.vocabulary import succession_messages
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT
-from coordination.agreed.vocabulary.roster import RosterValue, found
+from coordination.agreed.vocabulary.events import RosterDecided
+from coordination.agreed.vocabulary.messages import ExplainAsk
+from coordination.agreed.vocabulary.roster import Joined, RosterValue, found
 from coordination.agreed.vocabulary.succession_messages import ChainIs
 from coordination.agreed.voting.standing import Adoption, Standing
-from mesh.directives import Boot, Message
+from crdt.clock import HybridClock
+from mesh.directives import Boot, Message, Source
 from mesh.wire import decode, encode
+from tests.coordination.agreed_nodes import ThinView
 from tests.coordination.agreed_world import MS, Node, S, Self_, World
 from tests.coordination.reset_stories import gone_over
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld, hunt, stress
@@ -191,6 +198,24 @@ def test_chains_are_told_apart_and_shortened() -> None:
     later = at(2 + two.lapse // MS)
     assert standing.past("lock/x", later) == []
     assert [epoch for epoch, _ in standing.past("atomic/x", later)] == [2]
+
+
+def test_who_has_forgotten_abstains_though_it_was_asked_where_it_does_not_vote() -> None:
+    """Its earlier process joined with the second roster, of which this one hears after the first."""
+    one = found(("w", "y", "z"), ELASTIC)
+    two = one._replace(epoch=2, voters=("v", "y", "z"), joined=(Joined("v", Boot(1, b"v" * 16)),))
+    parts = build_agreed(Self_("v", Boot(2, b"v" * 16)), ThinView(), HybridClock(), Random(1), seeds=3, parameters=ELASTIC)
+    for part in parts:
+        part.start(at(0))
+    for moment, rosters in enumerate(((one,), (one, two)), 1):
+        parts.succession.on_message(chain(*rosters), Source(b"", "", None, None, None), at(moment))
+        parts.inspector.on_message(ExplainAsk(1, "y", "lock/x"), Source(b"", "", None, None, None), at(moment))  # the window
+        for part in parts:
+            if RosterDecided in part.hears:
+                part.on_event(RosterDecided(rosters[-1]), at(moment))
+        parts.inspector.on_message(ExplainAsk(2, "y", "lock/x"), Source(b"", "", None, None, None), at(moment))
+    assert parts.acceptor.abstaining("lock/x", at(3)) == two.abstention - at(3).mono
+    assert parts.acceptor.abstaining("lock/x", at(two.abstention // MS)) == 0
 
 
 def test_everything_that_is_said_survives_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:

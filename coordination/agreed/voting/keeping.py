@@ -70,6 +70,7 @@ class Keeping:
         self._tokens = (0, 0)
         """How far the token of a grant may be behind the own clock, and ahead of it."""
         self._abstains = True
+        """False once it is known that this process abstains no more, for as long as the roster is the newest."""
         self.atomic = AtomicMemory(self._standing)
         """Of atomic registers."""
         self.lease_memory = LeaseMemory(self._standing, boots)
@@ -128,6 +129,7 @@ class Keeping:
 
     def _load(self) -> None:
         self._roster = roster = self._source.roster
+        self._abstains = True
         if roster is not None:
             self._placement = placement_of(roster)
             self._longest = roster.max_ttl

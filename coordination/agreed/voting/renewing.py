@@ -10,7 +10,9 @@
   expired or ended here is refused. (A proposer has been told that it is not live.) An acceptor that does not know the identity
   treats the renewal as the accept that it quotes, under all checks.
 - An acceptor without memory of an earlier process gives no answer that counts, for M from its start, or until others have told
-  it what it may have promised (`reader`). (It has forgotten what it promised to whom.)
+  it what it may have promised (`reader`). (It has forgotten what it promised to whom.) That it abstains no more is seen anew
+  with each roster, and only where it is a voter of the newest one. (It hears of an older roster first, in which it does not
+  vote, is asked there who holds a lock, and votes in the next one with no memory.)
 - Nothing counts as live for longer than max_ttl, whatever a message says. (M, for which a voter without memory abstains, would
   be too short.)
 
@@ -83,9 +85,11 @@ class Renewing(Keeping):
             return 0
         until = self._source.abstaining_until(now)
         if until is None:
-            if self._roster is None:
+            roster = self._roster
+            if roster is None:
                 return 1
-            self._abstains = False
+            if self._identity.name in roster.voters and roster == self._source.roster:
+                self._abstains = False
             return 0
         if self._placement is not None and self.lease_memory.covers(self._placement.group(key)):
             return 0
