@@ -125,10 +125,10 @@ class DiskLaws:
         emptied = self.emptied.get(node.name) if vote else None
         if emptied is not None:
             whole = node.parts is not None and node.parts.recall.stats().get("complete")
-            if self.world.now - node.up_at < 2 * S and not whole and not self._told(node, key):
-                self.fail("D3", f"{node.name} votes without memory")
             by_word = node.parts is not None and node.parts.succession._standing.by_word
-            if whole and not by_word and self.world.now - emptied < 2 * S:
+            if self.world.now - node.up_at < 2 * S and not whole and not by_word and not self._told(node, key):
+                self.fail("D3", f"{node.name} votes without memory")
+            if whole and not (by_word and self.world.voters > 2) and self.world.now - emptied < 2 * S:
                 self.fail("D3", f"{node.name} calls a memory complete that was emptied a moment ago")
         tales = self.told.setdefault(node.name, {})
         told = tales.setdefault(key, Told())

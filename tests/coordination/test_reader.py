@@ -467,6 +467,31 @@ def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
     assert ReturningCampaign(1_002_646).run().voters == 2
 
 
+def test_nor_does_it_give_a_memory_to_the_next_process_on_its_disk() -> None:
+    """The same, and who was wrongly `fresh` restarts at once: the other voter would read from it that nothing is held."""
+    world = World(1, voters=2, clients=1, durable=True)
+    assert world.run_until(world.founded, 10 * S)
+    holder = world.acquire("n2", KEY, ttl=3 * S)
+    assert world.run_until(lambda: holder.state == "held", S)
+    world.isolate("n2")
+    for name in ("n0", "n1"):
+        world.crash(name)
+        disk = world.nodes[name].disk
+        assert disk is not None and world.laws is not None
+        disk.wipe()
+        world.laws.lost(name)
+        world.start(name, fresh=name == "n0")
+    assert world.run_until(world.founded, S)
+    world.run(100 * MS)
+    world.crash("n0")
+    world.start("n0")
+    other = world.acquire("n0", KEY, ttl=S)
+    world.run(2 * S)
+    assert world.valid(holder) or other.state != "held"
+    world.run(3 * S)
+    assert other.state == "held"
+
+
 def test_who_founds_anew_by_an_operators_word_has_a_whole_memory() -> None:
     """Both voters have lost their disks at once, and one of them says `fresh`: no law of disks is broken by that (D3)."""
     assert returning_stress(20_091, durable=True).grants

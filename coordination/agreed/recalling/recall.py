@@ -2,7 +2,12 @@
 
 A memory is complete once it holds every promise of this name that may still matter: at once, if this process was exempt
 from abstention when it learned the roster, else when its own abstention has passed, during which whatever it had promised
-before ran out. From then on every process on this disk votes at once."""
+before ran out. From then on every process on this disk votes at once.
+
+Of two founders it says beside, until one process has lived for M, that this is only an operator's word, `fresh`: such a process
+votes, and tells nobody that there is nothing (`lease_memory`), and neither does the next one on its disk. (Said wrongly of one,
+after both had lost the roster; it restarts at once, the other one reads from it that nothing is held, and a lock has a second
+holder.)"""
 
 from __future__ import annotations
 
@@ -31,7 +36,9 @@ class Recall:
         self._birth = birth
         self._memory = memory
         self._kept = 0
-        self._complete = memory is not None and memory.complete()
+        self._by_word = memory is not None and memory.by_word()
+        """It is written down as complete by an operator's word."""
+        self._complete = memory is not None and memory.complete() and not self._by_word
 
     def start(self, now: Instant) -> Directives:
         """Before every vote of this process its boot is durable: they stand behind it."""
@@ -59,12 +66,20 @@ class Recall:
 
     def _look(self, now: Instant) -> Directives:
         """Note that the memory is complete, once it is."""
-        if self._memory is None or self._complete or self._birth.roster is None:
+        roster = self._birth.roster
+        if self._memory is None or self._complete or roster is None:
             return ()
         until = self._birth.incomplete_until(now)
         if until is not None:
             return (Arm("complete", until),)
-        self._complete = True
         out: list[Directive] = []
-        self._memory.keep_complete(self._identity.boot.stamp, out)
+        until = self._birth.by_word_until(now)
+        if until is None or not (self._by_word or len(roster.voters) == 2):
+            self._complete = True
+            self._memory.keep_complete(self._identity.boot.stamp, out)
+            return out
+        if not self._by_word:
+            self._by_word = True
+            self._memory.keep_complete(self._identity.boot.stamp, out, by_word=True)
+        out.append(Arm("complete", until))
         return out

@@ -127,6 +127,7 @@ class Birth:
             self._standing.restore(known.ballot, (known.roster,), 0, memory=known.founding, lasting=lasting)
             self._founding = known.founding
             self._exempt = self._exempt or memory.complete()
+            self._standing.by_word = memory.by_word()
             self._doubted = self._networked
 
     @property
@@ -155,6 +156,14 @@ class Birth:
         if roster is None or not roster.elastic:
             return self.abstaining_until(now)
         return None if standing.whole_from(now) == 0 else standing.started + roster.abstention
+
+    def by_word_until(self, now: Instant) -> int | None:
+        """Monotonic ns until which nothing but an operator's word says that its memory is whole; None if more does."""
+        standing, roster = self._standing, self._standing.roster
+        if roster is None or not standing.by_word:
+            return None
+        until = standing.started + roster.abstention
+        return until if now.mono < until else None
 
     def join_another(self, now: Instant) -> Directives:
         """This node, which has founded alone, gives that mesh up: it joins the one that it sees."""

@@ -112,6 +112,8 @@ class KnownNote(NamedTuple):
 class CompleteNote(NamedTuple):
     boot: int
     """The stamp of the process from which on nothing is missing."""
+    by_word: bool = False
+    """That is the word of an operator, `fresh`, of one of two founders, and M has not passed since it was said."""
 
 
 REGISTER: RecordKind[RegisterNote] = RecordKind(RegisterNote)
@@ -253,8 +255,13 @@ class VoterMemory:
         """Whether no promise is missing from what was kept."""
         return self._one(COMPLETE, "complete") is not None
 
-    def keep_complete(self, stamp: int, out: list[Directive]) -> None:
-        out.append(Persist((("complete", ONLY, COMPLETE.write(CompleteNote(stamp))),)))
+    def by_word(self) -> bool:
+        """Whether that is said by an operator alone, and by no time that has passed."""
+        note = self._one(COMPLETE, "complete")
+        return note is not None and note.by_word
+
+    def keep_complete(self, stamp: int, out: list[Directive], *, by_word: bool = False) -> None:
+        out.append(Persist((("complete", ONLY, COMPLETE.write(CompleteNote(stamp, by_word))),)))
 
     def forget_mesh(self, out: list[Directive]) -> None:
         """It has been given up for another one."""
