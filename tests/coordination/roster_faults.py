@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from coordination.agreed.owning.proposer import Proposer
@@ -11,7 +12,7 @@ from coordination.agreed.rosters.roster_round import RosterRound
 from coordination.agreed.rosters.succession import Succession
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT
-from coordination.agreed.vocabulary.messages import Promise, Reason, Renew
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Promise, Reason, Rejected, Renew
 from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.roster import Joined, RosterValue
 from coordination.agreed.vocabulary.succession_messages import EpochOk, RosterAccept, RosterPromise, Seen
@@ -28,6 +29,7 @@ from tests.coordination.roster_stories import (
     duels,
     forgot_two,
     given_back_while_moved,
+    moved_to_the_slow,
     split_group,
     stale_voter,
     tell,
@@ -190,8 +192,17 @@ class LapsesEarly(Standing):
 class RaisesNothing(Acceptor):
     """Takes no token over but those of the value."""
 
-    def _raise(self, register: Register, floor: int, now: Instant) -> None:
+    @staticmethod
+    def _raise(register: Register, floor: int) -> None:
         pass
+
+
+class RaisesByClock(Acceptor):
+    """Takes no token over that its own clock would not have granted, and the value all the same."""
+
+    def accept(self, ask: Accept, now: Instant, out: list[Directive]) -> Accepted | Rejected | None:
+        floor = ask.floor if ask.floor <= self._clock.read(now) + self._tokens[1] else 0
+        return super().accept(replace(ask, floor=floor), now, out)
 
 
 class DropsLive(Search):
@@ -294,6 +305,7 @@ ROSTER_FAULTS: dict[str, Told] = {
     "evicted counted as empty too early": Told(((Standing, LapsesEarly),), split_group, seeds=4),
     "moves without the live identities": Told(((Proposer, searching(DropsLive)),), focus=("change",), seeds=20),
     "moves without the highest token": Told(((Acceptor, RaisesNothing),), given_back_while_moved, seeds=4),
+    "takes over the tokens of its own clock only": Told(((Acceptor, RaisesByClock),), moved_to_the_slow, seeds=4),
     "moves from a minority of the old group": Told(((Proposer, searching(AsksOne)),), stale_voter, seeds=20),
     "reads one too few of the old group": Told(((Proposer, searching(AsksOneFewer)),), focus=("swap", "change"), seeds=60),
     "skips the joint read of two changes": Told(((Proposer, searching(LooksBackOnce)),), focus=("swap", "change"), seeds=20),

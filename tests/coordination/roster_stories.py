@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from coordination.agreed.vocabulary.messages import Accept, Mend, Prepare
 from coordination.agreed.vocabulary.placement import Placement
 from coordination.agreed.vocabulary.succession_messages import ChainIs
 from coordination.agreed.voting.keeping import STAMP_SHIFT
 from tests.coordination.agreed_campaign import first_violation
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker
+from tests.coordination.reader_hall import SOURCE
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 
 KEY = "lock/x"
@@ -166,6 +168,35 @@ def given_back_while_moved(seed: int, faults: Changes) -> RosterWorld:
     world.run_until(lambda: former.state == "released", 2 * S)
     world.lies["n6"] = world.lies["n4"] = {"n0", "n3"}
     if not settled(world, world.acquire("n6", KEY, ttl=S), 3 * S):
+        raise Violation("L12: not granted")
+    return world
+
+
+def moved_to_the_slow(seed: int, faults: Changes) -> RosterWorld:
+    """A register that is free is moved by two, one of which is slow and the other of which dies."""
+    world = begin(seed, faults, clients=4)
+    last = min(world.nodes[name].wall for name in world.newest.voters)
+    for name, behind in ("n3", 0), ("n4", 700):  # ms: more than max_drift, less than M/4
+        world.crash(name)
+        world.nodes[name].wall = last - behind
+        world.start(name)
+    world.run(S)
+    former = world.acquire("n1", KEY, ttl=S)
+    if not settled(world, former, 2 * S):
+        raise Violation("L12: not granted")
+    world.command(former, "release")
+    world.run_until(lambda: former.state == "released", 2 * S)
+    world.propose("n0", ("n0", "n3", "n4"))
+    if not world.run_until(lambda: all(world.epoch(name) == 2 for name in ("n0", "n3", "n4", "n5")), 2 * S):
+        raise Violation("L12: not changed")
+    world.lose = lambda number, a, to, message: to == "n3" and isinstance(message, Prepare | Accept)
+    node = world.nodes["n0"]
+    assert node.parts is not None
+    world.perform(node, node.parts.owner, node.parts.owner.on_message(Mend(KEY), SOURCE, world.instant(node)))
+    world.run(50 * MS)
+    world.lose = None
+    world.crash("n0")
+    if not settled(world, world.acquire("n3", KEY, ttl=S), 3 * S):
         raise Violation("L12: not granted")
     return world
 

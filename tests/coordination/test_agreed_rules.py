@@ -196,6 +196,15 @@ def test_the_token_window() -> None:
     assert isinstance(accept(part, ballot(3), holding(lease(0, ms=late)), late, granting=False), Accepted)
 
 
+def test_a_token_that_is_known_is_taken_over_whatever_the_own_clock_says() -> None:
+    part = acceptor()
+    wild = 3_600_000
+    message = Accept("lock/x", ballot(1), BOOTS, 0, FREE, (), -1, (), floor=token(wild))
+    assert isinstance(part.accept(message, at(1), []), Accepted)
+    assert reason(accept(part, ballot(2), holding(lease(0, ms=wild)), 2)) == Reason.TOKEN, "it is not lost"
+    assert isinstance(accept(part, ballot(2), holding(lease(1, ms=wild)), 2), Accepted), "and keeps nobody out"
+
+
 def test_abstention_and_boots() -> None:
     source = Known()
     source.until = 3000 * MS

@@ -29,6 +29,7 @@ from tests.coordination.roster_stories import (
     duels,
     forgot_two,
     given_back_while_moved,
+    moved_to_the_slow,
     settled,
     split_group,
     stale_voter,
@@ -89,6 +90,7 @@ def test_no_rule_is_broken_where_one_kind_of_change_prevails(kind: str) -> None:
         (split_group, 4),
         (forgot_two, 10),
         (given_back_while_moved, 10),
+        (moved_to_the_slow, 10),
         (duels, 60),
     ],
 )

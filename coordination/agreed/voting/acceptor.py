@@ -18,8 +18,9 @@ In an elastic roster (see `succession`), beside:
 
   - Registers are served only while the node is not sealed, a majority of the roster has vouched for it of late, and no
     newer roster is known. Whoever speaks of an older one is told the newer.
-  - A higher token that the proposer knows is taken over, if it lies in the window. (Tokens fall: those that a register is
-    moved to have not seen the lease which was given back meanwhile.)
+  - A higher token that the proposer knows is taken over, whatever the own clock says, as that of a value is which is completed.
+    (Tokens fall: those that a register is moved to have not seen the lease which was given back meanwhile; or one whose clock
+    is slow takes the value and not the token. Were it refused by the window, a wild one would keep the register from moving.)
   - To a mover it says what it holds, with the ballot at which that was accepted, so "not started" is never "empty".
 
 For atomic registers see `atomic_memory`. What is malformed, or too much, is counted and gets no answer. With a memory
@@ -203,8 +204,7 @@ class Acceptor(Renewing):
             if kept is not None and kept.binds:
                 bound = (*bound, lease)
             register.end(lease)
-        if ask.floor > register.highest:
-            self._raise(register, ask.floor, now)
+        self._raise(register, ask.floor)
         self._adopt(register, ballot, ask.value, ask.waits, now.mono)
         if self._memory is not None:
             self._memory.keep(key, register, out)
@@ -340,12 +340,10 @@ class Acceptor(Renewing):
         past, ahead = self._tokens
         return token >= clock - past and (token <= highest + 1 or token <= clock + ahead)
 
-    def _raise(self, register: Register, floor: int, now: Instant) -> None:
-        """Take over the highest token of a register that was moved, unless it is one that no clock would have granted."""
-        if floor <= self._clock.read(now) + self._tokens[1]:
-            register.highest = floor
-        else:
-            self._counts["floor_ahead"] += 1
+    @staticmethod
+    def _raise(register: Register, floor: int) -> None:
+        """Take over the highest token of a register that was moved."""
+        register.highest = max(register.highest, floor)
 
     # --- help ---------------------------------------------------------------------------------------------------------
 
