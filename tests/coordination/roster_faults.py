@@ -26,6 +26,7 @@ from tests.coordination.agreed_world import Changes
 from tests.coordination.roster_campaign import hunt
 from tests.coordination.roster_stories import (
     Story,
+    a_third_by_word,
     duels,
     forgot_two,
     given_back_while_moved,
@@ -257,6 +258,15 @@ class Fewer(Group):
         return group
 
 
+class TakesOneWord(Search):
+    """Takes it for enough that one of two remembers by an operator's word."""
+
+    __slots__ = ()
+
+    def add(self, seen: Seen) -> None:
+        super().add(replace(seen, by_word=False))
+
+
 class LooksBackOnce(Search):
     """Reads the last group before this one, and none before that."""
 
@@ -306,6 +316,7 @@ ROSTER_FAULTS: dict[str, Told] = {
     "moves without the live identities": Told(((Proposer, searching(DropsLive)),), focus=("change",), seeds=20),
     "moves without the highest token": Told(((Acceptor, RaisesNothing),), given_back_while_moved, seeds=4),
     "takes over the tokens of its own clock only": Told(((Acceptor, RaisesByClock),), moved_to_the_slow, seeds=4),
+    "takes the word of one operator for a memory": Told(((Proposer, searching(TakesOneWord)),), a_third_by_word, seeds=4),
     "moves from a minority of the old group": Told(((Proposer, searching(AsksOne)),), stale_voter, seeds=20),
     "reads one too few of the old group": Told(((Proposer, searching(AsksOneFewer)),), focus=("swap", "change"), seeds=60),
     "skips the joint read of two changes": Told(((Proposer, searching(LooksBackOnce)),), focus=("swap", "change"), seeds=20),

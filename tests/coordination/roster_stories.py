@@ -201,6 +201,33 @@ def moved_to_the_slow(seed: int, faults: Changes) -> RosterWorld:
     return world
 
 
+def a_third_by_word(seed: int, faults: Changes) -> RosterWorld:
+    """A lock lives on behind a partition. Its two voters forget everything and found anew, one of them wrongly `fresh`; a third
+    one joins, and with that one it might grant the lock."""
+    world = begin(seed, faults, voters=2, clients=3)
+    holder = world.acquire("n3", KEY, ttl=3 * S)
+    if not settled(world, holder, 2 * S):
+        raise Violation("L12: not granted")
+    world.isolate("n3")
+    for name in ("n0", "n1", "n2", "n4"):
+        world.crash(name)
+    world.decided.clear()
+    for name in ("n0", "n1", "n2", "n4"):
+        world.start(name, fresh=name == "n0")
+    if not world.run_until(lambda: all(world.epoch(name) == 1 for name in ("n0", "n1", "n2")), S):
+        raise Violation("L12: not founded anew")
+    world.run(200 * MS)
+    world.propose("n0", ("n0", "n1", "n2"))
+    world.run(200 * MS)
+    if world.epoch("n0") != 2:
+        raise Violation("L12: not changed")
+    other = world.acquire("n4", KEY, ttl=S)
+    world.run(4 * S)
+    if other.state != "held" and not settled(world, world.acquire("n4", KEY, ttl=S), 2 * S):
+        raise Violation("L12: not granted")
+    return world
+
+
 def apart(world: RosterWorld, side: set[str]) -> None:
     for name in side:
         for far in world.nodes:

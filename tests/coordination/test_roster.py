@@ -25,6 +25,7 @@ from tests.coordination.roster_campaign import ELASTIC, RosterWorld, hunt, stres
 from tests.coordination.roster_faults import ROSTER_FAULTS, STEWARDED, first
 from tests.coordination.roster_stories import (
     Story,
+    a_third_by_word,
     begin,
     duels,
     forgot_two,
@@ -91,6 +92,7 @@ def test_no_rule_is_broken_where_one_kind_of_change_prevails(kind: str) -> None:
         (forgot_two, 10),
         (given_back_while_moved, 10),
         (moved_to_the_slow, 10),
+        (a_third_by_word, 10),
         (duels, 60),
     ],
 )

@@ -12,6 +12,8 @@ these report, and whatever any of them calls live binds:
     one before it counts, too. (A register is not touched while two rosters pass, and its lease is read as free.)
   - An answer counts for the rosters that its node no longer serves, and of which it remembers everything. (It extends the
     lease after it was read; a restarted one has forgotten it.)
+  - Of a group of two, one that remembers by an operator's word alone, `fresh`, is not enough before M has passed. (Said
+    wrongly of it, after both had lost the roster: a third one joins, and both grant what somebody holds who is cut off.)
   - After an operator's reset all that are left of a group are asked for a permanent register, and what they know is all that
     there is: the operator's word stands for the others' memory.
   - After `lapse` no lease of an earlier roster is alive, whoever kept it, and leases are not searched for there
@@ -77,7 +79,9 @@ class Search:
         answers = [seen for name in group if (seen := self._counted(name, epoch)) is not None]
         if isinstance(group, Remains):
             return answers if all(name in self._seen for name in group) else None
-        return answers if len(answers) >= group.witnesses else None
+        if len(answers) < group.witnesses or (len(group) == 2 and len(answers) == 1 and answers[0].by_word):
+            return None
+        return answers
 
     def _counted(self, name: str, epoch: int) -> Seen | None:
         seen = self._seen.get(name)

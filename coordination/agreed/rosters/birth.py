@@ -159,11 +159,8 @@ class Birth:
 
     def by_word_until(self, now: Instant) -> int | None:
         """Monotonic ns until which nothing but an operator's word says that its memory is whole; None if more does."""
-        standing, roster = self._standing, self._standing.roster
-        if roster is None or not standing.by_word:
-            return None
-        until = standing.started + roster.abstention
-        return until if now.mono < until else None
+        roster = self._standing.roster
+        return self._standing.started + roster.abstention if roster is not None and self._standing.worded(now) else None
 
     def join_another(self, now: Instant) -> Directives:
         """This node, which has founded alone, gives that mesh up: it joins the one that it sees."""

@@ -155,6 +155,8 @@ class Seen(Message):
     leases: tuple[Live, ...]
     ended: tuple[LeaseId, ...]
     highest: int
+    by_word: bool = False
+    """That it remembers its leases is the word of an operator, and M has not passed."""
 
 
 @message(132)

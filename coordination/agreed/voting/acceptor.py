@@ -291,6 +291,7 @@ class Acceptor(Renewing):
             tuple(register.live(now.mono)),
             tuple(register.ended),
             register.highest,
+            not is_atomic(ask.key) and standing.worded(now),
         )
 
     def _whole(self, key: str, now: Instant) -> int | None:

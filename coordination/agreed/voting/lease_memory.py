@@ -67,7 +67,7 @@ class LeaseMemory:
             return False
         lived = now.mono - standing.started
         if standing.whole is not None and standing.whole <= roster.epoch:
-            return not standing.by_word or len(roster.voters) > 2 or lived >= roster.abstention
+            return len(roster.voters) > 2 or not standing.worded(now)
         return lived >= 2 * roster.abstention or self._covers_all
 
     def _counts(self, name: str) -> bool:

@@ -134,6 +134,10 @@ class Standing:
             return 0
         return self.whole
 
+    def worded(self, now: Instant) -> bool:
+        """Whether nothing but an operator's word says of which leases it can speak."""
+        return self.by_word and self.roster is not None and now.mono - self.started < self.roster.abstention
+
     def past(self, key: str, now: Instant) -> list[tuple[int, Group]]:
         """The earlier groups that may keep something of a register which nobody has moved, newest first."""
         found = []
