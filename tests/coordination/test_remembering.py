@@ -172,3 +172,23 @@ def test_an_answer_that_does_not_fit_counts_for_nothing(wrong: str) -> None:
     assert not f.standing.votes()
     f.hear(answers[2])
     assert f.standing.votes()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_whoever_was_replaced_after_it_had_answered_is_asked_again(late: bool) -> None:
+    """`late`: a copy of what it answered arrives once more, behind the answer of its newest process."""
+    f, w = Voter("f", 2, memory=False), Voter("w", 1)
+    first = w.answer(f.recall()["w"])
+    f.hear(first)
+    new = Voter("w", 2, disk=w)
+    p = Voter("p", 1)
+    p.remembering._known.learn(("w",), (new.boot,), [])
+    f.hear(p.answer(f.recall()["p"]))
+    asked = f.recall()
+    assert set(asked) == {"w", "x", "y"}, "who has answered is asked in vain, or who is to answer is not asked"
+    f.hear(new.answer(asked["w"]))
+    if late:
+        f.hear(first)
+    assert set(f.recall()) == {"x", "y"}
+    f.hear(Voter("x", 1).answer(asked["x"]))
+    assert f.standing.votes()

@@ -5,6 +5,8 @@
 - Whoever is asked has learned the asker's boot before, durably, and each answer carries its giver's record of boots: a
   successor that the earlier process had accepted, and that is not decided yet, does not count it beside those that know. (It
   was decided after all, by two majorities of which one took the forgotten word, and the other the new one.)
+- It goes on asking everyone of whose newest process it has no answer. (One answers and is replaced before the others have
+  answered: its name was asked already, what it said does not count, and the asker takes part in nothing for ever.)
 - An answer counts only if its record names the very process that takes it. (It may have waited for a disk meanwhile.)
 - If one of those has accepted the successor, it asks again once that is decided: see `Standing.recalled`.
 - The process that a roster admits has nothing to remember."""
@@ -40,13 +42,17 @@ class Memories:
     def clear(self) -> None:
         self._told.clear()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._told
+    def counts(self, name: str, boots: BootRecord) -> bool:
+        """Whether the newest process of that name, as far as is known, has answered."""
+        told = self._told.get(name)
+        return told is not None and told.boot >= boots.of(name)
 
     def add(self, answer: MemoryIs, roster: RosterValue, boots: BootRecord) -> list[MemoryIs]:
-        """All that count, once they are enough; else nothing."""
-        self._told[answer.name] = answer
-        told = [each for name, each in self._told.items() if each.boot >= boots.of(name)]
+        """All that count, once they are enough; else nothing. A late answer of an earlier process replaces no newer one's."""
+        known = self._told.get(answer.name)
+        if known is None or answer.boot >= known.boot:
+            self._told[answer.name] = answer
+        told = [each for name, each in self._told.items() if self.counts(name, boots)]
         return told if len(told) > len(roster.voters) - roster.majority else []
 
 
@@ -85,7 +91,8 @@ class Remembering:
         if roster is None or self._standing.memory or self._identity.name not in roster.voters:
             return
         ask = MemoryAsk(roster.epoch, self._identity.name, self._identity.boot)
-        out.extend(Send(name, ask) for name in roster.voters if name not in self._memories and name != self._identity.name)
+        others = [name for name in roster.voters if name != self._identity.name]
+        out.extend(Send(name, ask) for name in others if not self._memories.counts(name, self._boots))
         self._agenda.at("recall", now.mono + 2 * REPEAT, out)
 
     def on_memory_ask(self, ask: MemoryAsk, now: Instant, out: list[Directive]) -> None:
