@@ -6,7 +6,9 @@
   its promise, is asked again, and both proposals are decided.)
 - What an operator's reset finds accepted by any voter of a majority is completed, whatever the operator wants. (The roster
   e+1 is decided, and both go on.)
-- A round that was refused, or lasts too long, is given up. What may have been accepted is completed at a higher ballot."""
+- A round that was refused, or lasts too long, is given up. What may have been accepted is completed at a higher ballot.
+- Whoever completes what it has accepted wants that itself, if no promise tells of anything. (Its own promise waits for its
+  disk, a majority of the others promises first, and has accepted nothing: it gives up each time, and stays sealed for ever.)"""
 
 from __future__ import annotations
 
@@ -119,6 +121,8 @@ class RosterRound:
             if reset is None:
                 return  # promised by an earlier process: others have to complete it
             self._wanted = reset
+        elif self._wanted is None:
+            self._wanted = vote.roster
         vote.counter += 1
         epoch = roster.epoch + 1 if reset is None else max(reset.epoch, vote.promised.epoch)
         self._ballot = Ballot(epoch, vote.counter, self._identity.name, self._identity.boot)
