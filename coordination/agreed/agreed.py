@@ -93,7 +93,7 @@ def build_agreed(
     recollector = Recollector(identity, birth, known, acceptor, voter_memory, standing)
     reader = Reader(identity, birth, known, acceptor, voter_memory)
     caller = Caller(identity, view, birth)
-    mover = Mover(identity, view, standing, acceptor, caller)
+    mover = Mover(identity, view, standing, succession, acceptor, caller)
     inspector = Inspector(identity, view, birth, acceptor, owner, voter_memory, standing)
     census = Census(identity, birth, acceptor)
     electorate = Electorate(identity, view, standing, succession, boots, voter=voter)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.coordination.agreed_world import S
+from tests.coordination.agreed_world import MS, S
 from tests.coordination.moving_campaign import MovingWorld, hunt, stress
 from tests.coordination.moving_faults import MOVING_FAULTS, STEWARDED, first
 from tests.coordination.moving_stories import KEY, STORIES, apart, begin, founders, group, judge, tell, write
+from tests.coordination.roster_campaign import ELASTIC
 
 SEEDS = range(12)
 SOAK_SEEDS = range(1_000, 3_000)
@@ -78,6 +79,30 @@ def test_what_nobody_touches_outlives_every_voter() -> None:
     assert all(len(node.parts.succession._standing.rosters) == 1 for node in world.nodes.values() if node.parts is not None), (
         "rosters that keep nothing are kept for ever"
     )
+
+
+@pytest.mark.parametrize(("after", "rosters"), [(S, 2), (12 * S, 1)])
+def test_what_is_settled_outlives_a_restart_of_all(after: int, rosters: int) -> None:
+    """All voters are replaced and gone for good; their followers restart, with a chain of so many rosters."""
+    parameters = ELASTIC._replace(R=3)
+    world = MovingWorld(2, voters=3, clients=4, latency=(MS, 3 * MS), parameters=parameters, thin=0, durable=True)
+    assert world.run_until(world.founded, 20 * S)
+    world.run(5 * S)
+    voters = ["n3", "n4", "n5"]
+    world.propose("n0", voters)
+    assert world.run_until(lambda: settled(world, voters), 5 * S)
+    for name in ("n0", "n1", "n2"):
+        world.crash(name)
+    world.run(after)
+    chains = [node.parts.succession._standing.rosters for node in world.nodes.values() if node.parts is not None]
+    assert {len(chain) for chain in chains} == {rosters}, "it proves nothing"
+    for name in (*voters, "n6"):
+        world.crash(name)
+    for name in (*voters, "n6"):
+        world.start(name)
+    world.run(8 * S)
+    asked = world.call("n6", "n6", KEY, "add", 1)
+    assert world.run_until(lambda: asked.over, 2 * S) and world.outcomes["add"] == 1, "waits for those that are gone"
 
 
 @pytest.mark.parametrize("keeps", [True, False])

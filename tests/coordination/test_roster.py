@@ -222,6 +222,18 @@ def test_who_has_forgotten_abstains_though_it_was_asked_where_it_does_not_vote()
     assert parts.acceptor.abstaining("lock/x", at(two.abstention // MS)) == 0
 
 
+def test_what_was_settled_is_not_settled_beside_a_reset() -> None:
+    """All was moved to a roster that the reset has given up."""
+    one = found(("a", "b", "c"), ELASTIC)
+    two, reset = one._replace(epoch=2, voters=("a", "x")), one._replace(epoch=1 << 40, voters=("b", "c"))
+    standing = Standing(Self_("x", Boot(1, b"x" * 16)))
+    standing.adopt(chain(one, two), at(0))
+    standing.settled.add(1)
+    assert standing.past("atomic/x", at(1)) == []
+    assert standing.adopt(chain(one, reset), at(1)) is Adoption.NEW
+    assert [epoch for epoch, _ in standing.past("atomic/x", at(2))] == [1]
+
+
 def test_everything_that_is_said_survives_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
     transmit = World.transmit

@@ -14,6 +14,8 @@ and moves it. Rules, each with what breaks without it:
   - In a large roster reports go to the stewards, and these say to everyone what is settled (see `stewards`). It is taken from
     whoever has the same newest roster. (After a reset two may go on, each of which has moved everything, but not to the other.)
   - A roster that is settled, and of which no lease can be alive, leaves the chain, the oldest first.
+  - What is settled, and what has left the chain, is written down; neither is ever taken back. (All restart, the earlier voters
+    are gone for good, and whatever is called for the first time is searched for with them, for ever.)
   - Whoever still keeps a longer chain says so by its own reports, and is told the shorter one. (A voter that restarts has
     forgotten what was reported, and those who reported are gone.)
 
@@ -28,6 +30,7 @@ from itertools import takewhile
 from coordination.agreed.atomics.caller import Caller
 from coordination.agreed.atomics.calls import Moved
 from coordination.agreed.rosters.stewards import SHARE, SMALL, stewards
+from coordination.agreed.rosters.succession import Succession
 from coordination.agreed.vocabulary.ballot import ZERO
 from coordination.agreed.vocabulary.events import Called, CallFailed, RosterDecided
 from coordination.agreed.vocabulary.ports import Identity, View
@@ -54,10 +57,13 @@ class Mover:
     hears = (RosterDecided, Called, CallFailed)
     small = SMALL
 
-    def __init__(self, identity: Identity, view: View, standing: Standing, acceptor: Acceptor, caller: Caller) -> None:
+    def __init__(
+        self, identity: Identity, view: View, standing: Standing, succession: Succession, acceptor: Acceptor, caller: Caller
+    ) -> None:  # fmt: skip
         self._identity = identity
         self._view = view
         self._standing = standing
+        self._succession = succession
         self._acceptor = acceptor
         self._caller = caller
         self._started = False
@@ -71,6 +77,8 @@ class Mover:
         """By voter: the roster up to which all has been moved, and the first one of which it remembers everything."""
         self._reported = 0
         """How often, to the stewards, since the newest roster was decided."""
+        self._kept = standing.rosters[:1], set(standing.settled)
+        """What is written down, or about to be: where the chain begins, and what is settled."""
         self._counts: Counter[str] = Counter()
 
     @property
@@ -105,10 +113,12 @@ class Mover:
         out: list[Directive] = []
         if timer == "read":
             self._read_more(now, out)
-        elif len(self._standing.rosters) > 1:
+            return out
+        if len(self._standing.rosters) > 1:
             self._report(out)
             self._settle(now)
             out.append(Arm("report", now.mono + REPORT_EVERY))
+        self._keep(out)
         return out
 
     def on_message(self, message: Message, source: Source, now: Instant) -> Directives:
@@ -125,7 +135,9 @@ class Mover:
         if message.settled and message.epoch == standing.epoch:
             standing.settled.update([roster.epoch for roster in standing.unsettled() if roster.epoch <= message.settled])
         self._settle(now)
-        return ()
+        out: list[Directive] = []
+        self._keep(out)
+        return out
 
     def stats(self) -> dict[str, int]:
         return {"to_move": self.moving, "unsettled": len(self._standing.unsettled()), **self._counts}
@@ -205,3 +217,9 @@ class Mover:
         """Whether a voter of an earlier roster has reported that all is moved that it ever accepted there."""
         report = self._reports.get(name)
         return report is not None and report[0] > epoch and -report[1] <= epoch
+
+    def _keep(self, out: list[Directive]) -> None:
+        known = self._standing.rosters[:1], set(self._standing.settled)
+        if known != self._kept and known[0]:
+            self._kept = known
+            out.append(Act(self._succession, self._succession.keep()))

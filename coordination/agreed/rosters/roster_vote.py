@@ -98,6 +98,7 @@ class RosterVote:
                     self.roster,
                     standing.limit,
                     standing.lasting,
+                    tuple(sorted(standing.settled)),
                 ),
                 out,
             )

@@ -98,7 +98,15 @@ class Succession:
         self._remembering = Remembering(identity, standing, self._confirming, self._vote, known, agenda, counts, memory)
         note = memory.standing() if memory is not None else None
         if note is not None:
-            standing.restore(note.origin, note.rosters, note.sealed, memory=note.memory, limit=note.limit, lasting=note.lasting)
+            standing.restore(
+                note.origin,
+                note.rosters,
+                note.sealed,
+                memory=note.memory,
+                limit=note.limit,
+                lasting=note.lasting,
+                settled=note.settled,
+            )
             self._epoch = standing.epoch
             self._vote.restore(note)
 
@@ -116,6 +124,12 @@ class Succession:
         successor that they have forgotten is in use. `RosterDecided` follows, with this roster or another one, or nothing."""
         out: list[Directive] = []
         self._round.reset(roster, now, out)
+        return out
+
+    def keep(self) -> Directives:
+        """Write down where this node stands, also of earlier rosters: some have been settled, or have left the chain."""
+        out: list[Directive] = []
+        self._vote.keep(out)
         return out
 
     def begin_anew(self, out: list[Directive]) -> None:

@@ -175,8 +175,10 @@ class Standing:
         memory: bool,
         limit: int = 0,
         lasting: int | None = None,
+        settled: tuple[int, ...] = (),
     ) -> None:
         """As an earlier process wrote it down."""
+        self.settled = set(settled)
         self.origin, self.rosters, self.sealed, self.memory, self.limit = origin, rosters, sealed, memory, limit
         if lasting is not None:
             self.lasting = lasting
@@ -219,6 +221,8 @@ class Standing:
         self.origin = chain.origin
         if rosters[-1].epoch > newest:
             self._go_on()
+            if newest not in {roster.epoch for roster in rosters}:
+                self.settled = set()  # its own have been given up by a reset, or are gone: all was moved to those
         kept = []
         for roster, age in zip(rosters, chain.ages, strict=True):
             # Its clock and this one may each be off by rho; too young an age is safe.

@@ -98,7 +98,8 @@ class StandingNote(NamedTuple):
     roster: RosterValue | None
     limit: int = 0
     lasting: int | None = None
-    """Both as in `Standing`."""
+    settled: tuple[int, ...] = ()
+    """All three as in `Standing`."""
 
 
 class BootNote(NamedTuple):
