@@ -8,7 +8,8 @@
   leaves registers that nobody serves.)
 - To promise to a reset seals, also who has accepted nothing, and takes the operator's word for a memory. (A voter that has
   forgotten the seal of e+1 vouches for e again.)
-- What it says is written down before it is said."""
+- What it says is written down before it is said, also what a reset wants. (All that promised restart before anyone has
+  accepted, each leaves it to the others to complete it, and refuses all else.)"""
 
 from __future__ import annotations
 
@@ -75,7 +76,7 @@ class RosterVote:
 
     def restore(self, note: StandingNote) -> None:
         """As an earlier process wrote it down."""
-        self.promised, self.accepted, self.roster = note.promised, note.accepted, note.roster
+        self.promised, self.accepted, self.roster, self.reset = note.promised, note.accepted, note.roster, note.reset
         self.counter = max(note.promised.counter, note.accepted.counter)
 
     def clear(self) -> None:
@@ -99,6 +100,7 @@ class RosterVote:
                     standing.limit,
                     standing.lasting,
                     tuple(sorted(standing.settled)),
+                    self.reset,
                 ),
                 out,
             )

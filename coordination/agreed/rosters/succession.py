@@ -96,6 +96,8 @@ class Succession:
         self._vote = RosterVote(identity, standing, self._confirming, random, boots, agenda, counts, memory)
         self._round = RosterRound(identity, standing, self._vote, boots, agenda, counts)
         self._remembering = Remembering(identity, standing, self._confirming, self._vote, known, agenda, counts, memory)
+        if memory is not None:
+            standing.first = memory.first()
         note = memory.standing() if memory is not None else None
         if note is not None:
             standing.restore(
@@ -217,7 +219,7 @@ class Succession:
     def _resume(self, roster: RosterValue, now: Instant, out: list[Directive]) -> None:
         if self._identity.name in roster.voters and not self._standing.memory:
             self._remembering.recall(now, out)
-        if self._vote.roster is not None:
+        if self._vote.to_complete():
             self._agenda.at("complete", now.mono + self._vote.pause(), out)
         self._confirming.confirm(now, out)
 

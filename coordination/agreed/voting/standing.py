@@ -2,7 +2,8 @@
 
   sealed      the epoch up to which it serves no register any more: it has accepted a successor of that roster
   confirmed   when it last asked a majority that had not
-  memory      whether it knows all that any process of its name has promised about the successor of the newest roster
+  memory      whether it knows all that any process of its name has promised about the successor of the newest roster: also
+              if the roster admits an earlier process on its disk, which had not come to know of it
   whole       the first epoch of which it remembers every lease that a process of its name promised
   lasting     the first one of which it remembers everything that lasts: atomic registers
   settled     earlier epochs of which every atomic register has been moved on
@@ -23,10 +24,10 @@ from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.messages import Reason
 from coordination.agreed.vocabulary.placement import Group, Placement, Remains, placement_of
 from coordination.agreed.vocabulary.ports import Identity
-from coordination.agreed.vocabulary.roster import Joined, RosterValue
+from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.agreed.vocabulary.succession_messages import ChainIs
 from crdt.clock import Instant
-from mesh.directives import NANOSECONDS
+from mesh.directives import NANOSECONDS, Boot
 
 __all__ = ["NEVER", "Adoption", "Standing"]
 
@@ -46,8 +47,8 @@ class Adoption(Enum):
 
 class Standing:
     __slots__ = (
-        "_identity", "_known", "_placements", "by_word", "confirmed", "lasting", "limit", "memory", "origin", "rosters",
-        "sealed", "settled", "started", "whole", "yielding",
+        "_identity", "_known", "_placements", "by_word", "confirmed", "first", "lasting", "limit", "memory", "origin",
+        "rosters", "sealed", "settled", "started", "whole", "yielding",
     )  # fmt: skip
 
     def __init__(self, identity: Identity) -> None:
@@ -62,6 +63,8 @@ class Standing:
         self.confirmed = NEVER
         """Boot ns."""
         self.memory = False
+        self.first = 0
+        """The stamp of the first process on this disk; 0 without one, or with an empty one."""
         self.limit = 0
         """The roster of whose successor the memory speaks, and of no later one; 0: of all."""
         self.whole: int | None = None
@@ -289,12 +292,17 @@ class Standing:
             self.memory, self.limit = False, 0
 
     def _arrive(self, roster: RosterValue) -> None:
-        if Joined(self._identity.name, self._identity.boot) in roster.joined:
+        if any(name == self._identity.name and self._is_of_this_disk(boot) for name, boot in roster.joined):
             self.memory = True
             if self.whole is None:
                 self.whole = roster.epoch
             if self.lasting is None:
                 self.lasting = roster.epoch
+
+    def _is_of_this_disk(self, boot: Boot) -> bool:
+        """Whether that was this process, or an earlier one on its disk: all that the name has promised since is on it."""
+        own = self._identity.boot
+        return boot == own or 0 < self.first <= boot.stamp < own.stamp
 
     def _keep(self, rosters: tuple[RosterValue, ...]) -> None:
         self.rosters = rosters

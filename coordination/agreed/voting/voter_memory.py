@@ -100,10 +100,14 @@ class StandingNote(NamedTuple):
     lasting: int | None = None
     settled: tuple[int, ...] = ()
     """All three as in `Standing`."""
+    reset: RosterValue | None = None
+    """What the last reset that was promised to wants."""
 
 
 class BootNote(NamedTuple):
     stamp: int
+    first: int = 0
+    """Of the first process on this disk; 0 if it did not say so."""
 
 
 class KnownNote(NamedTuple):
@@ -242,8 +246,13 @@ class VoterMemory:
         note = self._one(BOOT, "boot")
         return note.stamp if note is not None else 0
 
+    def first(self) -> int:
+        """The stamp of the first process from which on all are known to have been on this disk, 0 if there is none."""
+        note = self._one(BOOT, "boot")
+        return note.first or note.stamp if note is not None else 0
+
     def keep_boot(self, stamp: int, out: list[Directive]) -> None:
-        out.append(Persist((("boot", ONLY, BOOT.write(BootNote(stamp))),)))
+        out.append(Persist((("boot", ONLY, BOOT.write(BootNote(stamp, self.first() or stamp))),)))
 
     def known(self) -> dict[str, Boot]:
         """By name."""
