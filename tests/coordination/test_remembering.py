@@ -22,6 +22,7 @@ from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT, BootRecord
 from coordination.agreed.vocabulary.roster import Parameters, RosterValue, found
 from coordination.agreed.vocabulary.succession_messages import (
+    EpochAsk,
     MemoryAsk,
     MemoryIs,
     RosterAccept,
@@ -55,7 +56,7 @@ class Voter:
         self.standing.begin(at(0))
         self.standing.found(ROSTER, BORN, at(0), memory=memory)
         known = KnownBoots(BootRecord(me, view), VoterMemory(Memory({"known": self.disk})))
-        confirming = Confirming(me, view, self.standing, rng, agenda)
+        self.confirming = confirming = Confirming(me, view, self.standing, rng, known.record, agenda)
         self.vote = RosterVote(me, self.standing, confirming, rng, known.record, agenda, counts, None)
         self.round = RosterRound(me, self.standing, self.vote, known.record, agenda, counts)
         self.remembering = Remembering(me, self.standing, confirming, self.vote, known, agenda, counts, None)
@@ -69,6 +70,7 @@ class Voter:
             RosterPromise: self.round.on_promise,
             MemoryAsk: self.remembering.on_memory_ask,
             MemoryIs: self.remembering.on_memory,
+            EpochAsk: self.confirming.on_epoch_ask,
         }
         out: list[Directive] = []
         handlers[type(message)](message, at(0.1), out)
@@ -192,3 +194,10 @@ def test_whoever_was_replaced_after_it_had_answered_is_asked_again(late: bool) -
     assert set(f.recall()) == {"x", "y"}
     f.hear(Voter("x", 1).answer(asked["x"]))
     assert f.standing.votes()
+
+
+def test_whoever_has_been_replaced_vouches_no_more() -> None:
+    w, asked = Voter("w", 1), EpochAsk(ROSTER.epoch, 1, "p")
+    assert w.hear(asked)
+    w.vote._boots.learn(("w",), (Boot(2, b"w" * 16),))
+    assert not w.hear(asked)

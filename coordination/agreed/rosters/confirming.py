@@ -2,7 +2,8 @@
 
 - A voter serves registers only within `served` of asking a majority of its roster that has accepted no successor. (An
   evicted one that nobody has told goes on granting for ever.)
-- A voter that has accepted no successor *vouches* for its roster. What a majority has vouched for, the asker among them,
+- A voter that has accepted no successor *vouches* for its roster, unless it knows of a newer process of its name. (That one
+  has accepted a successor, and its roster is vouched for all the same.) What a majority has vouched for, the asker among them,
   was the newest when they were asked; it counts from the q-th newest of those moments, by the boot-time clock. (A machine
   that slept for an hour takes what it heard before for news.)
 - In a large roster only its *stewards* ask everyone, and the others ask the stewards: an answer says how long ago, at the
@@ -18,6 +19,7 @@ import random
 
 from coordination.agreed.rosters.stewards import SHARE, SMALL, stewards
 from coordination.agreed.vocabulary.agenda import Agenda
+from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.ports import Identity, View
 from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.agreed.vocabulary.succession_messages import EpochAsk, EpochOk
@@ -86,12 +88,19 @@ class Confirming:
     """Of so many voters each asks all others."""
 
     def __init__(
-        self, identity: Identity, view: View, standing: Standing, random: random.Random, agenda: Agenda[str]
-    ) -> None:  # fmt: skip
+        self,
+        identity: Identity,
+        view: View,
+        standing: Standing,
+        random: random.Random,
+        boots: BootRecord,
+        agenda: Agenda[str],
+    ) -> None:
         self._identity = identity
         self._view = view
         self._standing = standing
         self._random = random
+        self._boots = boots
         self._agenda = agenda
         self._vouching = Vouching(identity.boot.stamp)
         self._patience = PATIENCE
@@ -148,7 +157,7 @@ class Confirming:
         standing = self._standing
         if ask.epoch != standing.epoch:
             self.differ(ask.epoch, ask.name, now, out)
-        elif ask.serial and standing.votes() and standing.sealed < ask.epoch:
+        elif ask.serial and standing.votes() and standing.sealed < ask.epoch and not self._boots.superseded():
             age = now.boot - standing.confirmed
             large = len(standing.rosters[-1].voters) > self.small
             known = age if large and age < standing.rosters[-1].served else None

@@ -92,7 +92,7 @@ class Succession:
         self._epoch = 0
         """Of the roster whose successor all of this is about."""
         agenda, counts, boots = self._agenda, self._counts, known.record
-        self._confirming = Confirming(identity, view, standing, random, agenda)
+        self._confirming = Confirming(identity, view, standing, random, boots, agenda)
         self._vote = RosterVote(identity, standing, self._confirming, random, boots, agenda, counts, memory)
         self._round = RosterRound(identity, standing, self._vote, boots, agenda, counts)
         self._remembering = Remembering(identity, standing, self._confirming, self._vote, known, agenda, counts, memory)
