@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from tests.coordination.agreed_world import MS, S
+from coordination.agreed.agreed import build_agreed
+from coordination.agreed.atomics.calls import Moved
+from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.boots import NO_BOOT
+from coordination.agreed.vocabulary.roster import found
+from coordination.agreed.vocabulary.succession_messages import ChainIs
+from coordination.agreed.voting.acceptor import NEVER_WHOLE
+from crdt.clock import HybridClock
+from mesh.directives import Boot, Source
+from tests.coordination.agreed_nodes import ThinView
+from tests.coordination.agreed_world import MS, S, Self_
 from tests.coordination.moving_campaign import MovingWorld, hunt, stress
 from tests.coordination.moving_faults import MOVING_FAULTS, STEWARDED, first
 from tests.coordination.moving_stories import KEY, STORIES, apart, begin, founders, group, judge, tell, write
+from tests.coordination.reader_hall import at
 from tests.coordination.roster_campaign import ELASTIC
 
 SEEDS = range(12)
@@ -134,3 +147,24 @@ def test_a_reset_keeps_what_those_that_are_left_remember(keeps: bool) -> None:
     assert world.run_until(lambda: asked.over, 2 * S), "no answer after a reset"
     assert list(world.history)[-1].result == (7 if keeps else None)
     write(world, "n7", 8)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_report_is_not_taken_back_by_one_that_forgot(forgets: bool) -> None:
+    """A voter that has reported of the first roster comes back without memory, and reports of the second one."""
+    one = found(("a", "b", "c"), ELASTIC)
+    two = one._replace(epoch=2, voters=("a", "b", "d"))
+    three = two._replace(epoch=3, voters=("b", "d", "e"))
+    parts = build_agreed(Self_("x", Boot(1, b"x" * 16)), ThinView(), HybridClock(500), random.Random(1), voter=False)
+    for part in parts:
+        part.start(at(0))
+    source = Source(b"", "", "b", None, None)
+    chain = ChainIs(Ballot(1, 1, "a", NO_BOOT), (one, two, three), (0, 0, 0))
+    parts.succession.on_message(chain, source, at(1))
+    unsettled = parts.succession._standing.unsettled
+    parts.mover.on_message(Moved("b", 2, 0, 1, 0), source, at(2))
+    if forgets:
+        parts.mover.on_message(Moved("b", 3, NEVER_WHOLE, 1, 0), source, at(3))
+    assert unsettled() == [one, two], "one report is not enough"
+    parts.mover.on_message(Moved("c", 3, 1, 1, 0), source, at(4))
+    assert unsettled() == [two]

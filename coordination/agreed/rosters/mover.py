@@ -10,7 +10,8 @@ and moves it. Rules, each with what breaks without it:
     reports are enough, by voters that remember everything from m on: q of a group accepted whatever was decided, so one of them
     kept it. Then m is *settled*: nothing is searched for there any more. (A register that was not moved reads as new.)
   - After an operator's reset all that it has left of m have to report, whatever they remember.
-  - Reports are never taken back: what has been moved stays so, whoever restarts.
+  - Reports are never taken back: what has been moved stays so, whoever restarts. (A voter that has reported forgets what it
+    kept, reports that of a later roster, and the earlier one never settles.)
   - In a large roster reports go to the stewards, and these say to everyone what is settled (see `stewards`). It is taken from
     whoever has the same newest roster. (After a reset two may go on, each of which has moved everything, but not to the other.)
   - A roster that is settled, and of which no lease can be alive, leaves the chain, the oldest first.
@@ -75,6 +76,8 @@ class Mover:
         """Keys by the number of the call."""
         self._reports: dict[str, tuple[int, int]] = {}
         """By voter: the roster up to which all has been moved, and the first one of which it remembers everything."""
+        self._vouched: set[tuple[str, int]] = set()
+        """Of a voter and an earlier roster: it has reported, at any time, that all is moved that it ever accepted there."""
         self._reported = 0
         """How often, to the stewards, since the newest roster was decided."""
         self._kept = standing.rosters[:1], set(standing.settled)
@@ -155,6 +158,8 @@ class Mover:
         self._reported = 0
         voters = {name for each in standing.rosters for name in each.voters}
         self._reports = {name: report for name, report in self._reports.items() if name in voters}
+        epochs = {each.epoch for each in standing.rosters}
+        self._vouched = {each for each in self._vouched if each[1] in epochs}
         if len(standing.rosters) < 2:
             return out
         for number in self._reading:
@@ -205,7 +210,9 @@ class Mover:
         for roster in standing.unsettled():
             left = standing.left_of(roster)
             if left is None:
-                done = sum(self._vouches(name, roster.epoch) for name in roster.voters) > len(roster.voters) - roster.quorum
+                vouched = [(name, roster.epoch) for name in roster.voters if self._vouches(name, roster.epoch)]
+                done = len(vouched) > len(roster.voters) - roster.quorum
+                self._vouched.update(vouched)
             else:
                 done = all(self._reports.get(name, (0, 0))[0] > roster.epoch for name in left)
             if done:
@@ -216,7 +223,7 @@ class Mover:
     def _vouches(self, name: str, epoch: int) -> bool:
         """Whether a voter of an earlier roster has reported that all is moved that it ever accepted there."""
         report = self._reports.get(name)
-        return report is not None and report[0] > epoch and -report[1] <= epoch
+        return (name, epoch) in self._vouched or (report is not None and report[0] > epoch and -report[1] <= epoch)
 
     def _keep(self, out: list[Directive]) -> None:
         known = self._standing.rosters[:1], set(self._standing.settled)
