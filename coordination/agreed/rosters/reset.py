@@ -9,6 +9,9 @@ First a survey, which changes nothing; then, if every condition holds, a reset o
   - Every other name has been given up by the operator, one by one, and does not answer. It need not be dead: it is a minority.
   - Nobody that answers knows a newer roster.
 
+An answer counts only for the process that asked. (The next one of its name counts its queries from 1 as well, and would
+take for present who has answered the one before it, and is gone.)
+
 What the operator vouches for is one thing alone: that no later roster, which all that answer have forgotten, is still in use
 somewhere else. If one is, both grant until they meet; then the reset counts, for its epoch is the higher one."""
 
@@ -147,7 +150,7 @@ class Reset:
             return self._answer(message, now)
         assert isinstance(message, SurveyAnswer)
         question = self._questions.get(message.query)
-        if question is None or message.name not in question.roster.voters:
+        if question is None or message.asker != self._identity.boot or message.name not in question.roster.voters:
             return ()
         if message.epoch > question.roster.epoch:
             question.newer = message.name
@@ -187,7 +190,7 @@ class Reset:
     # --- help -------------------------------------------------------------------------------------------------------------
 
     def _ask(self, query: int, question: Question, now: Instant) -> Directives:
-        ask = SurveyAsk(query, self._identity.name, question.roster.epoch)
+        ask = SurveyAsk(query, self._identity.name, self._identity.boot, question.roster.epoch)
         again = min(now.mono + ASK_AGAIN, question.until)
         return (*(Send(name, ask) for name in question.roster.voters if name not in question.answers), Arm(query, again))
 
@@ -202,9 +205,8 @@ class Reset:
         memory = standing.memory or not roster.elastic
         sealed = roster.elastic and standing.sealed >= roster.epoch
         identity = self._identity
-        return (
-            Send(ask.name, SurveyAnswer(ask.query, roster.epoch, identity.name, identity.boot, memory, sealed, max(0, left))),
-        )
+        own = identity.name, identity.boot
+        return (Send(ask.name, SurveyAnswer(ask.query, ask.boot, roster.epoch, *own, memory, sealed, max(0, left))),)
 
     def _conclude(self, query: int, now: Instant) -> list[Directive]:
         question = self._questions.pop(query)

@@ -93,7 +93,9 @@ class Census:
             return (Send(message.name, self._answer(message, now)),)
         if isinstance(message, ListAnswer):
             counting = self._countings.get(message.query)
-            if counting is not None and counting.pages.get(message.voter) == message.page:
+            if message.asker != self._identity.boot:
+                self._counts["outdated"] += 1
+            elif counting is not None and counting.pages.get(message.voter) == message.page:
                 counting.take(message.voter, message.rows)
                 if message.more:
                     counting.pages[message.voter] += 1
@@ -121,7 +123,7 @@ class Census:
         return [Send(voter, self._asked(query, counting, voter)) for voter in counting.pages]
 
     def _asked(self, query: int, counting: Counting, voter: str) -> ListAsk:
-        return ListAsk(query, self._identity.name, counting.prefix, counting.pages[voter])
+        return ListAsk(query, self._identity.name, self._identity.boot, counting.prefix, counting.pages[voter])
 
     def _answer(self, ask: ListAsk, now: Instant) -> ListAnswer:
         who = (ask.name, ask.query)
@@ -141,7 +143,7 @@ class Census:
         more = first + KEYS_A_PAGE < len(keys)
         if not more:
             del self._keys[who]
-        return ListAnswer(ask.query, self._identity.name, ask.page, tuple(rows), more)
+        return ListAnswer(ask.query, ask.boot, self._identity.name, ask.page, tuple(rows), more)
 
     def _row(self, key: str, now: Instant) -> ListRow | None:
         register = self._acceptor.register(key)

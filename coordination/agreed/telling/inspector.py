@@ -14,7 +14,11 @@ whoever goes by another roster is told, or tells.
 A lease that is given back without a round is noted by q voters, one after the other (see `noting`). Who is told of the end by
 fewer passes the holder's word on to those that had not heard of it, and asks them again, before it answers that nobody holds
 it: so does the reader of an atomic register with a value that it found at fewer than a majority (Attiya, Bar-Noy and Dolev,
-1995). (The next one that asks meets those that have not noted it, and is told that the former holder leads.)"""
+1995). (The next one that asks meets those that have not noted it, and is told that the former holder leads.)
+
+An answer names the process that asked. (It waits for the voter's disk, and goes to whoever has the asker's name by then. That
+one counts its questions from 1 as well: with q answers to the first question of the process before it, it is told of a holder
+that has given the lock back since.)"""
 
 from __future__ import annotations
 
@@ -185,7 +189,7 @@ class Inspector:
         epoch = roster.epoch if early and roster.elastic else 0
         moved = not epoch or not self._standing.past(key, now)
         self._questions[query] = Question(key, group, early=early, epoch=epoch, moved=moved)
-        ask = ExplainAsk(query, self._identity.name, key)
+        ask = ExplainAsk(query, self._identity.name, self._identity.boot, key)
         return (*(Send(name, ask) for name in group), Arm(query, now.mono + ANSWER_WITHIN))
 
     def start(self, now: Instant) -> Directives:
@@ -199,6 +203,9 @@ class Inspector:
             self._stand(message, now, out)
             out.append(Send(message.name, self._answer(message, now)))
             return out
+        if isinstance(message, ExplainStanding | ExplainAnswer) and message.asker != self._identity.boot:
+            self._counts["outdated"] += 1
+            return ()
         if isinstance(message, ExplainStanding):
             asked = self._questions.get(message.query)
             if asked is None or message.voter not in asked.group:
@@ -249,7 +256,7 @@ class Inspector:
                 question.answers.pop(name, None)
                 question.standings.pop(name, None)
                 out.extend([Send(name, Drop(question.key, lease, self._standing.epoch)) for lease in missed])
-                out.append(Send(name, ExplainAsk(query, self._identity.name, question.key)))
+                out.append(Send(name, ExplainAsk(query, self._identity.name, self._identity.boot, question.key)))
         return out
 
     def _stand(self, ask: ExplainAsk, now: Instant, out: list[Directive]) -> None:
@@ -259,7 +266,8 @@ class Inspector:
             register = self._acceptor.register(ask.key)
             started = register.accepted.epoch if register is not None else 0
             closed = standing.closed(now)
-            out.append(Send(ask.name, ExplainStanding(ask.query, self._identity.name, roster.epoch, closed, started)))
+            own = self._identity.name
+            out.append(Send(ask.name, ExplainStanding(ask.query, ask.boot, own, roster.epoch, closed, started)))
 
     def _answer(self, ask: ExplainAsk, now: Instant) -> ExplainAnswer:
         register = self._acceptor.register(ask.key)
@@ -294,6 +302,7 @@ class Inspector:
                 notes.append("has no memory of it")
         return ExplainAnswer(
             ask.query,
+            ask.boot,
             ask.key,
             self._identity.name,
             promised,

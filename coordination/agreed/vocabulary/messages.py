@@ -438,13 +438,17 @@ class Waiter(NamedTuple):
 @message(90)
 class ExplainAsk(Message):
     query: int
+    """Counted from the start of each process: with `boot` it names one question."""
     name: str
+    boot: Boot
     key: str
 
 
 @message(91)
 class ExplainAnswer(Message):
     query: int
+    asker: Boot
+    """The process that asked: what was answered to an earlier one of its name is nothing to the next."""
     key: str
     voter: str
     promised: Ballot
@@ -484,6 +488,7 @@ class ListAsk(Message):
 
     query: int
     name: str
+    boot: Boot
     prefix: str
     page: int
 
@@ -491,6 +496,8 @@ class ListAsk(Message):
 @message(93)
 class ListAnswer(Message):
     query: int
+    asker: Boot
+    """The process that asked."""
     voter: str
     page: int
     rows: tuple[ListRow, ...]

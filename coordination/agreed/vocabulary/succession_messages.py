@@ -174,12 +174,15 @@ class SurveyAsk(Message):
 
     query: int
     name: str
+    boot: Boot
     epoch: int
 
 
 @message(134)
 class SurveyAnswer(Message):
     query: int
+    asker: Boot
+    """The process that asked."""
     epoch: int
     """Of the newest roster that this node knows."""
     name: str
@@ -207,6 +210,8 @@ class ExplainStanding(Message):
     """Beside an `ExplainAnswer`, in an elastic roster: how far this voter may serve that register."""
 
     query: int
+    asker: Boot
+    """The process that asked."""
     voter: str
     epoch: int
     """Of the newest roster that it knows."""
