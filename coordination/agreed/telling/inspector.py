@@ -109,16 +109,35 @@ class Question:
     def _clear(self, lease: LeaseId) -> bool:
         """Whether those that have not answered make no difference to whether it is held. (Its end may have been noted by q, and
         one that answers missed it.)"""
-        told = self.told(lease)
-        return self.ended(lease) or len(told) >= self.group.quorum or not told or not self.may_hold(lease)
+        return self.ended(lease) or len(self.told(lease)) >= self.group.quorum or not self.may_hold(lease)
 
     def may_hold(self, lease: LeaseId) -> bool:
-        """Whether q may still wait for it: who has not answered might, and who has forgotten may have told its holder so."""
+        """Whether q may still wait for it: who has not answered might, who has forgotten may have told its holder so, and who
+        has not heard of it may since."""
         waits = len(self.told(lease))
         for name in self.group:
             answer = self.answers.get(name)
-            waits += answer is None or not (remembers(answer) or waits_for(answer, lease))
+            waits += answer is None or (
+                not waits_for(answer, lease) and (not remembers(answer) or self._unheard(answer, lease))
+            )
         return waits >= self.group.quorum
+
+    def _unheard(self, answer: ExplainAnswer, lease: LeaseId) -> bool:
+        """Whether its voter may come to wait for a lease of which it says nothing: it was passed over when that was granted, or
+        has learned of it by another one's renewal (`Renewing`). A renewal of its own, or a change that completes the register,
+        tells it. Who has let it run out refuses it for ever, and who has accepted a later value without it knows that it was
+        over. (Such a one answers, then the holder is renewed there, and then one answers that has let it run out: q that do
+        not wait, and nobody was told to hold what was held all the time.)"""
+        if lease in answer.ended or any(live.lease == lease for live in answer.leases):
+            return False
+        named = [other.accepted for other in self.answers.values() if other.value.has(lease)]
+        return answer.value.has(lease) or answer.accepted < max(named, default=ZERO)
+
+    def unknown(self) -> bool:
+        """Whether q may wait for a lease of the decided value, and nobody that answered does: a change has to tell."""
+        decided = self.decided()
+        held = decided.value.holdings if decided is not None else ()
+        return any(not self.ended(each.lease) and not self.told(each.lease) and self.may_hold(each.lease) for each in held)
 
     def ended(self, lease: LeaseId) -> bool:
         """Whether anyone knows that it was given back. Of the q that noted it one is among any q that answer, and
@@ -321,7 +340,7 @@ class Inspector:
         question = self._questions.pop(query)
         standings = [question.standings[name] for name in question.group if name in question.standings]
         answers = [question.answers[name] for name in question.group if name in question.answers]
-        decided = question.decided() if not (question.early and question.unsure()) else None
+        decided = question.decided() if not (question.early and (question.unsure() or question.unknown())) else None
         best = decided or max(answers, key=lambda answer: answer.accepted, default=None)
         value = best.value if best is not None else FREE
         owner = next((name for name in question.group if self._view.is_alive(name)), None)
