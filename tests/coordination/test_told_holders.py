@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from coordination.agreed.telling.inspector import Inspector, Question
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.events import Explanation
@@ -11,6 +13,7 @@ from coordination.agreed.vocabulary.placement import placement_of
 from coordination.agreed.vocabulary.succession_messages import SurveyAnswer, SurveyAsk
 from coordination.agreed.vocabulary.values import LeaseId
 from mesh.directives import Message
+from tests.coordination.agreed_nodes import WorldView
 from tests.coordination.agreed_world import MS, Changes, S, Worker, World
 from tests.coordination.one_lock import KEY, group, held, live_at, of, ready
 from tests.coordination.roster_stories import begin
@@ -248,3 +251,24 @@ def told_before_it_is_renewed(faults: Changes = ()) -> list[str | None]:
 def test_who_was_spared_is_not_taken_for_one_that_does_not_wait_for_it() -> None:
     assert told_before_it_is_renewed() == ["n3"]
     assert told_before_it_is_renewed(((Inspector, Heard),)) == [None], "it is not staged any more"
+
+
+# --- what is under way when its owner dies --------------------------------------------------------------------------
+
+
+def test_a_change_that_was_given_up_is_completed_by_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner dies without a word after it and one other have accepted a grant. That it is dead is seen later."""
+    world = ready(clients=3)
+    owner = group(world)[0]
+    for _ in range(3):
+        worker = held(world, "n3")
+        world.command(worker, "release")
+        world.run(30 * MS)
+    held(world, "n3", renew=False)
+    alive = WorldView.is_alive
+    monkeypatch.setattr(WorldView, "is_alive", lambda view, name: name == owner or alive(view, name))
+    world.crash(owner)
+    for query in range(1, 4):
+        ask(world, "n5", query)
+        world.run(600 * MS)
+    assert [each.holder for each in told(world)][:1] == ["n3"]

@@ -3,12 +3,13 @@
 What is *decided* is what q voters, which do not abstain, have accepted at one and the same ballot. Whatever was decided before
 they were asked is that, or older; so an answer may be given as soon as q agree, whoever is silent. (What one voter alone has
 accepted may never be decided: a leader would be told that nobody elected.) If all have answered and no q agree, a change was
-given up half-way: the owner is asked to complete it.
+given up half-way: the first of the group that has answered is asked to complete it. (The owner has died, perhaps, and is alive
+in the view for many seconds yet: nothing is completed, and a majority that is up is called none.)
 
 In an elastic roster an answer counts only of a voter that serves the asked one's newest roster at that moment, and only under a
 ballot of that roster, as long as an earlier one may keep something: q such answers say that it had not been left when they were
 asked. (Of a register that has not been moved yet the new voters know nothing: nobody would hold what somebody holds. Those that
-have been replaced tell of whoever held it last.) What has not been moved the owner is asked to move, and it is looked at again;
+have been replaced tell of whoever held it last.) What has not been moved that one is asked to move, and it is looked at again;
 whoever goes by another roster is told, or tells.
 
 A lease that is given back without a round is noted by q voters, one after the other (see `noting`). Who is told of the end by
@@ -380,8 +381,8 @@ class Inspector:
             not standings or sum(each.started >= self._standing.epoch for each in standings) >= question.group.quorum,
         )
         out: list[Directive] = [Emit(Explained(query, explanation))]
-        if decided is None and owner is not None and len(answers) >= question.group.quorum:
-            out.append(Send(owner, Mend(question.key)))
+        if decided is None and len(answers) >= question.group.quorum:
+            out.append(Send(answers[0].voter, Mend(question.key)))
         return out
 
 
