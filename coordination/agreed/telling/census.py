@@ -1,13 +1,18 @@
 """The census: which locks are held, as all voters know them together.
 
-A voter answers page by page, from the keys that it kept when the first page was asked for, and goes through a bounded number of
-them at each step: most of what it keeps is free, and it may be a quarter of a million.
+A voter answers page by page, from the keys that it kept when the first page was asked for, in order, and goes through a bounded
+number of them at each step: most of what it keeps is free, and it may be a quarter of a million.
+
+Pages go on behind a key, not at a place, and what is gone through belongs to one question of one process. (Places move when
+registers are forgotten: if the last page is lost and asked for once more, the list is another one, and held locks lie between
+two pages. And the asker's next process would be told from the list that was made for the one before it.)
 
 A lease counts if q of its register's voters may call it live: so many say so, or have not answered. (One that was not told of a
 release keeps to the lease for a ttl; those that were told say nothing of what is free.)"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable
 
@@ -16,10 +21,10 @@ from coordination.agreed.vocabulary.events import Listed
 from coordination.agreed.vocabulary.messages import ListAnswer, ListAsk, ListRow, Standing
 from coordination.agreed.vocabulary.placement import Group, placement_of
 from coordination.agreed.vocabulary.ports import Identity
-from coordination.agreed.vocabulary.registers import LOCKS, split_register
+from coordination.agreed.vocabulary.registers import LOCKS
 from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import Instant
-from mesh.directives import NANOSECONDS, Arm, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
+from mesh.directives import NANOSECONDS, Arm, Boot, Directive, Directives, Disarm, Emit, Event, Message, Send, Source
 
 __all__ = ["Census"]
 
@@ -40,8 +45,8 @@ class Counting:
         self.prefix = prefix
         self.quorum = quorum
         self.began = now
-        self.pages: dict[str, int] = dict.fromkeys(voters, 0)
-        """Of each voter that has not told all, the page that it is to tell next."""
+        self.pages: dict[str, str] = dict.fromkeys(voters, "")
+        """Of each voter that has not told all, the key behind which it is to go on."""
         self.leases: dict[str, dict[int, dict[str, Standing]]] = {}
         """By register and token, what each voter that calls it live says of it."""
 
@@ -73,8 +78,8 @@ class Census:
         self._birth = birth
         self._acceptor = acceptor
         self._countings: dict[int, Counting] = {}
-        self._keys: dict[tuple[str, int], list[str]] = {}
-        """What is gone through for an asker."""
+        self._keys: dict[tuple[str, Boot, int], list[str]] = {}
+        """What is gone through for a question of a process."""
         self._counts: Counter[str] = Counter()
 
     def count(self, query: int, prefix: str, now: Instant) -> Directives:
@@ -95,10 +100,10 @@ class Census:
             counting = self._countings.get(message.query)
             if message.asker != self._identity.boot:
                 self._counts["outdated"] += 1
-            elif counting is not None and counting.pages.get(message.voter) == message.page:
+            elif counting is not None and counting.pages.get(message.voter) == message.after:
                 counting.take(message.voter, message.rows)
-                if message.more:
-                    counting.pages[message.voter] += 1
+                if message.following > message.after:
+                    counting.pages[message.voter] = message.following
                     return (Send(message.voter, self._asked(message.query, counting, message.voter)),)
                 del counting.pages[message.voter]
                 if not counting.pages:
@@ -126,24 +131,27 @@ class Census:
         return ListAsk(query, self._identity.name, self._identity.boot, counting.prefix, counting.pages[voter])
 
     def _answer(self, ask: ListAsk, now: Instant) -> ListAnswer:
-        who = (ask.name, ask.query)
+        who = (ask.name, ask.boot, ask.query)
         keys = self._keys.get(who)
         if keys is None:
-            if ask.page:
+            if ask.after:
                 self._counts["forgotten"] += 1
             if len(self._keys) >= COUNTS_KEPT:
                 del self._keys[next(iter(self._keys))]
-            keys = self._keys[who] = self._acceptor.keys()
-        first = max(0, ask.page) * KEYS_A_PAGE
-        rows = []
-        for key in keys[first : first + KEYS_A_PAGE]:
-            kind, name = split_register(key)
-            if kind in LOCKS and name.startswith(ask.prefix) and (row := self._row(key, now)) is not None:
-                rows.append(row)
-        more = first + KEYS_A_PAGE < len(keys)
-        if not more:
+            keys = self._keys[who] = self._wanted(ask.prefix)
+        first = bisect_right(keys, ask.after)
+        page = keys[first : first + KEYS_A_PAGE]
+        rows = [row for key in page if (row := self._row(key, now)) is not None]
+        following = page[-1] if first + KEYS_A_PAGE < len(keys) else ""
+        if not following:
             del self._keys[who]
-        return ListAnswer(ask.query, ask.boot, self._identity.name, ask.page, tuple(rows), more)
+        return ListAnswer(ask.query, ask.boot, self._identity.name, ask.after, tuple(rows), following)
+
+    def _wanted(self, prefix: str) -> list[str]:
+        """The keys of locks whose names begin so, in order."""
+        beginnings = tuple([f"{kind}/{prefix}" for kind in LOCKS])
+        kept = self._acceptor.keys()
+        return sorted([key for key in kept if key.startswith(beginnings)])
 
     def _row(self, key: str, now: Instant) -> ListRow | None:
         register = self._acceptor.register(key)

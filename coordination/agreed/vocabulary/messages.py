@@ -484,13 +484,14 @@ class ListRow(NamedTuple):
 
 @message(92)
 class ListAsk(Message):
-    """Which locks whose names begin with `prefix` are held? `page` counts from 0; each is asked for until it has come."""
+    """Which locks whose names begin with `prefix` are held? Each page is asked for until it has come."""
 
     query: int
     name: str
     boot: Boot
     prefix: str
-    page: int
+    after: str
+    """Go on behind this key; empty: at the first page."""
 
 
 @message(93)
@@ -499,6 +500,7 @@ class ListAnswer(Message):
     asker: Boot
     """The process that asked."""
     voter: str
-    page: int
+    after: str
     rows: tuple[ListRow, ...]
-    more: bool
+    following: str
+    """The key behind which the next page starts; empty: this was the last."""
