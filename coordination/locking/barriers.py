@@ -36,7 +36,8 @@ class Barrier:
 
     - **Entering** waits until `parties` of them are there at one moment, as a majority of the voters sees it; then all of these
       go on, also if some of them die before they have noticed. A party that dies while it waits counts until its ttl has
-      passed, and no longer.
+      passed, and no longer. One whose presence cannot be proven while it waits gets `LeaseLost`, and is not counted for
+      another round by itself.
     - **The body** runs as under a lock: it is cancelled, and `LeaseLost` raised, if this party's presence can be proven no
       longer; the others count it as having left from then on.
     - **Leaving** waits until every party of the round has left, or has died and its ttl has passed. A body that ends with an

@@ -10,7 +10,8 @@ import pytest
 from coordination.agreed.holding.keeper import Keeper
 from coordination.agreed.owning.usher import TELL_WITHIN
 from coordination.agreed.vocabulary.events import Ending
-from coordination.agreed.vocabulary.messages import Renew, RenewAnswer
+from coordination.agreed.vocabulary.messages import Grant, Renew, RenewAnswer
+from coordination.agreed.vocabulary.modes import Mode
 from coordination.agreed.vocabulary.placement import Group
 from mesh.directives import Message
 from tests.coordination.agreed_faults import KeepsToTheFirstTerm, Overestimates
@@ -194,3 +195,35 @@ def test_a_third_voter_that_knows_of_a_lease_by_its_renewal_is_told_of_its_end()
         if name.startswith("refused")
     ]
     assert not sum(refused), "somebody kept to a lease that had been given back"
+
+
+def test_a_party_that_was_not_confirmed_is_not_one_of_another_round() -> None:
+    """It completes a round, is told so late, and no voter hears its renewals."""
+    world = ready(clients=4)
+    pair = Mode(1, 2, together=True)
+    before = [world.acquire(name, "barrier/x", ttl=TTL, mode=pair) for name in ("n3", "n4")]
+    assert world.run_until(lambda: all(worker.state == "held" for worker in before), S)
+    other = world.acquire("n5", "barrier/x", ttl=TTL, mode=pair)
+    world.run(10 * MS)
+    late = world.acquire("n6", "barrier/x", ttl=TTL, mode=pair)
+    world.run(300 * MS)
+    grants: list[tuple[str, Message]] = []
+
+    def lose(number: int, a: str, b: str, message: Message) -> bool:
+        if b == "n6" and isinstance(message, Grant):
+            grants.append((a, message))
+            return True
+        return a == "n6" and isinstance(message, Renew)
+
+    world.lose = lose
+    for worker in before:
+        world.command(worker, "release")
+    assert world.run_until(lambda: bool(grants) and other.state == "held", S)
+    world.run(FIRST_TERM * 6 // 10)
+    assert late.state == "asking"
+    voter, grant = grants[0]
+    world.lose = lambda number, a, b, message: a == "n6" and isinstance(message, Renew)
+    world.transmit(world.nodes[voter], "n6", grant)
+    world.run(2 * S)
+    world.lose = None
+    assert (late.state, other.state) == ("ended", "held"), "it waits, or is there alone"

@@ -8,6 +8,8 @@ The life of a request:
     HELD         believed until the deadline (`belief`)
     gone         released, cancelled, ended: the wire request is never used again
 
+  - What cannot be confirmed in time is asked for again, and nobody is told; but a party of a barrier is told that its presence
+    has ended. (It may have completed a round, in which the others go on without it: it would be in the next one, or alone.)
   - Only the addressee ends a grant. A grant for a request that is not wanted (any more) is answered with its release;
     one that is merely too old is left alone. (A cancelled waiter would hold the lock for a term.)
   - A lease that ran out here unreleased is not given back by the way, if a delay follows it: a grant of it that is told once
@@ -271,6 +273,9 @@ class Holder(Asking):
             record.belief.end()
             self._forget(record)
             self._leavings.start(record, now, out, tell=False)
+            if record.mode.together:
+                out.append(Emit(Ended(record.name, "no majority of the voters confirmed it before its first term was over")))
+                return
             again = record.again(now)
             again.wire = self.next_request()
             self._requests[record.name] = self._wires[again.wire] = again
