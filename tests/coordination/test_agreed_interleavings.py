@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from coordination.agreed.atomics.calls import CallWaiting
 from coordination.agreed.holding.keeper import TICK_TIMER
 from coordination.agreed.vocabulary import events
-from coordination.agreed.vocabulary.messages import Release, Renew
+from coordination.agreed.vocabulary.messages import Release, Renew, Waiting
+from coordination.agreed.vocabulary.placement import placement_of
 from mesh.directives import Message
 from tests.coordination.agreed_world import MS, S
 from tests.coordination.one_lock import KEY, group, held, of, ready
@@ -57,6 +59,60 @@ def test_time_in_which_the_asker_itself_stood_still_is_nobody_s_silence() -> Non
     world.pause(alone, 5 * S)
     assert world.run_until(lambda: worker.state == "unavailable", 10 * S)
     assert 7 * S - 300 * MS <= world.now - asked <= 7 * S + 500 * MS
+
+
+# --- who is named as silent -----------------------------------------------------------------------------------------
+
+
+class Fading:
+    """The owner has just heard the others when they die. It answers, but what it says of them later is lost."""
+
+    def __init__(self, key: str) -> None:
+        self.world = world = ready(clients=2)
+        parts = world.nodes["n4"].parts
+        assert parts is not None and parts.birth.roster is not None
+        self.caller = parts.caller
+        self.owner, *self.others = placement_of(parts.birth.roster).group(key)
+        self.lost = 0
+
+    def lose(self, number: int, a: str, b: str, message: Message) -> bool:
+        late = b == "n4" and isinstance(message, Waiting | CallWaiting) and bool(message.missing)
+        self.lost += late
+        return late
+
+    def named(self, kind: type[events.Unavailable | events.CallFailed]) -> tuple[str, ...]:
+        world = self.world
+        assert world.run_until(lambda: bool(of(world, kind)), 5 * S) and self.lost
+        ((_, told),) = of(world, kind)
+        assert isinstance(told, kind)
+        return told.missing if isinstance(told, events.Unavailable) else told.names
+
+    def die(self) -> None:
+        self.world.lose = self.lose
+        for name in self.others:
+            self.world.crash(name)
+
+    def call(self, key: str) -> None:
+        node = self.world.nodes["n4"]
+        self.world.perform(node, self.caller, self.caller.call(self.caller.next_call(), key, None, self.world.instant(node)))
+        self.world.run(200 * MS)
+
+
+def test_an_owner_that_tells_who_waits_is_not_named_as_silent() -> None:
+    fading = Fading(KEY)
+    held(fading.world, "n3")
+    fading.world.acquire("n4", KEY, ttl=3 * S)
+    fading.world.run(300 * MS)
+    fading.die()
+    assert fading.named(events.Unavailable) == tuple(fading.others)
+
+
+def test_an_owner_that_is_at_work_on_a_call_is_not_named_as_silent() -> None:
+    fading = Fading("atomic/x")
+    fading.call("atomic/x")
+    fading.die()
+    fading.call("atomic/x")
+    assert fading.named(events.CallFailed) == tuple(fading.others)
 
 
 # --- thin clients ---------------------------------------------------------------------------------------------------

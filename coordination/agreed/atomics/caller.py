@@ -58,7 +58,7 @@ class Wish:
 class Request:
     """Wishes that are under way together, under one sequence."""
 
-    __slots__ = ("answered", "attempt", "changes", "due", "missing", "quorum_at", "reads", "sent_at", "sequence")
+    __slots__ = ("answered", "attempt", "changes", "due", "missing", "owners", "quorum_at", "reads", "sent_at", "sequence")
 
     def __init__(self, sequence: int, changes: list[Wish], reads: list[Wish], now: int) -> None:
         self.sequence = sequence
@@ -72,6 +72,8 @@ class Request:
         """Monotonic ns at which it should be looked at again: later means that this process has slept."""
         self.quorum_at = now
         self.missing: tuple[str, ...] = ()
+        self.owners: dict[str, int] = {}
+        """When each that acts for the register last said that it is at work (monotonic ns)."""
 
     def wanted(self) -> bool:
         return any(wish.number for wish in (*self.changes, *self.reads))
@@ -288,6 +290,7 @@ class Caller:
         request.answered = True
         if line.group is not None and answer.owner in line.group:
             line.owner = answer.owner
+            request.owners[answer.owner] = now.mono
 
     def _on_done(self, answer: CallDone, line: Line, request: Request, now: Instant, out: list[Directive]) -> None:
         if len(answer.results) != len(request.changes) or (request.reads and answer.value is None):
@@ -321,7 +324,7 @@ class Caller:
         group = line.group
         assert group is not None
         line.heard_at = None
-        names = request.missing or tuple(group)
+        names = request.missing or group.silent(request.owners, request.quorum_at)
         reason = f"fewer than {group.quorum} of {len(group)} voters answered for 2 s"
         for wish in request.changes:
             self._tell(wish, CallFailed(wish.number, Failure.UNKNOWN, names, f"it was sent, and then {reason}"), out)

@@ -3,7 +3,8 @@ comes of it.
 
   - Each attempt and refresh has a new serial. Unanswered for 250 ms, it goes also to the next in rank.
   - No quorum is said only after 2 s in which nobody had q answers, with a roster known and no abstention pending; never
-    because an owner is silent, and never because this process itself slept: such time is not counted."""
+    because an owner is silent, and never because this process itself slept: such time is not counted. Who has answered
+    meanwhile is not named as silent. (The operator looks after the wrong node.)"""
 
 from __future__ import annotations
 
@@ -123,7 +124,7 @@ class Asking:
             if now.mono < record.abstaining:
                 record.quorum_at = now.mono
             if now.mono - record.quorum_at >= UNAVAILABLE_AFTER:
-                missing = record.missing or tuple(record.group)
+                missing = record.missing or record.group.silent(record.owners, record.quorum_at)
                 self._leave(record, now, out, tell=False)
                 reason = f"fewer than {record.group.quorum} of {len(record.group)} voters answered for 2 s"
                 out.append(Emit(Unavailable(record.name, missing, reason)))
@@ -155,6 +156,7 @@ class Asking:
             record.queued_at = now.mono
         if answer.owner in record.group:
             record.owner = answer.owner
+            record.owners[answer.owner] = now.mono
             record.rank = record.group.index(answer.owner)
             record.asked[answer.owner] = None
         record.ask_at = max(record.sent_at + refresh_interval(record.ttl), now.mono + 1)

@@ -43,6 +43,7 @@ class Request:
         "mode",
         "name",
         "owner",
+        "owners",
         "queued_at",
         "quorum_at",
         "rank",
@@ -102,6 +103,8 @@ class Request:
         self.voices: dict[str, int] = {}
         """When each acceptor last answered a renewal, whatever it said (monotonic ns)."""
         self.missing: tuple[str, ...] = ()
+        self.owners: dict[str, int] = {}
+        """When each that acts for it last said that it waits (monotonic ns)."""
         self.abstaining = 0
         self.lease: LeaseId | None = None
         self.ballot: Ballot = ZERO

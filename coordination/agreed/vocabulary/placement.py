@@ -6,7 +6,7 @@ alive in the local view acts as the owner: a matter of speed only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b
 from heapq import nlargest
@@ -36,6 +36,10 @@ class Group(tuple[str, ...]):
         group.quorum = len(names) // 2 + 1
         group.witnesses = len(names) - group.quorum + 1
         return group
+
+    def silent(self, answered: Mapping[str, int], since: int) -> tuple[str, ...]:
+        """Who has not answered since then."""
+        return tuple([name for name in self if answered.get(name, since) <= since])
 
 
 class Remains(Group):
