@@ -156,7 +156,7 @@ class LimitDiffers(MeshError, ValueError):
 
     def __init__(self, what: str, asked: int, limit: int, how: str = "") -> None:
         has = f"the limit {limit}" if limit else "no limit"
-        how = how or "name the same one everywhere, or let it rest for two max_ttl (30 s)"
+        how = how or "name the same one everywhere, or let it rest for two max_ttl"
         super().__init__(f"{what} has {has}, not {asked}: {how}")
         self.limit = limit
 

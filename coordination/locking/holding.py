@@ -277,7 +277,8 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
             case Granted():
                 return held.granted()
             case OtherLimit(_, limit):
-                raise LimitDiffers(str(wish), wish.mode.limit, limit)
+                rest = f"let it rest for two max_ttl ({2 * core.longest_ttl() / NANOSECONDS:g} s)"
+                raise LimitDiffers(str(wish), wish.mode.limit, limit, f"name the same one everywhere, or {rest}")
             case Unavailable(_, missing, reason):
                 if forgot := await core.forgotten():
                     raise NoQuorum(f"{wish} could not be acquired", (), *way_out(forgot))

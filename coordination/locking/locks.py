@@ -162,9 +162,9 @@ class RWLock:
 class Semaphore(Acquirable):
     """`peer.semaphore(name, limit, permits=1, ttl=10.0)`: at most `limit` permits are held at a time, in the whole mesh.
 
-    The first use sets the limit, and it stays until nobody has used the semaphore for two max_ttl (30 s); who names another one
-    meanwhile gets `LimitDiffers`. In order of arrival: a large request that waits holds back the small ones after it. At most
-    64 holders at once, whatever they take."""
+    The first use sets the limit, and it stays until nobody has used the semaphore for two max_ttl (30 s, if the mesh has no
+    other); who names another one meanwhile gets `LimitDiffers`. In order of arrival: a large request that waits holds back the
+    small ones after it. At most 64 holders at once, whatever they take."""
 
     __slots__ = ("limit", "permits")
 

@@ -15,6 +15,7 @@ from coordination import (
     Client,
     LeaseLost,
     LimitDiffers,
+    MeshConfig,
     NoQuorum,
     NotHolding,
     Peer,
@@ -86,6 +87,12 @@ async def test_another_limit_is_refused() -> None:
             held = await b.semaphore("seats", 3, 2).try_acquire()
             assert held is not None and held.valid()
             await held.release()
+
+
+async def test_how_long_it_has_to_rest_is_told_by_the_mesh_s_own_max_ttl() -> None:
+    async with open_peer(config=MeshConfig(max_ttl=20)) as peer, peer.semaphore("seats", 3):
+        with pytest.raises(LimitDiffers, match=r"let it rest for two max_ttl \(40 s\)"):
+            await peer.semaphore("seats", 4).try_acquire()
 
 
 async def test_what_the_task_has_entered_it_does_not_wait_for() -> None:
