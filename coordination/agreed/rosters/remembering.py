@@ -7,7 +7,8 @@
   was decided after all, by two majorities of which one took the forgotten word, and the other the new one.)
 - It goes on asking everyone of whose newest process it has no answer. (One answers and is replaced before the others have
   answered: its name was asked already, what it said does not count, and the asker takes part in nothing for ever.)
-- An answer counts only if its record names the very process that takes it. (It may have waited for a disk meanwhile.)
+- An answer counts only if its record names the very process that takes it. (It may have waited for a disk meanwhile.) Without a
+  record it is of an earlier version, and counts. (In a mixed mesh nobody would come back.)
 - If one of those has accepted the successor, it asks again once that is decided: see `Standing.recalled`.
 - The process that a roster admits has nothing to remember."""
 
@@ -116,10 +117,10 @@ class Remembering:
         roster, vote = self._standing.elastic, self._vote
         if roster is None or self._standing.memory or answer.epoch != roster.epoch or answer.name not in roster.voters:
             return
-        if len(answer.boots) != len(roster.voters):
+        if answer.boots and len(answer.boots) != len(roster.voters):
             self._counts["malformed"] += 1
             return
-        if answer.boots[roster.voters.index(self._identity.name)] != self._identity.boot:
+        if answer.boots and answer.boots[roster.voters.index(self._identity.name)] != self._identity.boot:
             self._counts["outdated"] += 1
             return
         self._known.learn((answer.name,), (answer.boot,), out)

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Hashable
 
 from coordination.agreed.rosters.succession import Succession
-from coordination.agreed.vocabulary.boots import BootRecord
+from coordination.agreed.vocabulary.boots import NO_BOOT, BootRecord
 from coordination.agreed.vocabulary.events import ResetOver, RosterDecided, Surveyed, Voter
 from coordination.agreed.vocabulary.ports import Identity
 from coordination.agreed.vocabulary.roster import Joined, RosterValue, reset_epoch
@@ -150,7 +150,9 @@ class Reset:
             return self._answer(message, now)
         assert isinstance(message, SurveyAnswer)
         question = self._questions.get(message.query)
-        if question is None or message.asker != self._identity.boot or message.name not in question.roster.voters:
+        if question is None or message.name not in question.roster.voters:
+            return ()
+        if message.asker not in (self._identity.boot, NO_BOOT):
             return ()
         if message.epoch > question.roster.epoch:
             question.newer = message.name
@@ -190,7 +192,7 @@ class Reset:
     # --- help -------------------------------------------------------------------------------------------------------------
 
     def _ask(self, query: int, question: Question, now: Instant) -> Directives:
-        ask = SurveyAsk(query, self._identity.name, self._identity.boot, question.roster.epoch)
+        ask = SurveyAsk(query, self._identity.name, question.roster.epoch, self._identity.boot)
         again = min(now.mono + ASK_AGAIN, question.until)
         return (*(Send(name, ask) for name in question.roster.voters if name not in question.answers), Arm(query, again))
 
@@ -206,7 +208,7 @@ class Reset:
         sealed = roster.elastic and standing.sealed >= roster.epoch
         identity = self._identity
         own = identity.name, identity.boot
-        return (Send(ask.name, SurveyAnswer(ask.query, ask.boot, roster.epoch, *own, memory, sealed, max(0, left))),)
+        return (Send(ask.name, SurveyAnswer(ask.query, roster.epoch, *own, memory, sealed, max(0, left), ask.boot)),)
 
     def _conclude(self, query: int, now: Instant) -> list[Directive]:
         question = self._questions.pop(query)

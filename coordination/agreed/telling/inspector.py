@@ -19,7 +19,7 @@ it: so does the reader of an atomic register with a value that it found at fewer
 
 An answer names the process that asked. (It waits for the voter's disk, and goes to whoever has the asker's name by then. That
 one counts its questions from 1 as well: with q answers to the first question of the process before it, it is told of a holder
-that has given the lock back since.)"""
+that has given the lock back since. Only a voter of an earlier version names none.)"""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from coordination.agreed.atomics.atomic import is_atomic
 from coordination.agreed.owning.owner import Owner
 from coordination.agreed.rosters.birth import Birth
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.events import Explained, Explanation
 from coordination.agreed.vocabulary.messages import Drop, ExplainAnswer, ExplainAsk, Mend, Reason, Waiter
 from coordination.agreed.vocabulary.placement import Group, placement_of
@@ -209,7 +210,7 @@ class Inspector:
         epoch = roster.epoch if early and roster.elastic else 0
         moved = not epoch or not self._standing.past(key, now)
         self._questions[query] = Question(key, group, early=early, epoch=epoch, moved=moved)
-        ask = ExplainAsk(query, self._identity.name, self._identity.boot, key)
+        ask = ExplainAsk(query, self._identity.name, key, self._identity.boot)
         return (*(Send(name, ask) for name in group), Arm(query, now.mono + ANSWER_WITHIN))
 
     def start(self, now: Instant) -> Directives:
@@ -223,7 +224,7 @@ class Inspector:
             self._stand(message, now, out)
             out.append(Send(message.name, self._answer(message, now)))
             return out
-        if isinstance(message, ExplainStanding | ExplainAnswer) and message.asker != self._identity.boot:
+        if isinstance(message, ExplainStanding | ExplainAnswer) and message.asker not in (self._identity.boot, NO_BOOT):
             self._counts["outdated"] += 1
             return ()
         if isinstance(message, ExplainStanding):
@@ -276,7 +277,7 @@ class Inspector:
                 question.answers.pop(name, None)
                 question.standings.pop(name, None)
                 out.extend([Send(name, Drop(question.key, lease, self._standing.epoch)) for lease in missed])
-                out.append(Send(name, ExplainAsk(query, self._identity.name, self._identity.boot, question.key)))
+                out.append(Send(name, ExplainAsk(query, self._identity.name, question.key, self._identity.boot)))
         return out
 
     def _stand(self, ask: ExplainAsk, now: Instant, out: list[Directive]) -> None:
@@ -287,7 +288,7 @@ class Inspector:
             started = register.accepted.epoch if register is not None else 0
             closed = standing.closed(now)
             own = self._identity.name
-            out.append(Send(ask.name, ExplainStanding(ask.query, ask.boot, own, roster.epoch, closed, started)))
+            out.append(Send(ask.name, ExplainStanding(ask.query, own, roster.epoch, closed, started, ask.boot)))
 
     def _answer(self, ask: ExplainAsk, now: Instant) -> ExplainAnswer:
         register = self._acceptor.register(ask.key)
@@ -322,7 +323,6 @@ class Inspector:
                 notes.append("has no memory of it")
         return ExplainAnswer(
             ask.query,
-            ask.boot,
             ask.key,
             self._identity.name,
             promised,
@@ -335,6 +335,7 @@ class Inspector:
             waiting,
             firm,
             ended,
+            ask.boot,
         )
 
     def _conclude(self, query: int, now: Instant) -> list[Directive]:

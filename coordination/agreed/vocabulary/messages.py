@@ -440,15 +440,13 @@ class ExplainAsk(Message):
     query: int
     """Counted from the start of each process: with `boot` it names one question."""
     name: str
-    boot: Boot
     key: str
+    boot: Boot = NO_BOOT
 
 
 @message(91)
 class ExplainAnswer(Message):
     query: int
-    asker: Boot
-    """The process that asked: what was answered to an earlier one of its name is nothing to the next."""
     key: str
     voter: str
     promised: Ballot
@@ -464,6 +462,8 @@ class ExplainAnswer(Message):
     """Whether it votes as far as its disk goes."""
     ended: tuple[LeaseId, ...] = ()
     """Leases that have been given back, as this voter knows."""
+    asker: Boot = NO_BOOT
+    """The process that asked: what was answered to an earlier one of its name is nothing to the next."""
 
 
 class Standing(NamedTuple):
@@ -482,7 +482,7 @@ class ListRow(NamedTuple):
     holders: tuple[Standing, ...]
 
 
-@message(92)
+@message(98)
 class ListAsk(Message):
     """Which locks whose names begin with `prefix` are held? Each page is asked for until it has come."""
 
@@ -494,7 +494,7 @@ class ListAsk(Message):
     """Go on behind this key; empty: at the first page."""
 
 
-@message(93)
+@message(99)
 class ListAnswer(Message):
     query: int
     asker: Boot

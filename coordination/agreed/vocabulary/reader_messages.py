@@ -15,7 +15,7 @@ __all__ = ["ROWS_A_PAGE", "TableAsk", "TableIs", "TableRow"]
 ROWS_A_PAGE = 64
 
 
-@message(230)
+@message(232)
 class TableAsk(Message):
     """From a voter without memory: what do you keep of the lease registers whose group I am of?"""
 
@@ -41,7 +41,7 @@ class TableRow(NamedTuple):
     highest: int
 
 
-@message(231)
+@message(233)
 class TableIs(Message):
     name: str
     boot: Boot

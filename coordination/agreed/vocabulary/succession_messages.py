@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coordination.agreed.vocabulary.ballot import Ballot
+from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.messages import Live
 from coordination.agreed.vocabulary.roster import Joined, RosterValue
 from coordination.agreed.vocabulary.values import LeaseId, Value
@@ -126,8 +127,8 @@ class MemoryIs(Message):
     promised: Ballot
     accepted: Ballot
     roster: RosterValue | None
-    boots: tuple[Boot, ...]
-    """The answerer's record of the voters' boots, in the roster's order, the asker's among them."""
+    boots: tuple[Boot, ...] = ()
+    """The answerer's record of the voters' boots, in the roster's order, the asker's among them; empty: an earlier version."""
 
 
 @message(130)
@@ -174,15 +175,13 @@ class SurveyAsk(Message):
 
     query: int
     name: str
-    boot: Boot
     epoch: int
+    boot: Boot = NO_BOOT
 
 
 @message(134)
 class SurveyAnswer(Message):
     query: int
-    asker: Boot
-    """The process that asked."""
     epoch: int
     """Of the newest roster that this node knows."""
     name: str
@@ -193,6 +192,8 @@ class SurveyAnswer(Message):
     """Whether it has accepted a successor, or promised to a reset."""
     left: int
     """ns for which it gives no vote because it restarted."""
+    asker: Boot = NO_BOOT
+    """The process that asked."""
 
 
 @message(135)
@@ -210,8 +211,6 @@ class ExplainStanding(Message):
     """Beside an `ExplainAnswer`, in an elastic roster: how far this voter may serve that register."""
 
     query: int
-    asker: Boot
-    """The process that asked."""
     voter: str
     epoch: int
     """Of the newest roster that it knows."""
@@ -219,6 +218,8 @@ class ExplainStanding(Message):
     """Why it serves nothing, a `Reason`; OK if it serves."""
     started: int
     """The roster under which it has accepted the register's value; 0 if it holds nothing."""
+    asker: Boot = NO_BOOT
+    """The process that asked."""
 
 
 @message(137)
