@@ -220,7 +220,8 @@ class Desk:
         self.ends: dict[LeaseId, int] = {}
         """Ends by their holders' word that no accept has confirmed yet, with the time of asking."""
         self.cancels: dict[Asker, None] = {}
-        self.checks: dict[LeaseId, None] = {}
+        self.checks: dict[LeaseId, int] = {}
+        """Leases of which somebody asks whether they are over, with the time of asking."""
         self.mend = False
         self.calls = Calls()
         """Of an atomic register, at which nothing else is asked."""
@@ -329,9 +330,10 @@ class Desk:
         return bool(alive) and self.queue.next_for(base, alive, now) is None and not self.queue.mistaken(base, alive)
 
     def unread(self) -> bool:
-        """Whether an end was asked for that the known register does not show, and that it is too old to deny."""
+        """Whether something was asked about a lease that the known register does not show, and that it is too old to deny."""
         return any(
-            asked > self.as_of and lease not in self.ended and not self.base.has(lease) for lease, asked in self.ends.items()
+            asked > self.as_of and lease not in self.ended and not self.base.has(lease)
+            for lease, asked in (*self.ends.items(), *self.checks.items())
         )
 
     def is_ended(self, lease: LeaseId) -> bool:

@@ -151,7 +151,7 @@ class Owner(Stepping):
                 continue
             desk = self._desks.open(key, now) if self._desks.acts_for(key, self._view) else None
             if desk is not None and len(desk.checks) < ASKED_CAP:
-                desk.checks[lease] = None
+                desk.checks.setdefault(lease, now.mono)
                 if desk.round is None:
                     desk.ready = None
                 self._pump(desk, now, out)

@@ -1,7 +1,11 @@
 """What an owner tells holders, and everyone: you wait, you hold, it is occupied, it is over.
 
 A lease that binds something is over once a value without it has been accepted by q. That is told at least once by whoever
-decided it, and again by whoever finds it decided; what is lost after that the owner's `recheck` finds."""
+decided it, and again by whoever finds it decided; what is lost after that the owner's `recheck` finds.
+
+Whether a lease is over is answered, as a release is, from what a round showed that began after the question, or from its
+holder's word. (An owner that was overtaken does not know of a lease that another one has granted since: it told its end, and
+every replica dropped what was bound to it while its holder went on.)"""
 
 from __future__ import annotations
 
@@ -103,10 +107,12 @@ class Replies:
         for name, boot, request in desk.cancels:
             out.append(Send(name, CancelDone(desk.key, name, boot, request, self._identity.name)))
         desk.cancels.clear()
-        for lease in desk.checks:
-            if lease not in held:
+        for lease, asked in list(desk.checks.items()):
+            if lease in held:
+                del desk.checks[lease]
+            elif asked <= desk.as_of or lease in desk.ended:
+                del desk.checks[lease]
                 self.over(desk, lease, out)
-        desk.checks.clear()
         for lease in list(desk.binding):
             if lease not in held and lease not in desk.ends:
                 self.over(desk, lease, out)

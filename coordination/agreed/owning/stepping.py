@@ -11,9 +11,9 @@ One round a key is under way at a time (`_pump`), and between two of them `_step
   - A free register that has not been moved to the newest roster is moved if somebody asks for it, `Mend`. (Who reads it there
     learns nothing, however often.)
   - A lease is granted beside others only if it fits to all that may be alive of the value which the accept changes (`modes`).
-  - "Released" and "occupied" are answered from what a round showed that began after the question, or from a change that
-    the answer is about. (An owner that was overtaken denies a lease that it has never seen, and its holder stops
-    repeating the release.)
+  - "Released", "occupied" and, to a recheck, "over" are answered from what a round showed that began after the question, or
+    from a change that the answer is about. (An owner that was overtaken denies a lease that it has never seen: its holder
+    stops repeating the release, or everyone drops what is bound to it.)
   - For waiters that have stopped asking nothing is read. (Their desk would go on outbidding the one that they went to.)
   - Refused by a proposer's higher ballot while the register is live: its tickets go to that proposer, with their age; also
     where it would read for them, and that one is at work. (What it grants passes by those who wait here.)"""
