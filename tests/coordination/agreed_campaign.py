@@ -82,7 +82,7 @@ class Campaign:
 
     def make(self, faults: Changes) -> World:
         dice = self.dice
-        return self.world_class(
+        world = self.world_class(
             self.seed,
             voters=dice.choice([3, 3, 3, 5, 7]),
             loss=dice.choice([0, 0, 0.02, 0.15]),
@@ -92,6 +92,9 @@ class Campaign:
             durable=self.durable,
             faults=faults,
         )
+        # In some nobody sees a death before whoever died is back. (Whoever is asked is not asked by the view alone.)
+        world.deaths_seen_after = random.Random(self.seed).choice([S, S, 5 * S, 30 * S])
+        return world
 
     def run(self) -> World:
         world, dice = self.world, self.dice

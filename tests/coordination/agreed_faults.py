@@ -323,9 +323,9 @@ class VotesUnasked(Proposer):
 
     __slots__ = ()
 
-    def _launch(self, desk: Desk, message: Any, now: Instant, out: list[Directive]) -> None:
+    def _launch(self, desk: Desk, message: Any, now: Instant, out: list[Directive], *, whole: bool = False) -> None:
         begun = len(out)
-        super()._launch(desk, message, now, out)
+        super()._launch(desk, message, now, out, whole=whole)
         for index in range(begun, len(out)):
             sent = out[index]
             if isinstance(sent, Send) and isinstance(sent.message, Accept):

@@ -86,6 +86,8 @@ class Ground:
         """When the process of each node started last, and for how long the monotonic clocks of all had stood still then."""
         self.blind = False
         """Gossip tells of no restart: only messages do."""
+        self.deaths_seen_after = S
+        """A suspicion may last half a minute."""
         self.voters = voters
         self.laws = DiskLaws(self) if durable else None
         names = [f"n{index}" for index in range(voters + clients)]

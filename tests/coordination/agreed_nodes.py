@@ -39,7 +39,7 @@ class Self_:
 
 
 class WorldView:
-    """What gossip tells one node: right after a delay."""
+    """What gossip tells one node: right after a delay, of a death after `deaths_seen_after`."""
 
     def __init__(self, world: Ground, name: str) -> None:
         self.world, self.name = world, name
@@ -50,7 +50,7 @@ class WorldView:
         if name in self.world.lies.get(self.name, ()):
             return False
         node = self.world.nodes.get(name)
-        if node is None or (not node.up and self.world.now - node.down_at > S):
+        if node is None or (not node.up and self.world.now - node.down_at > self.world.deaths_seen_after):
             return False
         cut = self.world.cuts.get((self.name, name), self.world.cuts.get((name, self.name)))
         return cut is None or self.world.now - cut < 3 * S // 2

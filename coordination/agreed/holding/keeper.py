@@ -14,7 +14,9 @@
 - It is confirmed in the same way first, from its receipt on, if nobody would renew it (it has to last its ttl from the start),
   if so much of its term is over that the body would soon be cancelled, if a delay follows it (none is waited for before its
   first renewal), and if it binds something.
-- An acceptor that refuses one for a promise, or for what is live there, is behind: the owner is asked to mend it.
+- An acceptor that refuses one for a promise, or for what is live there, is behind: the owner is asked to mend it, or the next
+  in rank if that one has answered no renewal for half a ttl. (The view may take half a minute to see a death, and the dead
+  owner was asked to the end: the lease was lost though a majority was there.)
 - A tick comes within 100 ms, sooner if something is due: at 5 % of the term before the deadline the body has to be
   cancelled (`Ending`), at the deadline it is over. The deadline counts in boot time, ticks in monotonic time."""
 
@@ -52,6 +54,8 @@ RENEWALS_PER_TTL = 3
 LEFT_OF_TERM = 2
 """Of a first term at least this part has to be left for a body to begin on it."""
 RENEW_RETRIES_PER_TTL = 12
+SILENT_PER_TTL = 2
+"""Whoever has answered no renewal for this part of its ttl, more than from one to the next, is not asked to mend anything."""
 COMPANY_PER_TTL = 6
 """What was not sent for this part of its ttl goes with what is due."""
 REFUSALS = {
@@ -102,6 +106,7 @@ class Keeper:
         """Another roster counts: renew everything there at once."""
         for record in self._held.values():
             record.belief.regroup()
+            record.grouped_at = now.mono
             record.renew_at = now.boot
         self.renew(self._held.values(), now, out)
         self._arm(self._held.values(), now, out)
@@ -170,8 +175,7 @@ class Keeper:
         if result.reason != Reason.OK:
             self._counts[REFUSALS.get(result.reason, "renewal_refused")] += 1
             if result.reason in (Reason.BALLOT, Reason.LIVE, Reason.BEHIND, Reason.UNSTARTED):
-                target = next((name for name in group if self._view.is_alive(name)), group[0])
-                out.append(Send(target, Mend(record.key)))
+                out.append(Send(self._mender(record, group, answer.name, now.mono), Mend(record.key)))
             return
         named = dict(zip(group, result.boots or self._boots.group(group), strict=False))
         belief = record.belief
@@ -219,6 +223,17 @@ class Keeper:
         record.renew_at = now.boot + (FIRST_RENEWAL if record.handed else record.ttl // RENEWALS_PER_TTL)
         out.append(Emit(Granted(record.name, record.lease.token, record.belief.deadline)))
         self._counts["granted"] += 1
+
+    def _mender(self, record: Request, group: Group, refuser: str, mono: int) -> str:
+        """Who acts for the register, as far as that shows: the first that is alive in the view and has answered a renewal of
+        late, but the one that refuses now at the latest."""
+        since = max(record.quorum_at, record.grouped_at)
+        for name in group:
+            if name == refuser:
+                break
+            if self._view.is_alive(name) and mono - record.voices.get(name, since) <= record.ttl // SILENT_PER_TTL:
+                return name
+        return refuser
 
     @staticmethod
     def _enough(record: Request, now: Instant) -> bool:

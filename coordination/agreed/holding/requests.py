@@ -36,6 +36,7 @@ class Request:
         "due",
         "ending_told",
         "group",
+        "grouped_at",
         "handed",
         "key",
         "lease",
@@ -102,6 +103,8 @@ class Request:
         self.quorum_at = now.mono
         self.voices: dict[str, int] = {}
         """When each acceptor last answered a renewal, whatever it said (monotonic ns)."""
+        self.grouped_at = 0
+        """Monotonic ns since when it is renewed with another group than granted it; else 0."""
         self.missing: tuple[str, ...] = ()
         self.owners: dict[str, int] = {}
         """When each that acts for it last said that it waits (monotonic ns)."""

@@ -3,6 +3,9 @@
 - A prepare that finds nothing, and is told of a higher promise, has lost: what is accepted below that ballot is never the
   highest value.
 - Where something blocks, the silent are waited for, for a moment: q of the others may not know of it.
+- So they are if an acceptor is said to be behind, and what is alive has to be brought to it, and one that has promised to a
+  higher ballot is asked again above that, once. (The q that answer first are never the one that is behind: it was asked to
+  be mended each time it refused a renewal, and stayed behind for as long as the lease was held.)
 - After an accept that nobody refused the next ballot is ready.
 - What an earlier round wanted to grant, and this one has carried through, is told to whoever still asks for it."""
 
@@ -87,9 +90,12 @@ class Concluding:
             reading = Reading(promises, desk.group.quorum, (*desk.ended, *desk.ends), past)
             if reading.foreign and not round_.resent and round_.silent():
                 return False
-            if reading.ballot == ZERO and round_.overtaken():
+            mending = bool(reading.live) and desk.mending(round_.started)
+            if mending and not round_.resent and round_.silent() and not round_.refused():
+                return False
+            if (reading.ballot == ZERO or (mending and not desk.losses)) and round_.overtaken():
                 # These have forgotten the register, and another has not: what is accepted below its ballot is never the highest
-                # value, and nobody would be granted anything beside it.
+                # value, and nobody would be granted anything beside it. Or the other one is behind, and would refuse.
                 self._lost(desk, round_, now, out)
                 return True
         desk.round = desk.search = None

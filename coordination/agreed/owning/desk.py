@@ -222,7 +222,9 @@ class Desk:
         self.cancels: dict[Asker, None] = {}
         self.checks: dict[LeaseId, int] = {}
         """Leases of which somebody asks whether they are over, with the time of asking."""
-        self.mend = False
+        self.mend: int | None = None
+        """When an acceptor was said to be behind, until a round that began since has read the register, and what is alive has
+        gone to everyone."""
         self.calls = Calls()
         """Of an atomic register, at which nothing else is asked."""
         # What is known of the register.
@@ -272,7 +274,7 @@ class Desk:
 
     def wanted(self) -> bool:
         # Asked several times a round, so without the calls that it takes to ask the queue and the calls themselves.
-        if self.queue.tickets or self.ends or self.cancels or self.checks or self.mend:
+        if self.queue.tickets or self.ends or self.cancels or self.checks or self.mend is not None:
             return True
         return bool(self.calls.waiting or self.calls.served)
 
@@ -317,7 +319,7 @@ class Desk:
 
     def has_errand(self) -> bool:
         """Whether something is to be done beside serving the queue."""
-        return bool(self.ends or self.cancels or self.checks or self.mend)
+        return bool(self.ends or self.cancels or self.checks or self.mend is not None)
 
     def only_waited_for(self, now: int) -> bool:
         """Whether nothing is asked but to be told when it frees."""
@@ -330,11 +332,18 @@ class Desk:
         return bool(alive) and self.queue.next_for(base, alive, now) is None and not self.queue.mistaken(base, alive)
 
     def unread(self) -> bool:
-        """Whether something was asked about a lease that the known register does not show, and that it is too old to deny."""
+        """Whether something was asked about a lease that the known register does not show, and that it is too old to deny; or
+        an acceptor was said to be behind since."""
+        if self.mend is not None and self.mend > self.as_of:
+            return True
         return any(
             asked > self.as_of and lease not in self.ended and not self.base.has(lease)
             for lease, asked in (*self.ends.items(), *self.checks.items())
         )
+
+    def mending(self, started: int) -> bool:
+        """Whether a round that began then is to mend an acceptor that is behind."""
+        return self.mend is not None and self.mend <= started
 
     def is_ended(self, lease: LeaseId) -> bool:
         """By the word of its holder."""

@@ -122,10 +122,7 @@ class Owner(Stepping):
         elif isinstance(event, Expired):
             desk = self._desks.open(event.key, now)
             if desk is not None:
-                desk.mend = True
-                if desk.round is None:
-                    desk.ready = None
-                self._pump(desk, now, out)
+                self._mend(desk, now, out)
         return out
 
     def stats(self) -> dict[str, int]:
@@ -239,9 +236,12 @@ class Owner(Stepping):
 
     def _on_mend(self, ask: Mend, now: Instant, out: list[Directive]) -> None:
         desk = self._desks.open(ask.key, now)
-        if desk is None or desk.mend:
-            return
-        desk.mend = True
+        if desk is not None and desk.mend is None:
+            self._mend(desk, now, out)
+
+    def _mend(self, desk: Desk, now: Instant, out: list[Directive]) -> None:
+        if desk.mend is None:
+            desk.mend = now.mono
         if desk.round is None:
             desk.ready = None
         self._pump(desk, now, out)

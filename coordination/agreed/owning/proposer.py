@@ -12,6 +12,8 @@ What a round is for is the owner's concern. Rules:
     back while the register was moved: only voters of the old roster know its token, and the next one is lower.)
   - An accept goes to few at first (`sparing`), and to all as soon as one of them refuses or is silent. (One voter whose
     clock is off, and who refuses every token, costs a round each time.)
+  - Completing what is alive for one that is behind, it goes to all at once. (That one counts on no lease that the value would
+    lose, so it was spared once more, refused every renewal, and the lease was lost with the next voter.)
   - A round with a refusal is not worth waiting for the silent: it is given up at the first repetition. (Each change of
     the owner would cost a second while one voter of three is down.)
   - After a lost round comes a random pause, doubled with each one until an accept succeeds; a prepare that succeeds is no
@@ -135,7 +137,10 @@ class Proposer:
                 waits.append(min(self.longest, known.get(holding.lease, holding.worth)))
         ballot, desk.ready = desk.ready, None
         desk.change = change
-        desk.mend = False
+        kept = any(holding is not change.granted for holding in value.holdings)
+        whole = kept and (desk.mend is not None or (desk.behind and granting < 0))
+        if desk.mending(desk.as_of):
+            desk.mend = None
         # The own acceptor is asked first: it is a call, unless it writes its promises down.
         voted = (
             0 if self._acceptor.remembers or self._identity.name not in desk.group else VOTED | (HANDED if change.handed else 0)
@@ -150,7 +155,7 @@ class Proposer:
         if floor and any(holding.lease.token >= floor for holding in value.holdings):
             floor = 0
         message = Accept(desk.key, ballot, desk.boots, desk.rests, value, tuple(waits), granting, ends, voted, floor)
-        self._launch(desk, message, now, out)
+        self._launch(desk, message, now, out, whole=whole)
 
     def repeat(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> bool:
         """The round has been under way for a while; False if it is to be given up."""
@@ -166,7 +171,10 @@ class Proposer:
         self._agenda.at(desk.key, now.mono + min(RESEND << round_.resent, RESEND_LONGEST), out)
         return True
 
-    def _launch(self, desk: Desk, message: Prepare | Accept, now: Instant, out: list[Directive]) -> None:
+    def _launch(
+        self, desk: Desk, message: Prepare | Accept, now: Instant, out: list[Directive], *, whole: bool = False
+    ) -> None:
+        """Begin a round; with `whole` nobody is spared."""
         desk.round = Round(message, desk.group, now.mono)
         desk.counter = max(desk.counter, message.ballot.counter)
         desk.used = now.mono
@@ -177,7 +185,7 @@ class Proposer:
         if isinstance(message, Accept):
             if message.voted and own not in desk.round.answers:
                 desk.round.message = message = replace(message, voted=0)  # it has refused
-            if message.voted or (self._acceptor.remembers and own in desk.group):
+            if not whole and (message.voted or (self._acceptor.remembers and own in desk.group)):
                 few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
                 if few is not None:
                     desk.round.spared = tuple([name for name in desk.group if name != own and name not in few])

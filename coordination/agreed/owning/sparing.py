@@ -6,6 +6,7 @@ is left behind with a lease that it keeps to:
 
 - Whoever may still count a lease as live that the accept ends is among them. (It refuses the next grant that it is asked for.)
 - So is everyone, if that lease is old enough to have been renewed: renewals go to the whole group.
+- What completes a value for one that is behind goes to everyone (`proposer`).
 - Atomic registers are not spared: what they hold is not there to run out.
 - The node whose lease it is about comes first, for it learns by it (`learner`); else whoever has answered of late."""
 

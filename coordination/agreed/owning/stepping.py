@@ -114,14 +114,14 @@ class Stepping(Concluding):
                 return True
         if alive or blocked:
             return self._while_live(desk, alive, blocked, mistaken, change, now, out)
-        if ends or expired or desk.behind or (desk.mend and desk.unmoved):
+        if ends or expired or desk.behind or (desk.mend is not None and desk.unmoved):
             self._proposer.propose(desk, base.keeping(()), change, now, out)
             return True
         if mistaken or desk.unread():
             self._proposer.prepare(desk, epoch, now, out)
             return True
         self._replies.settle(desk, (), out)
-        desk.mend = False
+        desk.mend = None
         self._desks.look_again(desk, now, out)
         return False
 
@@ -164,7 +164,8 @@ class Stepping(Concluding):
             return True
         read = mistaken or desk.unread()
         if not blocked:
-            desk.mend = False
+            if desk.mending(desk.as_of):
+                desk.mend = None
             self._replies.settle(desk, alive, out)
         read |= self._usher.occupied(desk, alive, out)
         if not desk.wanted():
