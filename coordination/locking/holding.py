@@ -75,6 +75,7 @@ class Held:
         "_ended",
         "_lease",
         "_most",
+        "_near",
         "_released",
         "_request",
         "_scope",
@@ -93,6 +94,8 @@ class Held:
         self._text = ""
         self._scope: trio.CancelScope | None = None
         self._ended: str | None = None
+        self._near: int | None = None
+        """The deadline of which it was told that it is near, before there was a body to cancel."""
         self._released = False
         self._most = most
         self._until: int | None = None
@@ -109,19 +112,23 @@ class Held:
         return self
 
     def guard(self, scope: trio.CancelScope) -> None:
-        """Cancel this scope when the end is near."""
+        """Cancel this scope when the end is near, or at once if that was told already, and it has not been renewed since. (It
+        is told once: the body would go on until the deadline itself.)"""
         self._scope = scope
         self.mailbox.guarded = True
         if self._most is not None:
             scope.deadline = trio.current_time() + self._most
-        if not self.valid():
+        if not self.valid() or (self._near is not None and self._core.holder.deadline(self._request) == self._near):
             scope.cancel()
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Ended):
             self._ended = event.reason
-        if self._scope is not None and isinstance(event, (Ended, Ending)):
-            self._scope.cancel()
+        if isinstance(event, (Ended, Ending)):
+            if self._scope is not None:
+                self._scope.cancel()
+            else:
+                self._near = self._core.holder.deadline(self._request)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

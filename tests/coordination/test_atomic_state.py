@@ -19,8 +19,11 @@ from coordination.agreed.atomics.atomic import (
     State,
     encode_ordered,
 )
+from coordination.agreed.atomics.calls import Call, CallDone
+from mesh.directives import Send, Source
 from mesh.schema import MAX_INT_BYTES
 from mesh.values import decode_value, encode_value
+from tests.coordination.one_lock import ready
 
 
 def actor(number: int) -> bytes:
@@ -129,3 +132,19 @@ def test_no_copy_of_a_request_is_applied_twice(others: int, data: st.DataObject)
 )
 def test_what_is_no_state_is_refused(data: bytes) -> None:
     assert State.read(data) is None
+
+
+def test_a_request_names_the_version_that_was_read_last_also_if_it_is_a_lower_one() -> None:
+    """After a reset of the roster it may have gone back. (A request that names more than was seen may be served twice.)"""
+    world = ready()
+    node = world.nodes["n0"]
+    parts = node.parts
+    assert parts is not None
+    caller, key, named = parts.caller, "atomic/x", []
+    for number, version in enumerate((100, 3, 5), 1):
+        sent = caller.call(number, key, None, world.instant(node))
+        asked = next(each.message for each in sent if isinstance(each, Send) and isinstance(each.message, Call))
+        named.append(asked.seen)
+        done = CallDone(key, asked.boot, asked.sequence, version, False, NOTHING, ())
+        caller.on_message(done, Source(b"", "", "n1", None, None), world.instant(node))
+    assert named == [0, 100, 3]

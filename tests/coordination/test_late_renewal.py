@@ -20,7 +20,7 @@ REQUEST = 1
 
 def held() -> Held:
     """Still valid, and what is commanded is done by nobody."""
-    holder = SimpleNamespace(valid=lambda request, now: True, renew=lambda request, now: ())
+    holder = SimpleNamespace(valid=lambda request, now: True, renew=lambda request, now: (), deadline=lambda request: 5)
     core: Any = SimpleNamespace(holder=holder, now=lambda: Instant(0, 0, 0), act=lambda directives, now: None)
     return Held(core, "lock/x", REQUEST, Mailbox())
 
@@ -58,3 +58,12 @@ async def test_a_body_is_cancelled_then_and_its_renewal_is_lost(event: Event) ->
     lease = held()
     lease.guard(trio.CancelScope())
     assert await told(lease, event) == ["lost"]
+
+
+async def test_a_body_that_begins_after_it_was_told_that_the_end_is_near_is_cancelled_at_once() -> None:
+    for deadline, cancelled in ((5, True), (6, False)):
+        lease, scope = held(), trio.CancelScope()
+        lease.mailbox.put(Ending(REQUEST))
+        lease._core.holder.deadline = lambda request, deadline=deadline: deadline  # type: ignore[method-assign, misc]
+        lease.guard(scope)
+        assert scope.cancel_called == cancelled, f"it was told of 5, and its deadline is {deadline}"

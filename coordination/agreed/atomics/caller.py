@@ -12,8 +12,10 @@
   - A request that is not answered within 250 ms is sent again, under the same sequence, also to the next in rank.
   - A change is sent only if the register has answered within the last second; else it is read first. So most of those that fail
     have certainly not happened ("no quorum"), also those of a minority that goes on trying; only what had been sent when the
-    silence began may have ("outcome unknown"). What was read is also the version that the request names (see `atomic`); a
-    register that has begun to forget who changed it is therefore read before each change.
+    silence began may have ("outcome unknown"). What was read last is also the version that the request names (see `atomic`),
+    also if it is a lower one: after a reset of the roster a register may have gone back. (A request that named more than was
+    seen would be served twice once its process is forgotten.) A register that has begun to forget who changed it is
+    therefore read before each change.
   - No quorum is said after 2 s in which nobody had q answers, once there is a roster; never because this process slept.
   - A read that was sent along with changes whose outcome is forgotten is asked for again."""
 
@@ -296,7 +298,7 @@ class Caller:
         if len(answer.results) != len(request.changes) or (request.reads and answer.value is None):
             self._counts["malformed"] += 1
             return
-        line.version = max(line.version, answer.version)
+        line.version = answer.version
         line.forgets = answer.forgets
         line.heard_at = now.mono
         for wish in request.reads:
