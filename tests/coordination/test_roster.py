@@ -43,7 +43,7 @@ from tests.coordination.test_agreed_rules import at
 
 SEEDS = range(40)
 SOAK_SEEDS = range(1_000, 4_000)
-LATE = {"reads one too few of the old group": 44}
+LATE = {"reads one too few of the old group": 16}
 """Where to begin with what only a late seed shows: all come behind it."""
 
 
