@@ -22,6 +22,7 @@ from mesh.directives import Act, Address, Boot, Part
 from mesh.envelope import Envelope, Sealed
 from mesh.keyring import Keyring
 from mesh.membership import LAN, Identity, Membership, Profile, Tags
+from mesh.membership.identity import is_reachable
 from mesh.memory import Memory
 from mesh.messaging import Messaging
 from mesh.node import Node
@@ -111,6 +112,19 @@ class Assembly:
         return f"no cut has been made for {still // SECOND} s, so nothing is forgotten: {self.rounds.stillness().why}"
 
 
+def possible_founders(settings: Settings) -> int:
+    """How many distinct addresses could found: the seeds and the own one; 0 without seeds.
+
+    A seed that is a host name, with the own port, may be the own one. Of two founders it is taken for it, if no other seed is.
+    (They would wait for a third, for ever; more than two bear one that seems silent.)"""
+    if not settings.seeds:
+        return 0
+    found = {*settings.seeds, settings.address}
+    own_port = settings.address.rpartition(":")[2]
+    named = any(seed.rpartition(":")[2] == own_port and not is_reachable(seed) for seed in settings.seeds)
+    return len(found) - (settings.expect == 2 and settings.address not in settings.seeds and named)
+
+
 def build(
     settings: Settings,
     *,
@@ -164,7 +178,7 @@ def build(
         voter=settings.voter,
         fresh=settings.fresh,
         networked=settings.networked,
-        seeds=len({*settings.seeds, settings.address}) if settings.seeds else 0,
+        seeds=possible_founders(settings),
         parameters=settings.parameters,
         memory=memory,
     )

@@ -72,7 +72,8 @@ async def open_peer(
     advertise: `host:port` that others are told, where it is not what is bound.
     seeds: addresses of members, or of all founders; the own one may be among them.
     secret: of at least 32 bytes, the same on every node; several are a keyring, the first one seals.
-    expect: how many voters found the mesh together; with 1 and seeds this node joins one that exists.
+    expect: how many voters found the mesh together; with 1 and seeds this node joins one that exists. They wait
+        until fewer than `expect / 2` of the seeds are missing.
     voter: whether this peer votes on locks and leases.
     state_dir: a directory of this node's own that keeps its name, its keys and counters, and whatever it promises as a voter:
         with it a restarted node has its state before it has peers, and votes at once; without it once others have told it

@@ -56,7 +56,10 @@ class Ground:
         faults: Changes = (),
         parameters: Parameters = PARAMETERS,
         lone: bool = False,
+        expect: int = 0,
     ) -> None:
+        self.expect = expect or voters
+        """How many of the voters found."""
         self.lone = lone
         """Each founder founds alone."""
         self.parameters = parameters
@@ -167,7 +170,7 @@ class Ground:
                 WorldView(self, name),
                 node.clock,
                 dice,
-                expect=self.voters if founder and not self.lone else 1,
+                expect=self.expect if founder and not self.lone else 1,
                 voter=founder or name in self.willing,
                 fresh=fresh,
                 networked=self.voters > 1,

@@ -204,3 +204,48 @@ def test_one_without_network_never_abstains() -> None:
     node = world.nodes["n0"]
     assert node.parts is not None and node.parts.birth.roster is not None
     assert node.parts.birth.abstaining_until(world.instant(node)) is None
+
+
+def test_of_two_founders_one_that_restarts_does_not_found_with_a_third_while_the_other_one_is_cut_off() -> None:
+    """Three may found with n=2; the third one starts when two have founded. Nobody that it reaches knows of that."""
+    world = World(3, voters=3, clients=0, expect=2)
+    assert world.run_until(lambda: len(rosters(world)) == 1, 10 * S)
+    (voters,) = rosters(world)
+    (third,) = set(world.nodes) - set(voters)
+    world.run(S)
+    assert world.founded()
+    world.isolate(voters[0])
+    for name in (voters[1], third):
+        world.crash(name)
+        world.run(S)
+    for name in (voters[1], third):
+        world.start(name, fresh=True)
+    world.run(10 * S)
+    assert rosters(world) == {voters}, "a second mesh"
+    world.heal()
+    assert world.run_until(world.founded, 10 * S)
+    assert rosters(world) == {voters}
+
+
+def test_an_acceptance_that_comes_too_late_does_not_count() -> None:
+    """Those that gave it may have restarted since, all of them, and have founded another mesh."""
+    world = World(2, clients=0, latency=(MS, MS))
+    held: list[Message] = []
+
+    def lose(number: int, a: str, to: str, message: Message) -> bool:
+        if isinstance(message, BirthAccepted) and (a, to) == ("n1", "n0"):
+            held.append(message)
+            return True
+        return False
+
+    world.lose = lose
+    assert world.run_until(lambda: bool(held), 10 * S)
+    world.run(5 * MS)
+    world.isolate("n0")
+    node, teller = world.nodes["n0"], world.nodes["n1"]
+    assert node.parts is not None
+    birth = node.parts.birth
+    world.run(1500 * MS)
+    assert birth._round.ballot is not None and birth._round._accepts.keys() == {"n0", "n2"}, "it proves nothing"
+    source = Source(teller.boot.session, "", "n1", teller.boot, None)
+    assert not birth.on_message(held[0], source, world.instant(node)) and birth.roster is None

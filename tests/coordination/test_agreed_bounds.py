@@ -268,7 +268,9 @@ def test_an_acceptance_of_a_process_that_has_been_replaced_decides_nothing() -> 
         for name in ("b", "c"):
             part.on_message(call(name), SOURCE, at(1))
         sends: list[Directive] = []
-        for turn in range(60):
+        turn = 0
+        while not any(isinstance(each, Send) and isinstance(each.message, BirthPrepare) for each in sends) and turn < 60:
+            turn += 1
             sends += part.on_timer("call", at(2 + turn * 100))
             for name in ("b", "c"):
                 part.on_message(call(name), SOURCE, at(3 + turn * 100))
@@ -276,15 +278,15 @@ def test_an_acceptance_of_a_process_that_has_been_replaced_decides_nothing() -> 
         number = asked[-1].ballot
         roster = found(("a", "b", "c"), PARAMETERS)
         if early:
-            part.on_message(call("b", stamp=newer), SOURCE, at(6999))
+            part.on_message(call("b", stamp=newer), SOURCE, at(4 + turn * 100))
         sends.clear()
         for name in ("a", "b", "c"):
             boot = Boot(1, name.encode() * 16)
-            sends += part.on_message(BirthPromise(number, name, boot, ZERO, None), SOURCE, at(7000))
+            sends += part.on_message(BirthPromise(number, name, boot, ZERO, None), SOURCE, at(5 + turn * 100))
         assert early != any(isinstance(each, Send) and isinstance(each.message, BirthAccept) for each in sends)
-        part.on_message(call("b", stamp=newer), SOURCE, at(7001))
+        part.on_message(call("b", stamp=newer), SOURCE, at(6 + turn * 100))
         for name in ("a", "b", "c"):
-            part.on_message(BirthAccepted(number, name, Boot(1, name.encode() * 16)), SOURCE, at(7002))
+            part.on_message(BirthAccepted(number, name, Boot(1, name.encode() * 16)), SOURCE, at(7 + turn * 100))
         return part.roster == roster
 
     assert decided(1)

@@ -97,6 +97,18 @@ async def test_host_names_are_resolved() -> None:
             await until(lambda: len(peer.members) == 2)
 
 
+async def test_two_found_by_host_names() -> None:
+    """One of the seeds is taken for the node itself: else each would wait for a third founder, for ever."""
+    ports = [address.rpartition(":")[2] for address in free_addresses(2)]
+    seeds = [f"localhost:{port}" for port in ports]
+    options: dict[str, Any] = {"seeds": seeds, "expect": 2, "secret": SECRET, "fresh": True, "profile": "local"}
+    async with open_peer(name="a", bind=f"127.0.0.1:{ports[0]}", **options) as a:
+        async with open_peer(name="b", bind=f"127.0.0.1:{ports[1]}", **options):
+            with trio.fail_after(10):
+                async with a.lock("l"):
+                    pass
+
+
 async def test_join_failed_gives_one_reason_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coordination.opening.opening.JOIN_SECONDS", 1.5)
     nobody, mute = free_addresses(1)[0], socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -8,8 +8,11 @@ same set at the same ballot.
     found a mesh.)
   - Whoever is asked to accept has promised before, also where another set is gone on with. (Of those that were asked at first
     one alone is of a third set, restarts, forgets its promise, and accepts that one: both are decided.)
-  - A node takes part only if fewer than a majority of n of its seeds are unreachable and none that it reaches has a
-    roster. Only founders count as reached. (A partitioned half that restarts founds anew.)
+  - A node takes part only if fewer than half of n of its seeds are unreachable and none that it reaches has a roster. Only
+    founders count as reached. (A partitioned half that restarts founds anew; of two founders one restarts while the other one
+    is cut off, and founds with a third.) So, unless more than half of the n founders have restarted without memory, each of
+    them that has meets one that has not. And a new set is the first n names of those that are reached, so any two sets share
+    more than half. (One founder restarts while it accepts, and its set is decided beside the one that it founds meanwhile.)
   - A process that finds others with an accepted set that names it takes that set up, the highest one: an earlier
     process of its name may have accepted it.
   - `fresh=True` exempts from abstention only in a birth in which this very process accepted the decided ballot. A
@@ -296,7 +299,7 @@ class Birth:
     def _may_take_part(self, now: Instant) -> bool:
         if not self._founder:
             return False
-        return self._seeds - len(self._candidates.founders(now)) < self._expect // 2 + 1
+        return 2 * (self._seeds - len(self._candidates.founders(now))) < self._expect
 
     # --- accepting ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@
 - The first name of the set proposes; the others only if nothing comes of it.
 - A promise or an acceptance counts only while its process is the newest known of its name, and both of a name only if they are
   of one process. (The process restarts, knows nothing of what it accepted, accepts another set, and both sets are decided.)
-- A round that was refused, or lasts too long, is given up, and another ballot tried a little later."""
+- A round that was refused, or lasts too long, is given up, and another ballot tried a little later. What comes late does not
+  count. (All others restart, know nothing, and found another mesh; what they once accepted arrives, and is decided.)"""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ class BirthRound:
     def under_way(self, now: Instant, out: list[Directive]) -> bool:
         """Whether there is a round: then those that have not answered are asked again."""
         ballot, roster = self._ballot, self._proposing
-        if ballot is None or now.mono - self._begun >= PROPOSAL_LASTS:
+        if ballot is None or self._late(now):
             return False
         for name in self.wanted:
             if roster is None and name not in self._promises:
@@ -136,7 +137,7 @@ class BirthRound:
     def on_accepted(self, accepted: BirthAccepted, now: Instant) -> RosterValue | None:
         """The roster that is decided by this answer, if one is."""
         roster = self._proposing
-        if accepted.ballot != self._ballot or roster is None or accepted.name not in roster.voters:
+        if accepted.ballot != self._ballot or roster is None or accepted.name not in roster.voters or self._late(now):
             return None
         promise = self._promises.get(accepted.name)
         if promise is not None and promise.boot != accepted.boot:
@@ -156,6 +157,9 @@ class BirthRound:
         self.counter = max(self.counter, answer.promised.counter)
         if answer.ballot == self._ballot:
             self._retreat(now)
+
+    def _late(self, now: Instant) -> bool:
+        return now.mono - self._begun >= PROPOSAL_LASTS
 
     def _retreat(self, now: Instant) -> None:
         self._ballot = None
