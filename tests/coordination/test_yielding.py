@@ -25,10 +25,12 @@ M = found(("n0",), PARAMETERS).abstention
 class LoneWorld(World):
     """n0 and n1 found alone; whoever would stop has stopped."""
 
-    def __init__(self, seed: int, faults: Changes, *, elastic: bool) -> None:
+    def __init__(
+        self, seed: int, faults: Changes, *, elastic: bool, max_ttl: int = PARAMETERS.max_ttl, clients: int = 0
+    ) -> None:
         self.stopped: list[str] = []
-        parameters = PARAMETERS._replace(elastic=elastic)
-        super().__init__(seed, voters=2, lone=True, latency=(MS, 20 * MS), faults=faults, parameters=parameters)
+        how = PARAMETERS._replace(elastic=elastic, max_ttl=max_ttl)
+        super().__init__(seed, voters=2, lone=True, latency=(MS, 20 * MS), faults=faults, parameters=how, clients=clients)
         self.cut("n0", "n1")
 
     def perform(self, node: Any, part: Any, directives: Any) -> None:
@@ -158,6 +160,60 @@ def test_neither_ends_before_the_other_is_gone_for_a_while() -> None:
     world.crash(elder)
     world.run(20 * S)
     assert not world.stopped and parts.yielding.stats()["stuck"] == 1
+
+
+def test_one_whose_members_were_only_cut_off_stays_with_them_and_admits_them_no_earlier() -> None:
+    """It yields when it sees the elder alone. Before it has gone over, all see each other again."""
+    world = LoneWorld(1, (), elastic=True, max_ttl=15 * S, clients=2)
+    boots = {name: world.nodes[name].boot for name in ("n0", "n1")}
+    elder, younger = sorted(boots, key=lambda name: (boots[name], name))
+    members = ("n2", "n3")
+    for name in members:
+        world.cut(elder, name)
+        world.crash(name)
+        world.start(name)
+        parts = world.nodes[name].parts
+        assert parts is not None
+        parts.electorate._voter = True  # as if it had been given seeds
+    world.run(2 * S)
+    assert {world.voters_at(name) for name in members} == {(younger,)}
+    for name in members:
+        world.cut(younger, name)
+    world.run(1600 * MS)
+    world.join(elder, younger)
+    parts = world.nodes[younger].parts
+    assert parts is not None
+    standing = parts.yielding._standing
+    assert world.run_until(lambda: standing.yielding, 4 * S)
+    world.heal()
+    world.run(14 * S)
+    assert standing.yielding and world.voters_at(younger) == (younger,)
+    node, roster = world.nodes[younger], parts.birth.roster
+    assert roster is not None
+    reset = roster._replace(epoch=1_000_000, joined=())
+    assert roster.may_be_reset_to(reset)
+    world.perform(node, parts.succession, parts.succession.reset(reset, world.instant(node)))
+    world.run(100 * MS)
+    assert standing.rosters == (roster,) and not standing.sealed, "an operator's reset has to wait as well"
+    assert world.stopped and set(world.stopped) == {elder}, "the elder is alone beside a larger mesh"
+    world.crash(elder)
+    assert world.run_until(lambda: len(world.voters_at("n2")) == 3, 20 * S)
+    assert not standing.yielding and parts.yielding.stats()["stayed"] == 1
+    world.acquire("n2", "lock/a")
+    assert world.run_until(lambda: world.grants > 0, 2 * S)
+
+
+def test_one_that_has_accepted_another_roster_does_not_yield() -> None:
+    world = LoneWorld(1, (), elastic=True)
+    world.run(5 * S)
+    boots = {name: node.boot for name, node in world.nodes.items()}
+    elder, younger = sorted(boots, key=lambda name: (boots[name], name))
+    parts = world.nodes[younger].parts
+    assert parts is not None
+    roster = parts.birth.roster
+    assert roster is not None and parts.yielding._free(elder)
+    parts.succession._vote.roster = roster
+    assert not parts.yielding._free(elder)
 
 
 # --- real peers -----------------------------------------------------------------------------------------------------------

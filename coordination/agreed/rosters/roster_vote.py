@@ -128,7 +128,7 @@ class RosterVote:
         if ask.epoch != standing.epoch:
             self._confirming.differ(ask.epoch, ballot.name, now, out)
             return
-        if roster is None or self._identity.name not in roster.voters or not self._able(now):
+        if roster is None or self._identity.name not in roster.voters or standing.yielding or not self._able(now):
             return
         proper = roster.may_be_reset_to(ask.roster) or roster.may_be_followed(ask.roster)
         if not standing.is_reset(ballot.epoch) or not proper:

@@ -8,7 +8,10 @@ breaks without it:
   - Only with nobody else in its mesh, and with no atomic register. (Others go on with a roster that its only voter has left; a
     value that was decided is lost.)
   - From that decision it grants nothing, extends nothing, and tells its roster to nobody. (A lease outlives the mesh it is of.)
+  - From then on it admits nobody either: it votes on no other roster, and does not yield while one is half decided. (It is one
+    of several, so it cannot leave, and serves nothing for ever.)
   - It joins M later, when nothing that it has granted is believed. (Two holders of one lock, in one mesh.)
+  - If by then others are there again, it stays, and goes on with its roster. (They were only cut off, and ask it for ever.)
 
 Else `DifferentMesh` ends one of them, for two rosters in one mesh would grant the same locks: a lone founder among the members
 of a larger mesh; of two lone ones that which has its roster from its disk, and has been confirmed by nobody; else the later."""
@@ -74,6 +77,8 @@ class Yielding:
         self._standing = standing
         self._networked = networked
         self._stuck: Stuck | None = None
+        self._elder = ""
+        """To whom it yields."""
         self._counts: Counter[str] = Counter()
 
     # --- part -------------------------------------------------------------------------------------------------------------
@@ -109,6 +114,7 @@ class Yielding:
         assert isinstance(message, YieldOk)
         if not later(self._standing.origin, message.origin) or not self._free(message.name):
             return ()
+        self._elder = message.name
         return self._decide(now)
 
     def stats(self) -> dict[str, int]:
@@ -125,13 +131,14 @@ class Yielding:
         if roster is None or not self._lone() or self._standing.yielding:
             return ()
         self._standing.yielding = True
+        self._stuck = None  # it goes over, and does not end
         self._counts["yielded"] += 1
         return (Arm("join", now.mono + roster.abstention),)
 
     def _free(self, to: str) -> bool:
-        """Whether there is nobody else, and nothing that would be lost."""
+        """Whether there is nobody else, nor will be, and nothing that would be lost."""
         others = [name for name in self._view.names_alive() if name not in (self._identity.name, to)]
-        return not others and not self._acceptor.has_atomic()
+        return not others and self._succession.accepted() is None and not self._acceptor.has_atomic()
 
     def _on_lone(self, call: LoneIs, now: Instant) -> Directives:
         standing, own = self._standing, self._identity.name
@@ -163,7 +170,10 @@ class Yielding:
 
     def _join(self, now: Instant) -> list[Directive]:
         out: list[Directive] = []
-        if self._standing.yielding and self._lone():
+        if self._standing.yielding and not self._free(self._elder):
+            self._standing.yielding = False
+            self._counts["stayed"] += 1
+        elif self._standing.yielding and self._lone():
             self._acceptor.forget_all(out)
             self._succession.begin_anew(out)
             out.append(Act(self._birth, self._birth.join_another(now)))

@@ -112,8 +112,9 @@ class Standing:
     # --- may it serve? --------------------------------------------------------------------------------------------------
 
     def votes(self) -> bool:
-        """Whether this node is a voter of the newest roster that has its memory."""
-        return self.memory and bool(self.rosters) and self._identity.name in self.rosters[-1].voters
+        """Whether this node is a voter of the newest roster that has its memory, and has not given that roster up."""
+        member = bool(self.rosters) and self._identity.name in self.rosters[-1].voters
+        return member and self.memory and not self.yielding
 
     def closed(self, now: Instant) -> int:
         """Why no register may be served now; `Reason.OK` if one may."""
