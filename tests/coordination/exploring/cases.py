@@ -101,8 +101,11 @@ def prepare(case: Case, faults: Changes = ()) -> Space:
     cores = [make(name, FOUNDED, 1, users.get(name)) for name in names]
     rehearsal = Rehearsal(cores)
     for core in cores:
+        core.view.dead = frozenset()
         core.start(FOUNDED, parameters, faults, founders=case.voters, fresh=True)
     rehearsal.run_until(lambda: all(core.roster() is not None for core in cores))
+    for name, core in zip(names, cores, strict=True):
+        core.view.dead = frozenset(case.dead.get(name, ()))
     rehearsal.deaf = case.deaf
     for name, what in case.before:
         cores[names.index(name)].command(what, rehearsal.now)

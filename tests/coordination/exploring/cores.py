@@ -48,9 +48,9 @@ class Identity:
     boot: Boot
 
 
-@dataclass(frozen=True)
+@dataclass
 class View:
-    """Gossip that says what it always said."""
+    """Gossip that says what it said when the mesh had been founded."""
 
     names: tuple[str, ...]
     dead: frozenset[str] = frozenset()
