@@ -276,7 +276,8 @@ class Birth:
 
     def _call(self, now: Instant, out: list[Directive]) -> None:
         voters = self._accepted_roster.voters if self._accepted_roster is not None else ()
-        call = Candidate(self._identity.name, self._identity.boot, self._expect, self._founder, self._accepted, voters)
+        own = self._identity
+        call = Candidate(own.name, own.boot, self._expect, self._founder, self._accepted, voters, self._fresh)
         names = [name for name in self._view.names_alive() if name != self._identity.name]
         if len(names) > CALL_WIDTH:
             known = self._candidates.fellows() if self._founder else ()
@@ -360,7 +361,8 @@ class Birth:
             return
         self._founding = ballot in self._accepted_here
         if self._fresh and self._founding:
-            standing.whole, standing.by_word = 0, True
+            standing.whole = 0
+            standing.by_word = not all(self._candidates.fresh(name) for name in roster.voters if name != self._identity.name)
         standing.found(roster, ballot, now, memory=self._founding)
         self._candidates.clear()
         self._round.clear()

@@ -69,5 +69,10 @@ class Candidates:
         seen = self._view.boot(name)
         return (known is not None and known[1].boot > boot) or (seen is not None and seen > boot)
 
+    def fresh(self, name: str) -> bool:
+        """Whether its operator, too, says that no lease is alive."""
+        known = self._calls.get(name)
+        return known is not None and known[1].fresh
+
     def clear(self) -> None:
         self._calls.clear()

@@ -379,6 +379,8 @@ class Candidate(Message):
     founder: bool
     accepted: Ballot
     voters: tuple[str, ...]
+    fresh: bool = False
+    """Its operator's word that no lease of this mesh is alive."""
 
 
 @message(81)

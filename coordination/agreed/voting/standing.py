@@ -70,7 +70,8 @@ class Standing:
         self.whole: int | None = None
         """None: of none, until M has passed since `started`."""
         self.by_word = False
-        """It is whole by an operator's word, `fresh`, and nothing else has shown that it is."""
+        """It is whole by an operator's word, `fresh`, of not all founders, and nothing else has shown that it is. (If all say
+        so it is enough that one of them is right.)"""
         self.lasting: int | None = None
         """The same of atomic registers, for which no time makes up; None: of none, but for those that it has read back."""
         self.settled: set[int] = set()
