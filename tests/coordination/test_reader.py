@@ -465,6 +465,18 @@ def test_a_lock_is_kept_over_those_that_forget_it_in_turn() -> None:
 def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
     """Both have lost the roster and found anew, one of them wrongly `fresh`; a lock lives on behind a partition."""
     assert ReturningCampaign(1_002_646).run().voters == 2
+    world = World(1, voters=2, clients=1)
+    assert world.run_until(world.founded, 10 * S)
+    holder = world.acquire("n2", KEY, ttl=3 * S)
+    assert world.run_until(lambda: holder.state == "held", S)
+    world.isolate("n2")
+    for name in ("n0", "n1"):
+        world.crash(name)
+        world.start(name, fresh=name == "n0")
+    assert world.run_until(world.founded, S)
+    other = world.acquire("n0", KEY, ttl=S)
+    world.run(2 * S)
+    assert world.valid(holder) and other.state != "held"
 
 
 def test_nor_does_it_give_a_memory_to_the_next_process_on_its_disk() -> None:
