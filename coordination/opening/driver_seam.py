@@ -24,8 +24,8 @@ class DriverFactory(Protocol):
 
     `bind` is what to listen on, `advertise` what others are told if it is not what is bound. Without `bind` it is any port on
     the address from which `towards` is reached; if that is empty too, there is no port and the build is given no address.
-    `store` makes durable what the node remembers. One exception leaves it, alone and not in a group: the reason, if the node
-    halted."""
+    `store` makes durable what the node remembers; `busy_poll` is as in `mesh.shell.open_driver`. One exception leaves it,
+    alone and not in a group: the reason, if the node halted."""
 
     def __call__(
         self,
@@ -35,6 +35,7 @@ class DriverFactory(Protocol):
         advertise: str | None,
         towards: Sequence[str] = (),
         store: Store | None = None,
+        busy_poll: int = 0,
     ) -> AbstractAsyncContextManager[tuple[Driver[NodeLike], B]]: ...
 
 

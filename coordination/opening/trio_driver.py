@@ -52,6 +52,7 @@ async def open_trio_driver(
     advertise: str | None,
     towards: Sequence[str] = (),
     store: Store | None = None,
+    busy_poll: int = 0,
 ) -> AsyncIterator[tuple[TrioDriver[Node], B]]:
     """Build a node for the address that is bound, and drive it. See `mesh.shell.open_driver` for what it raises.
 
@@ -76,7 +77,7 @@ async def open_trio_driver(
         built.append(made)
         return made.node
 
-    async with open_driver(make, bind=bind, advertise=advertise, store=store) as driver:
+    async with open_driver(make, bind=bind, advertise=advertise, store=store, busy_poll=busy_poll) as driver:
         yield driver, built[0]
 
 

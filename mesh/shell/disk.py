@@ -44,15 +44,16 @@ class Disk:
         self._store = store
         self._limiter = trio.CapacityLimiter(1)
         self._queue: SimpleQueue[Commit | None] = SimpleQueue()
-        self._under_way = False
+        self.under_way = False
+        """A batch is."""
         self._idle = trio.Event()
         self._failed: Exception | None = None
         """A bug above, which the thread's task raises."""
         self._idle.set()
 
     def commit(self, commit: Commit) -> None:
-        assert not self._under_way, "one batch at a time"
-        self._under_way = True
+        assert not self.under_way, "one batch at a time"
+        self.under_way = True
         self._idle = trio.Event()
         self._queue.put(commit)
 
@@ -82,7 +83,7 @@ class Disk:
 
     def _tell(self, number: int, error: str) -> None:
         driver = self._driver
-        self._under_way = False
+        self.under_way = False
         if not driver.deaf:
             if error:
                 driver.counts["failed_commits"] += 1
@@ -90,7 +91,7 @@ class Disk:
             else:
                 driver.node.on_committed(number, read_instant())
             driver.perform()
-        if not self._under_way:
+        if not self.under_way:
             self._idle.set()
 
     async def drained(self) -> None:

@@ -34,6 +34,7 @@ from mesh.shell.clocks import read_instant
 from mesh.shell.datagrams import Datagrams
 from mesh.shell.disk import Disk, Store
 from mesh.shell.outcomes import leaves, outcome_of, raise_bare
+from mesh.shell.polling import polling
 from mesh.shell.sockets import Sockets, bind_sockets
 from mesh.shell.streams import Streams
 from mesh.shell.turns import MOST_INPUTS, Turns
@@ -63,7 +64,7 @@ Args = TypeVarTuple("Args")
 class TrioDriver(Generic[N]):
     """Drives one node in one Trio run. Made by `open_driver`; implements `mesh.driver.Driver`."""
 
-    def __init__(self, node: N, sockets: Sockets | None, store: Store | None = None) -> None:
+    def __init__(self, node: N, sockets: Sockets | None, store: Store | None = None, busy_poll: int = 0) -> None:
         self.counts: Counter[str] = Counter()
         self.deaf = False
         self.failed: Exception | None = None
@@ -91,7 +92,7 @@ class TrioDriver(Generic[N]):
         self._datagrams = Datagrams(self, sockets.udp) if sockets else None
         self._streams = Streams(self, sockets.family if sockets else None)
         self._disk = Disk(self, store) if store is not None else None
-        self._turns = Turns(self)
+        self._turns = Turns(self, polling(sockets.udp, busy_poll, self.counts) if sockets else None)
         _drivers.add(self)
 
     # --- for the layer above ---------------------------------------------------------------------------------------
@@ -203,6 +204,9 @@ class TrioDriver(Generic[N]):
         except Exception as error:
             self._crash(error)
         return self.failed is not None or (self._datagrams is not None and self._datagrams.waiting > 0)
+
+    def committing(self) -> bool:
+        return self._disk is not None and self._disk.under_way
 
     def spawn(self, task: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         if self._nursery is not None:
@@ -385,6 +389,7 @@ async def open_driver(
     bind: str | None = None,
     advertise: str | None = None,
     store: Store | None = None,
+    busy_poll: int = 0,
 ) -> AsyncIterator[TrioDriver[N]]:
     """Bind, build the node for its address, start it, and drive it until the context is left.
 
@@ -397,6 +402,8 @@ async def open_driver(
     bind: `host:port` for UDP and TCP, port 0 for any; None for no network.
     advertise: what others are told, if it is not what is bound.
     store: where what the node remembers is made durable; the caller closes it, after this context.
+    busy_poll: ns for which it looks for the next datagram, where answers come at once, before the loop sleeps
+        (`mesh.shell.polling`); 0: never.
 
     Raises
     ------
@@ -408,7 +415,7 @@ async def open_driver(
     error: BaseException | None = None
     halted_first = False
     try:
-        driver = TrioDriver(build(sockets.advertise if sockets is not None else NO_ADDRESS), sockets, store)
+        driver = TrioDriver(build(sockets.advertise if sockets is not None else NO_ADDRESS), sockets, store, busy_poll)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(driver._run)

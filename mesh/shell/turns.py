@@ -8,7 +8,8 @@ Whoever computes for long before the turn ends keeps back what others have said.
 and again everything leaves at once.
 
 The loop tells by an instrument (`trio.abc.Instrument`) that it is about to wait. Nothing may be raised into it, and it has
-decided by then how long it waits: whatever makes a task runnable here has to wake it."""
+decided by then how long it waits: whatever makes a task runnable here has to wake it. Where answers come at once it looks for
+the next datagram before it waits (`polling`)."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from time import monotonic_ns
 from typing import Protocol
 
 import trio
+
+from mesh.shell.polling import Polling
 
 __all__ = ["LATELY", "LONG", "MOST_INPUTS", "OFTEN", "Turns"]
 
@@ -40,12 +43,16 @@ class Flushed(Protocol):
     def flush(self) -> bool:
         """Let what is held leave; whether a task has been made runnable. Raises nothing."""
 
+    def committing(self) -> bool:
+        """Whether a thread is about to wake the loop."""
+
 
 class Turns(trio.abc.Instrument):
     """Counts the inputs whose outputs are held, and has them leave at the end of the turn."""
 
-    def __init__(self, driver: Flushed) -> None:
+    def __init__(self, driver: Flushed, polling: Polling | None = None) -> None:
         self._driver = driver
+        self._polling = polling
         self._held = False
         """What waits has been held for a turn."""
         self._began = 0
@@ -58,6 +65,8 @@ class Turns(trio.abc.Instrument):
 
     def after_io_wait(self, timeout: float) -> None:
         self._began = monotonic_ns()
+        if self._polling is not None:
+            self._polling.waited(self._began)
 
     def before_io_wait(self, timeout: float) -> None:
         now = monotonic_ns()
@@ -67,12 +76,15 @@ class Turns(trio.abc.Instrument):
                 self._hold(False)
         elif not self._holds and now - self._long[-1] > LATELY:
             self._hold(True)
-        if not self.inputs:
-            return
-        if timeout or self._held or not self._holds:
-            self.flush(idle=timeout > 0)
-        else:
-            self._held = True
+        inputs = self.inputs
+        woken = False
+        if inputs:
+            if timeout or self._held or not self._holds:
+                woken = self.flush(idle=timeout > 0)
+            else:
+                self._held = True
+        if self._polling is not None and timeout > 0 and not woken and not self._driver.committing():
+            self._polling.waits(timeout, inputs)
 
     def _hold(self, held: bool) -> None:
         self._holds = held
@@ -82,11 +94,13 @@ class Turns(trio.abc.Instrument):
         """What was held has left."""
         self.inputs, self._held = 0, False
 
-    def flush(self, *, idle: bool = False) -> None:
-        """Now; `idle`: the loop is about to wait."""
+    def flush(self, *, idle: bool = False) -> bool:
+        """Now; `idle`: the loop is about to wait. Whether it has been woken."""
         self.left()
-        if self._driver.flush() and idle:
-            trio.lowlevel.current_trio_token().run_sync_soon(_nothing, idempotent=True)
+        if not (self._driver.flush() and idle):
+            return False
+        trio.lowlevel.current_trio_token().run_sync_soon(_nothing, idempotent=True)
+        return True
 
 
 def _nothing() -> None:

@@ -258,8 +258,9 @@ class Life:
         advertise: str | None,
         towards: tuple[str, ...] = (),
         store: Store | None = None,
+        busy_poll: int = 0,
     ) -> AsyncIterator[tuple[HostDriver, B]]:
-        """The `DriverFactory` of this process."""
+        """The `DriverFactory` of this process. In virtual time nothing is polled for."""
         if self._opening:
             raise OneNodeError(
                 f"{self.host.name} has a peer or a client open already: a simulated host has one port, so one at a time; "
