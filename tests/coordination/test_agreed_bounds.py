@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from coordination.agreed.holding.holder import Holder
 from coordination.agreed.owning import desks as desks_module
 from coordination.agreed.owning import owner as owner_module
+from coordination.agreed.owning.desk import ENDED_REMEMBERED, Desk
 from coordination.agreed.owning.owner import Owner
 from coordination.agreed.rosters.birth import Birth
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
@@ -35,7 +38,7 @@ from coordination.agreed.vocabulary.messages import (
 )
 from coordination.agreed.vocabulary.placement import Placement
 from coordination.agreed.vocabulary.roster import found
-from coordination.agreed.vocabulary.values import Value
+from coordination.agreed.vocabulary.values import LeaseId, Value
 from coordination.agreed.voting import keeping as keeping_module
 from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import HybridClock
@@ -292,3 +295,20 @@ def test_an_acceptance_of_a_process_that_has_been_replaced_decides_nothing() -> 
     assert decided(1)
     assert not decided(2, early=True)
     assert not decided(2), "the new process of b knows nothing of it, and may accept another set"
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a", "b"]), st.integers(1, 90)), max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_what_an_owner_remembers_of_ends_is_bounded_and_answers_for_each_request(ends: list[tuple[int, str, int]]) -> None:
+    desk = Desk("lock/x", GROUP)
+    remembered: list[LeaseId] = []
+    for token, name, request in ends:
+        ended = LeaseId(token, name, Boot(1, b"s" * 16), request)
+        desk.remember_ended([ended])
+        remembered = [*[each for each in remembered if each != ended][1 - ENDED_REMEMBERED :], ended]
+        assert list(desk.ended) == remembered
+        for asker in ((name, Boot(1, b"s" * 16), number) for number in range(1, 91)):
+            assert desk.is_over(asker) == any(each.asker == asker for each in remembered)
+    late = LeaseId(1, "c", Boot(1, b"s" * 16), 1)
+    desk.ends[late] = 0
+    assert desk.is_over(late.asker)

@@ -183,6 +183,7 @@ class Desk:
         "losses",
         "made",
         "mend",
+        "over",
         "queue",
         "read_at",
         "ready",
@@ -240,6 +241,8 @@ class Desk:
         self.binding: dict[LeaseId, None] = {}
         self.ended: dict[LeaseId, None] = {}
         """Ends known of late, so that an acceptor that missed one can be told."""
+        self.over: dict[Asker, LeaseId] = {}
+        """The last of them that answers a request."""
         self.behind = False
         self.unmoved = False
         self.highest = 0
@@ -310,12 +313,16 @@ class Desk:
         self.known_until = self.stands_until()
 
     def remember_ended(self, leases: Iterable[LeaseId]) -> None:
-        ended = self.ended
+        ended, over = self.ended, self.over
         for lease in leases:
             ended.pop(lease, None)
             ended[lease] = None
+            over[lease.asker] = lease
         while len(ended) > ENDED_REMEMBERED:
-            del ended[next(iter(ended))]
+            oldest = next(iter(ended))
+            del ended[oldest]
+            if over[oldest.asker] == oldest:
+                del over[oldest.asker]
 
     def has_errand(self) -> bool:
         """Whether something is to be done beside serving the queue."""
@@ -353,11 +360,7 @@ class Desk:
 
     def is_over(self, asker: Asker) -> bool:
         """Whether a lease of that request is known to have ended by its holder's word: no request is made twice."""
-        name, boot, request = asker
-        for lease in (*self.ended, *self.ends):
-            if lease.request == request and lease.name == name and lease.boot == boot:
-                return True
-        return False
+        return asker in self.over or (bool(self.ends) and asker in [lease.asker for lease in self.ends])
 
     def quorum_age(self, now: int) -> int:
         """ns since q of the group had answered, and enough of the earlier groups that count; -1 if they never did."""
