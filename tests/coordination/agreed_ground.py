@@ -37,6 +37,8 @@ from tests.coordination.disk_laws import DiskLaws
 
 __all__ = ["Ground"]
 
+_new = tuple.__new__
+
 SOCKET_BUFFER = 500
 """Messages that wait for a paused process."""
 
@@ -111,9 +113,10 @@ class Ground:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def instant(self, node: Node) -> Instant:
-        boot = node.offset + int(self.now * node.rate)
-        mono = node.offset + int((self.now - node.lag) * node.rate)
-        return Instant(mono, boot, EPOCH_MS + node.wall + node.leap + self.now // MS)
+        now, offset, rate, lag = self.now, node.offset, node.rate, node.lag
+        boot = offset + int(now * rate)
+        mono = offset + int((now - lag) * rate) if lag else boot
+        return _new(Instant, (mono, boot, EPOCH_MS + node.wall + node.leap + now // MS))
 
     def at(self, when: int, what: Callable[[], object]) -> None:
         self.sequence += 1

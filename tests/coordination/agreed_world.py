@@ -163,6 +163,8 @@ class World(Ground):
 
     def check_told(self, worker: Worker) -> None:
         """Who is cut off from everyone has to be told, once no abstention can be the reason to wait."""
+        if worker.state != "asking" or self.voters < 2 or worker.node not in self.isolated:
+            return
         node = self.nodes[worker.node]
         abstained = max([self.abstained(name, node) for name in self.began])
         record = node.holder._requests.get(worker.request) if node.holder is not None else None
@@ -171,8 +173,8 @@ class World(Ground):
         elif self.instant(node).mono < record.abstaining and self.now < max(node.paused + 4 * S, abstained + S):
             # It has stood still, and reads only now for how long somebody was to abstain; or that news was long on its way.
             worker.uninformed = self.now
-        begun = max(self.isolated.get(node.name, self.now), worker.since, worker.uninformed, node.paused, abstained)
-        if worker.state == "asking" and self.voters > 1 and self.now - begun > self.told_within:
+        begun = max(self.isolated[node.name], worker.since, worker.uninformed, node.paused, abstained)
+        if self.now - begun > self.told_within:
             raise Violation(f"L9: {worker} is cut off and has not been told, seed {self.seed}")
 
     def abstained(self, name: str, node: Node) -> int:
