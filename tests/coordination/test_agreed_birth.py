@@ -7,7 +7,7 @@ import pytest
 from coordination.agreed.rosters.birth import Birth
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
-from coordination.agreed.vocabulary.messages import (
+from coordination.agreed.vocabulary.birth_messages import (
     BirthAccept,
     BirthAccepted,
     BirthPrepare,

@@ -15,17 +15,13 @@ from coordination.agreed.owning.desk import ENDED_REMEMBERED, Desk
 from coordination.agreed.owning.owner import Owner
 from coordination.agreed.rosters.birth import Birth
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
+from coordination.agreed.vocabulary.birth_messages import BirthAccept, BirthAccepted, BirthPrepare, BirthPromise, Candidate
 from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.messages import (
     Accept,
     Accepted,
     Acquire,
-    BirthAccept,
-    BirthAccepted,
-    BirthPrepare,
-    BirthPromise,
     Cancel,
-    Candidate,
     Drop,
     Dropped,
     Grant,

@@ -6,7 +6,7 @@ import pytest
 
 from coordination.agreed.telling import census
 from coordination.agreed.vocabulary.events import Listed
-from coordination.agreed.vocabulary.messages import ListAnswer, ListAsk
+from coordination.agreed.vocabulary.telling_messages import ListAnswer, ListAsk
 from mesh.directives import Message
 from tests.coordination.agreed_world import MS, S, World
 from tests.coordination.one_lock import of, ready

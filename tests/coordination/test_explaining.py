@@ -11,11 +11,12 @@ from coordination import open_peer
 from coordination.agreed.telling.inspector import Inspector, Question
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.events import Explanation
-from coordination.agreed.vocabulary.messages import Accepted, Drop, ExplainAnswer, Release, Renew
+from coordination.agreed.vocabulary.messages import Accepted, Drop, Release, Renew
 from coordination.agreed.vocabulary.modes import SHARED
 from coordination.agreed.vocabulary.placement import placement_of
 from coordination.agreed.vocabulary.registers import register_of
 from coordination.agreed.vocabulary.succession_messages import RosterAccepted
+from coordination.agreed.vocabulary.telling_messages import ExplainAnswer
 from coordination.arguments.checks import followed_key
 from coordination.commands.explain import described, fields
 from mesh.directives import Directives, Message, Source

@@ -10,19 +10,9 @@ from coordination.agreed.owning import desk
 from coordination.agreed.owning.sparing import Sparing
 from coordination.agreed.telling.inspector import Question
 from coordination.agreed.vocabulary import events
-from coordination.agreed.vocabulary.messages import (
-    Accept,
-    Accepted,
-    Acquire,
-    Drop,
-    Dropped,
-    ExplainAnswer,
-    Grant,
-    Release,
-    ReleaseDone,
-    Renew,
-)
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Acquire, Drop, Dropped, Grant, Release, ReleaseDone, Renew
 from coordination.agreed.vocabulary.placement import Group
+from coordination.agreed.vocabulary.telling_messages import ExplainAnswer
 from coordination.agreed.vocabulary.values import LeaseId
 from crdt.clock import Instant
 from mesh.directives import Directive, Message

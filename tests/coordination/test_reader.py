@@ -12,28 +12,18 @@ from coordination.agreed.recalling.reader import Reader
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.messages import Accept, Live, Prepare, Promise, Reason, Renew, RenewAnswer, RenewItem
 from coordination.agreed.vocabulary.placement import Placement
-from coordination.agreed.vocabulary.reader_messages import ROWS_A_PAGE, TableAsk, TableIs, TableRow
+from coordination.agreed.vocabulary.reader_messages import TableIs, TableRow
 from coordination.agreed.vocabulary.roster import Parameters
 from coordination.agreed.vocabulary.values import FREE, LeaseId, Value
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.keeping import EXPIRED_STAGGER, Expired
 from coordination.agreed.voting.lease_memory import LeaseMemory
 from crdt.clock import Instant
-from mesh.directives import Act, Arm, Boot, Directives, Emit, Message, Send
+from mesh.directives import Act, Arm, Boot, Directives, Emit, Send
 from tests.coordination.agreed_nodes import Node
 from tests.coordination.agreed_world import MS, Changes, S, World
 from tests.coordination.reader_hall import KEY, PARAMETERS, SOURCE, TOKEN, TTL, WALL, Hall, at
-from tests.coordination.returning_campaign import ReturningCampaign, relayed, returned, returning_hunt, returning_stress
-from tests.coordination.returning_faults import (
-    RETURN_FAULTS,
-    CountsTheReplaced,
-    FirstPageOnly,
-    TakesNoBoots,
-    TakesNoTokens,
-    TeachesNothing,
-)
-
-SEEDS = 40
+from tests.coordination.returning_faults import CountsTheReplaced, TakesNoBoots, TakesNoTokens, TeachesNothing
 
 
 def test_a_voter_that_forgot_votes_once_both_others_have_told() -> None:
@@ -248,110 +238,6 @@ def test_a_promise_is_taken_over() -> None:
     assert hall.accept(hall.round(5), "b") == {"b": Reason.BALLOT}
 
 
-def many(changes: Changes = ()) -> tuple[Hall, int]:
-    hall = Hall(changes=changes)
-    hall.fill("a", 3 * ROWS_A_PAGE)
-    hall.voters["b"].start(at(1))
-    pages = hall.read("b", "a", "c")
-    return hall, pages
-
-
-def test_a_table_of_many_registers_is_read_page_by_page() -> None:
-    hall, pages = many()
-    assert pages == 3 + 1
-    assert len(hall.voters["b"].acceptor.keys()) == 3 * ROWS_A_PAGE
-    assert len(many(((Reader, FirstPageOnly),))[0].voters["b"].acceptor.keys()) == ROWS_A_PAGE
-
-
-def test_a_table_whose_process_was_replaced_meanwhile_is_read_anew() -> None:
-    hall = Hall()
-    hall.fill("a", 2 * ROWS_A_PAGE)
-    b = hall.voters["b"]
-    b.start(at(1))
-    (ask,) = [each for each in hall.asks("b", at(1)) if each.to == "a"]
-    (page,) = [each for each in hall.voters["a"].reader.on_message(ask.message, SOURCE, at(1)) if isinstance(each, Send)]
-    (following,) = [each for each in b.reader.on_message(page.message, SOURCE, at(1)) if isinstance(each, Send)]
-    assert isinstance(following.message, TableAsk)
-    assert following.message.after == f"lock/{ROWS_A_PAGE - 1:03}"
-    hall.voters["a"].start(at(1), whole=0)
-    (answer,) = [
-        each for each in hall.voters["a"].reader.on_message(following.message, SOURCE, at(1)) if isinstance(each, Send)
-    ]
-    assert isinstance(answer.message, TableIs)
-    assert (answer.message.after, answer.message.boot.stamp) == ("", 2)
-    list(b.reader.on_message(answer.message, SOURCE, at(1)))
-    hall.read("b", "c")
-    assert hall.votes("b")
-
-
-def told(hall: Hall, name: str, ask: Message) -> TableIs:
-    (answer,) = [each.message for each in hall.voters[name].reader.on_message(ask, SOURCE, at(1)) if isinstance(each, Send)]
-    assert isinstance(answer, TableIs)
-    return answer
-
-
-def asked(hall: Hall, page: Message) -> Message:
-    """What is asked for next."""
-    (send,) = [each for each in hall.voters["b"].reader.on_message(page, SOURCE, at(1)) if isinstance(each, Send)]
-    return send.message
-
-
-@pytest.mark.parametrize("forgets", [20, 64, 100])
-def test_no_register_falls_between_two_pages(forgets: int) -> None:
-    """The first question comes twice, or the list that it was answered from is pushed out, and registers that nobody uses are
-    forgotten meanwhile. (The next page was cut from a list in which all places had moved.)"""
-    hall = Hall()
-    hall.fill("a", 3 * ROWS_A_PAGE)
-    a, b = hall.voters["a"], hall.voters["b"]
-    b.start(at(1))
-    (ask,) = [each.message for each in hall.asks("b", at(1)) if each.to == "a"]
-    page = told(hall, "a", ask)
-    for number in range(forgets):
-        del a.acceptor._registers[f"lock/{number:03}"]
-    told(hall, "a", ask)  # and is lost
-    if forgets == 100:
-        a.reader._tables.clear()
-    while page.following:
-        page = told(hall, "a", asked(hall, page))
-    list(b.reader.on_message(page, SOURCE, at(1)))
-    assert set(b.acceptor.keys()) >= set(a.acceptor.keys())
-    hall.read("b", "c")
-    assert hall.votes("b")
-
-
-def test_what_was_written_for_an_earlier_process_is_nothing_to_the_next() -> None:
-    """It waited for a disk, and went to whoever had the name by then. (Of five, a, b1, c held a lease and b2, d, e another.)"""
-    hall = Hall(5)
-    b = hall.voters["b"]
-    b.start(at(1))
-    (ask,) = [each.message for each in hall.asks("b", at(1)) if each.to == "a"]
-    hall.read("b", "c", "d", "e")
-    late = told(hall, "a", ask)
-    first = hall.round(5)
-    assert hall.accept(first, "a", "b", "c") == {"a": 0, "b": 0, "c": 0}
-    assert first.reached()
-    b.start(at(1))
-    hall.asks("b", at(1))
-    list(b.reader.on_message(late, SOURCE, at(1)))
-    hall.read("b", "d", "e")
-    assert not hall.votes("b")
-    hall.read("b", "a")
-    assert hall.accept(hall.round(6, "d", hall.boots()), "b") == {"b": Reason.LIVE}
-
-
-def test_who_is_replaced_after_it_has_told_is_asked_again() -> None:
-    """(It counted no more, and the next process of its name was not asked: the voter waited for M.)"""
-    hall = Hall()
-    hall.voters["b"].start(at(1))
-    hall.read("b", "a")
-    hall.voters["a"].start(at(1), whole=0)
-    hall.voters["c"].record.learn(("a",), (hall.voters["a"].boot,))
-    hall.read("b", "c")
-    assert not hall.votes("b")
-    hall.read("b", "a")
-    assert hall.votes("b")
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -444,82 +330,3 @@ def test_who_has_read_back_a_lease_that_binds_sees_to_its_end() -> None:
         del timers[timer]
         told = perform(b.acceptor.on_timer(timer, Instant(due, due, WALL)), b.acceptor)
     assert told == [Expired(KEY)]
-
-
-def test_histories_of_voters_that_come_back_early() -> None:
-    """Of fixed rosters, half of them without gossip of restarts."""
-    read = grants = 0
-    for seed in range(SEEDS):
-        world = returning_stress(seed)
-        read += returned(world)["tables_read"]
-        grants += world.grants
-    assert read > SEEDS
-    assert grants > 20 * SEEDS
-
-
-def test_a_lock_is_kept_over_those_that_forget_it_in_turn() -> None:
-    for seed in range(40):
-        relayed(seed)
-
-
-def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
-    """Both have lost the roster and found anew, one of them wrongly `fresh`; a lock lives on behind a partition."""
-    assert ReturningCampaign(1_002_646).run().voters == 2
-    world = World(1, voters=2, clients=1)
-    assert world.run_until(world.founded, 10 * S)
-    holder = world.acquire("n2", KEY, ttl=3 * S)
-    assert world.run_until(lambda: holder.state == "held", S)
-    world.isolate("n2")
-    for name in ("n0", "n1"):
-        world.crash(name)
-        world.start(name, fresh=name == "n0")
-    assert world.run_until(world.founded, S)
-    other = world.acquire("n0", KEY, ttl=S)
-    world.run(2 * S)
-    assert world.valid(holder) and other.state != "held"
-
-
-def test_nor_does_it_give_a_memory_to_the_next_process_on_its_disk() -> None:
-    """The same, and who was wrongly `fresh` restarts at once: the other voter would read from it that nothing is held."""
-    world = World(1, voters=2, clients=1, durable=True)
-    assert world.run_until(world.founded, 10 * S)
-    holder = world.acquire("n2", KEY, ttl=3 * S)
-    assert world.run_until(lambda: holder.state == "held", S)
-    world.isolate("n2")
-    for name in ("n0", "n1"):
-        world.crash(name)
-        disk = world.nodes[name].disk
-        assert disk is not None and world.laws is not None
-        disk.wipe()
-        world.laws.lost(name)
-        world.start(name, fresh=name == "n0")
-    assert world.run_until(world.founded, S)
-    world.run(100 * MS)
-    world.crash("n0")
-    world.start("n0")
-    other = world.acquire("n0", KEY, ttl=S)
-    world.run(2 * S)
-    assert world.valid(holder) or other.state != "held"
-    world.run(3 * S)
-    assert other.state == "held"
-
-
-def test_who_founds_anew_by_an_operators_word_has_a_whole_memory() -> None:
-    """Both voters have lost their disks at once, and one of them says `fresh`: no law of disks is broken by that (D3)."""
-    assert returning_stress(20_091, durable=True).grants
-
-
-@pytest.mark.parametrize("fault", RETURN_FAULTS)
-def test_planted_fault_is_found(fault: str) -> None:
-    changes, within = RETURN_FAULTS[fault]
-    assert returning_hunt(range(within), changes) is not None, f"{fault}: not found within {within} seeds"
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("first", range(10_000, 14_000, 1_000))
-def test_thousands_of_histories(first: int) -> None:
-    for seed in range(first, first + 1_000):
-        returning_stress(seed)
-    for seed in range(first, first + 200):
-        returning_stress(seed, durable=True)

@@ -11,9 +11,9 @@ from coordination.agreed.vocabulary import succession_messages
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.events import RosterDecided
-from coordination.agreed.vocabulary.messages import ExplainAsk
 from coordination.agreed.vocabulary.roster import Joined, RosterValue, found
 from coordination.agreed.vocabulary.succession_messages import ChainIs
+from coordination.agreed.vocabulary.telling_messages import ExplainAsk
 from coordination.agreed.voting.standing import Adoption, Standing
 from crdt.clock import HybridClock
 from mesh.directives import Boot, Message, Source

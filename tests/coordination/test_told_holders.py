@@ -7,10 +7,11 @@ import pytest
 from coordination.agreed.telling.inspector import Inspector, Question
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.events import Explanation
-from coordination.agreed.vocabulary.messages import Accept, ExplainAnswer, ExplainAsk, Renew
+from coordination.agreed.vocabulary.messages import Accept, Renew
 from coordination.agreed.vocabulary.modes import Mode
 from coordination.agreed.vocabulary.placement import placement_of
 from coordination.agreed.vocabulary.succession_messages import SurveyAnswer, SurveyAsk
+from coordination.agreed.vocabulary.telling_messages import ExplainAnswer, ExplainAsk
 from coordination.agreed.vocabulary.values import LeaseId
 from mesh.directives import Message
 from tests.coordination.agreed_nodes import WorldView

@@ -35,8 +35,7 @@ from collections.abc import Hashable
 from coordination.agreed.rosters.birth_round import EPOCH, BirthRound
 from coordination.agreed.rosters.candidates import HEARD_FOR, Candidates
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
-from coordination.agreed.vocabulary.events import RosterConflict, RosterDecided
-from coordination.agreed.vocabulary.messages import (
+from coordination.agreed.vocabulary.birth_messages import (
     BirthAccept,
     BirthAccepted,
     BirthPrepare,
@@ -45,6 +44,7 @@ from coordination.agreed.vocabulary.messages import (
     Candidate,
     RosterIs,
 )
+from coordination.agreed.vocabulary.events import RosterConflict, RosterDecided
 from coordination.agreed.vocabulary.ports import Identity, View
 from coordination.agreed.vocabulary.roster import DEFAULT_PARAMETERS, Parameters, RosterValue, found
 from coordination.agreed.voting.standing import Standing

@@ -14,7 +14,7 @@ import random
 
 from coordination.agreed.rosters.candidates import Candidates
 from coordination.agreed.vocabulary.ballot import Ballot
-from coordination.agreed.vocabulary.messages import BirthAccept, BirthAccepted, BirthPrepare, BirthPromise, BirthRefused
+from coordination.agreed.vocabulary.birth_messages import BirthAccept, BirthAccepted, BirthPrepare, BirthPromise, BirthRefused
 from coordination.agreed.vocabulary.ports import Identity
 from coordination.agreed.vocabulary.roster import Parameters, RosterValue, found
 from crdt.clock import Instant

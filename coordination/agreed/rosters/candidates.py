@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from coordination.agreed.vocabulary.messages import Candidate
+from coordination.agreed.vocabulary.birth_messages import Candidate
 from coordination.agreed.vocabulary.ports import Identity, View
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Boot

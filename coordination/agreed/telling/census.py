@@ -18,10 +18,10 @@ from collections.abc import Hashable
 
 from coordination.agreed.rosters.birth import Birth
 from coordination.agreed.vocabulary.events import Listed
-from coordination.agreed.vocabulary.messages import ListAnswer, ListAsk, ListRow, Standing
 from coordination.agreed.vocabulary.placement import Group, placement_of
 from coordination.agreed.vocabulary.ports import Identity
 from coordination.agreed.vocabulary.registers import LOCKS
+from coordination.agreed.vocabulary.telling_messages import ListAnswer, ListAsk, ListRow, Standing
 from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import Instant
 from mesh.directives import NANOSECONDS, Arm, Boot, Directive, Directives, Disarm, Emit, Event, Message, Send, Source

@@ -32,11 +32,12 @@ from coordination.agreed.rosters.birth import Birth
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.events import Explained, Explanation
-from coordination.agreed.vocabulary.messages import Drop, ExplainAnswer, ExplainAsk, Mend, Reason, Waiter
+from coordination.agreed.vocabulary.messages import Drop, Mend, Reason
 from coordination.agreed.vocabulary.placement import Group, placement_of
 from coordination.agreed.vocabulary.ports import Identity, View
 from coordination.agreed.vocabulary.registers import split_register
 from coordination.agreed.vocabulary.succession_messages import EpochAsk, ExplainStanding
+from coordination.agreed.vocabulary.telling_messages import ExplainAnswer, ExplainAsk, Waiter
 from coordination.agreed.vocabulary.values import FREE, LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.standing import Standing

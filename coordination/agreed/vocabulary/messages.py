@@ -1,4 +1,4 @@
-"""The wire messages of the agreed state (numbers 60 to 99).
+"""The wire messages of holders, owners and voters (numbers 60 to 79).
 
 Replies for a holder go to the holder's name in the message, never to the frame's sender: a thin client's holder asks
 through its sponsor. Durations are ns and relative, so that no message carries one clock's reading to another clock;
@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import NO_BOOT
-from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.agreed.vocabulary.values import LeaseId, Value
 from mesh.directives import Boot, Message
 from mesh.wire import message
@@ -19,24 +18,13 @@ __all__ = [
     "Accept",
     "Accepted",
     "Acquire",
-    "BirthAccept",
-    "BirthAccepted",
-    "BirthPrepare",
-    "BirthPromise",
-    "BirthRefused",
     "Cancel",
     "CancelDone",
-    "Candidate",
     "Declined",
     "Drop",
     "Dropped",
-    "ExplainAnswer",
-    "ExplainAsk",
     "Freed",
     "Grant",
-    "ListAnswer",
-    "ListAsk",
-    "ListRow",
     "Live",
     "Mend",
     "Occupied",
@@ -50,9 +38,6 @@ __all__ = [
     "RenewAnswer",
     "RenewItem",
     "RenewResult",
-    "RosterIs",
-    "Standing",
-    "Waiter",
     "Waiting",
 ]
 
@@ -364,145 +349,3 @@ class Dropped(Message):
     boot: Boot = NO_BOOT
     boots: tuple[Boot, ...] = ()
     """What it knows of the group's, if any of them may have begun since the lease was granted."""
-
-
-# --- birth ----------------------------------------------------------------------------------------------------------
-
-
-@message(80)
-class Candidate(Message):
-    """From a node that has no roster: who it is, what it could found, and what it has accepted so far."""
-
-    name: str
-    boot: Boot
-    expect: int
-    founder: bool
-    accepted: Ballot
-    voters: tuple[str, ...]
-    fresh: bool = False
-    """Its operator's word that no lease of this mesh is alive."""
-
-
-@message(81)
-class BirthPrepare(Message):
-    ballot: Ballot
-    voters: tuple[str, ...]
-
-
-@message(82)
-class BirthPromise(Message):
-    ballot: Ballot
-    name: str
-    boot: Boot
-    accepted: Ballot
-    roster: RosterValue | None
-
-
-@message(83)
-class BirthAccept(Message):
-    ballot: Ballot
-    roster: RosterValue
-
-
-@message(84)
-class BirthAccepted(Message):
-    ballot: Ballot
-    name: str
-    boot: Boot
-
-
-@message(85)
-class BirthRefused(Message):
-    ballot: Ballot
-    promised: Ballot
-
-
-@message(86)
-class RosterIs(Message):
-    """The decided roster, and the ballot at which it was decided."""
-
-    roster: RosterValue
-    ballot: Ballot
-
-
-# --- explain --------------------------------------------------------------------------------------------------------
-
-
-class Waiter(NamedTuple):
-    """One in an owner's queue."""
-
-    name: str
-    age: int
-    """ns that it has waited."""
-    permits: int
-
-
-@message(90)
-class ExplainAsk(Message):
-    query: int
-    """Counted from the start of each process: with `boot` it names one question."""
-    name: str
-    key: str
-    boot: Boot = NO_BOOT
-
-
-@message(91)
-class ExplainAnswer(Message):
-    query: int
-    key: str
-    voter: str
-    promised: Ballot
-    accepted: Ballot
-    value: Value
-    leases: tuple[Live, ...]
-    abstaining: int
-    """ns left, 0 if it votes."""
-    queue: tuple[str, ...]
-    note: str
-    waiting: tuple[Waiter, ...] = ()
-    firm: bool = True
-    """Whether it votes as far as its disk goes."""
-    ended: tuple[LeaseId, ...] = ()
-    """Leases that have been given back, as this voter knows."""
-    asker: Boot = NO_BOOT
-    """The process that asked: what was answered to an earlier one of its name is nothing to the next."""
-
-
-class Standing(NamedTuple):
-    """One lease of a register that somebody holds."""
-
-    name: str
-    token: int
-    permits: int
-    remaining: int
-    """ns, 0: not live at this voter."""
-
-
-class ListRow(NamedTuple):
-    key: str
-    accepted: Ballot
-    holders: tuple[Standing, ...]
-
-
-@message(98)
-class ListAsk(Message):
-    """Which locks whose names begin with `prefix` are held? Each page is asked for until it has come."""
-
-    query: int
-    name: str
-    boot: Boot
-    prefix: str
-    after: str
-    """Go on behind this key; empty: at the first page."""
-
-
-@message(99)
-class ListAnswer(Message):
-    query: int
-    asker: Boot
-    """The process that asked."""
-    voter: str
-    after: str
-    rows: tuple[ListRow, ...]
-    following: str
-    """The key behind which the next page starts; empty: this was the last."""

@@ -33,17 +33,7 @@ from collections.abc import Hashable
 from coordination.agreed.atomics.atomic import is_atomic
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.events import RosterDecided
-from coordination.agreed.vocabulary.messages import (
-    Accept,
-    Accepted,
-    Drop,
-    Dropped,
-    Prepare,
-    Promise,
-    Reason,
-    Rejected,
-    Renew,
-)
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Drop, Dropped, Prepare, Promise, Reason, Rejected, Renew
 from coordination.agreed.vocabulary.modes import HOLDINGS_CAP
 from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.succession_messages import EpochAsk, Look, Seen
