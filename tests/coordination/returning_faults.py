@@ -1,4 +1,4 @@
-"""Planted faults of the reading back of leases, shown by the story `relayed` or by hand (`test_reader`, `test_reader_pages`)."""
+"""Planted faults of the reading back of leases, shown by the story `relayed` or by hand (`test_reader`, and `_pages`)."""
 
 from __future__ import annotations
 
