@@ -50,6 +50,11 @@ TRIPS = 10
 """A hand-over takes up to so many ways through the network, beside the 2 s that anything lost may cost."""
 
 
+def deaths_seen_after(seed: int) -> int:
+    """In some histories nobody sees a death before whoever died is back. (Whoever is asked is not asked by the view alone.)"""
+    return random.Random(seed).choice([S, S, 5 * S, 30 * S])
+
+
 class Campaign:
     """One history. The same seed gives the same one. `focus`: kinds of faults that are to come more often."""
 
@@ -92,8 +97,7 @@ class Campaign:
             durable=self.durable,
             faults=faults,
         )
-        # In some nobody sees a death before whoever died is back. (Whoever is asked is not asked by the view alone.)
-        world.deaths_seen_after = random.Random(self.seed).choice([S, S, 5 * S, 30 * S])
+        world.deaths_seen_after = deaths_seen_after(self.seed)
         return world
 
     def run(self) -> World:

@@ -93,6 +93,8 @@ class Ground:
         """Gossip tells of no restart: only messages do."""
         self.deaths_seen_after = S
         """A suspicion may last half a minute."""
+        self.deaths_unseen = 0
+        """How often somebody who is dead was taken to be alive."""
         self.voters = voters
         self.laws = DiskLaws(self) if durable else None
         names = [f"n{index}" for index in range(voters + clients)]

@@ -52,6 +52,8 @@ class WorldView:
         node = self.world.nodes.get(name)
         if node is None or (not node.up and self.world.now - node.down_at > self.world.deaths_seen_after):
             return False
+        if not node.up:
+            self.world.deaths_unseen += 1
         cut = self.world.cuts.get((self.name, name), self.world.cuts.get((name, self.name)))
         return cut is None or self.world.now - cut < 3 * S // 2
 

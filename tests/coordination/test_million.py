@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.coordination.agreed_campaign import FAULT_KINDS
-from tests.coordination.million import Sums, history, kind_of, run
+from tests.coordination.agreed_campaign import FAULT_KINDS, deaths_seen_after
+from tests.coordination.agreed_world import S
+from tests.coordination.million import Sums, history, kind_of, prepared, run
 
 QUICK = (1_000_000, 1_000_001, 1_000_002, 1_000_003, 1_000_006)
+LATE = range(8_000_001, 8_000_201)
 FOUND = (
     1_003_935,
     1_005_198,
@@ -42,6 +44,19 @@ GRANTS = 1_000_000
 def test_one_history_of_each_kind(seed: int) -> None:
     told = history(seed)
     assert told.kind == kind_of(seed) and not told.broken and told.grants > 5 and told.faults
+
+
+@pytest.mark.parametrize("kind", ["roster", "disks", "forgetting"])
+def test_histories_in_which_deaths_are_seen_late(kind: str) -> None:
+    """Nobody asks only those that the view shows alive: whoever is dead goes on being taken to be alive for 5 or 30 s."""
+    unseen = grants = 0
+    for seed in [seed for seed in LATE if kind_of(seed) == kind and deaths_seen_after(seed) > S][:5]:
+        told = prepared(seed)
+        assert told.world.deaths_seen_after > S
+        told.run()
+        unseen += told.world.deaths_unseen
+        grants += told.world.grants
+    assert unseen > 20 and grants > 100
 
 
 @pytest.mark.parametrize("seed", FOUND)
