@@ -81,11 +81,15 @@ def meet(seed: int, faults: Changes = ()) -> LoneWorld:
     return world
 
 
+def by_age(world: LoneWorld, *names: str) -> list[str]:
+    """The eldest process first."""
+    return sorted(names, key=lambda name: (world.nodes[name].boot, name))
+
+
 def test_the_later_one_goes_over_when_its_leases_are_over() -> None:
     for seed in range(20):
         world = meet(seed)
-        boots = {name: node.boot for name, node in world.nodes.items()}
-        elder = min(boots, key=lambda name: (boots[name], name))
+        elder = by_age(world, *world.nodes)[0]
         assert world.voters_at("n0")[:1] == (elder,) or elder in world.voters_at("n0")
         assert not world.stopped
 
@@ -136,8 +140,7 @@ def test_planted_fault_is_caught(changes: Changes) -> None:
 def test_one_that_keeps_an_atomic_register_does_not_yield_and_ends() -> None:
     world = LoneWorld(1, (), elastic=False)
     world.run(5 * S)
-    boots = {name: node.boot for name, node in world.nodes.items()}
-    younger = max(boots, key=lambda name: (boots[name], name))
+    younger = by_age(world, *world.nodes)[-1]
     parts = world.nodes[younger].parts
     assert parts is not None
     parts.acceptor._touch("atomic/x", world.instant(world.nodes[younger]), [])
@@ -150,8 +153,7 @@ def test_neither_ends_before_the_other_is_gone_for_a_while() -> None:
     """The later one cannot go over; the elder disappears before it has to end."""
     world = LoneWorld(1, (), elastic=False)
     world.run(5 * S)
-    boots = {name: node.boot for name, node in world.nodes.items()}
-    elder, younger = sorted(boots, key=lambda name: (boots[name], name))
+    elder, younger = by_age(world, *world.nodes)
     parts = world.nodes[younger].parts
     assert parts is not None
     parts.acceptor._touch("atomic/x", world.instant(world.nodes[younger]), [])
@@ -165,8 +167,7 @@ def test_neither_ends_before_the_other_is_gone_for_a_while() -> None:
 def test_one_whose_members_were_only_cut_off_stays_with_them_and_admits_them_no_earlier() -> None:
     """It yields when it sees the elder alone. Before it has gone over, all see each other again."""
     world = LoneWorld(1, (), elastic=True, max_ttl=15 * S, clients=2)
-    boots = {name: world.nodes[name].boot for name in ("n0", "n1")}
-    elder, younger = sorted(boots, key=lambda name: (boots[name], name))
+    elder, younger = by_age(world, "n0", "n1")
     members = ("n2", "n3")
     for name in members:
         world.cut(elder, name)
@@ -206,8 +207,7 @@ def test_one_whose_members_were_only_cut_off_stays_with_them_and_admits_them_no_
 def test_one_that_has_accepted_another_roster_does_not_yield() -> None:
     world = LoneWorld(1, (), elastic=True)
     world.run(5 * S)
-    boots = {name: node.boot for name, node in world.nodes.items()}
-    elder, younger = sorted(boots, key=lambda name: (boots[name], name))
+    elder, younger = by_age(world, *world.nodes)
     parts = world.nodes[younger].parts
     assert parts is not None
     roster = parts.birth.roster
