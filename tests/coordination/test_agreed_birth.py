@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordination.agreed.rosters.birth import Birth
+from coordination.agreed.rosters.birth_round import BirthRound
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.birth_messages import (
@@ -16,8 +17,9 @@ from coordination.agreed.vocabulary.birth_messages import (
     RosterIs,
 )
 from coordination.agreed.vocabulary.roster import found
+from crdt.clock import Instant
 from mesh.directives import Boot, Message, Send, Source
-from tests.coordination.agreed_world import MS, PARAMETERS, S, World
+from tests.coordination.agreed_world import MS, PARAMETERS, Changes, S, Violation, World
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 
 
@@ -113,10 +115,62 @@ def test_who_hears_of_its_founding_from_a_chain_first_is_a_founder_all_the_same(
     assert world.run_until(lambda: world.grants > 0, 2 * S)
 
 
+class Twice(BirthRound):
+    """Goes on with a round though its own node has promised to another proposer."""
+
+    __slots__ = ()
+
+    def overtaken(self, ballot: Ballot, now: Instant) -> None:
+        pass
+
+
+def decided_twice(changes: Changes = ()) -> RosterWorld:
+    """n1 has gone on to an own proposal, which all have accepted, when its acceptance of n0's comes there. Of what n0 decides
+    by it only a member hears, before n1 decides, too."""
+    late: list[Message] = []
+    waiting = True
+
+    def lose(number: int, a: str, to: str, message: Message) -> bool:
+        if isinstance(message, BirthAccepted) and waiting:
+            if (a, to) == ("n1", "n0"):
+                late.append(message)
+            return (a, to) in (("n1", "n0"), ("n2", "n1"))
+        if births[0].roster is not None and births[1].roster is None and a in ("n0", "n3") and to != "n3":
+            return True
+        return isinstance(message, BirthRefused) and to == "n0"
+
+    world = RosterWorld(2, voters=3, clients=1, latency=(MS, MS), parameters=ELASTIC, faults=changes)
+    world.lose = lose
+    births = [node.parts.birth for node in world.nodes.values() if node.parts is not None]
+    births[2]._round._propose_at = 1 << 62  # it proposes nothing
+
+    def accepted() -> bool:
+        return all(birth._accepted.name == "n1" for birth in births[:3])
+
+    assert world.run_until(lambda: bool(late), 10 * S) and world.run_until(accepted, 4 * S)
+    assert not any(birth.roster for birth in births), "it proves nothing"
+    node, teller = world.nodes["n0"], world.nodes["n1"]
+    source = Source(teller.boot.session, "", "n1", teller.boot, None)
+    world.perform(node, births[0], births[0].on_message(late[0], source, world.instant(node)))
+    world.run(5 * MS)
+    waiting = False
+    assert world.run_until(world.founded, 10 * S)
+    world.run(S)
+    assert len({birth._standing.origin for birth in births}) == 1
+    return world
+
+
+def test_what_one_has_decided_no_other_one_decides_again() -> None:
+    """An elastic mesh is known by the ballot that founded it: one roster under two of them would be two meshes."""
+    decided_twice()
+    with pytest.raises(Violation, match="L11"):
+        decided_twice(((BirthRound, Twice),))
+
+
 def test_a_founder_is_not_counted_for_two_processes() -> None:
-    """n0's proposal is decided by n1's late acceptance, while n1 has gone on to an own one, which all have accepted. Then n2,
-    whose acceptance of that one was lost, forgets both, and accepts n1's again: it would be decided, too, and what n2 has voted
-    on would be lost."""
+    """n0's proposal is decided by n1's late acceptance, while n1 has gone on to an own one, which all have accepted. (n0 would
+    have given its round up: each rule has to hold without the other.) Then n2, whose acceptance of that one was lost, forgets
+    both, and accepts n1's again: it would be decided, too, and what n2 has voted on would be lost."""
     held: list[Message] = []
     again = False
 
@@ -138,7 +192,7 @@ def test_a_founder_is_not_counted_for_two_processes() -> None:
     def both() -> bool:
         return all(any(ballot.name == "n1" for ballot in birth(name)._accepted_here) for name in ("n0", "n1", "n2"))
 
-    world = World(2, clients=1, latency=(MS, MS))
+    world = World(2, clients=1, latency=(MS, MS), faults=((BirthRound, Twice),))
     world.lose = lose
     assert world.run_until(lambda: bool(held), 10 * S) and world.run_until(both, 3 * S)
     world.run(2 * MS)
@@ -163,9 +217,10 @@ def test_a_founder_is_not_counted_for_two_processes() -> None:
     assert world.run_until(world.founded, 10 * S)
 
 
-def test_whoever_is_to_accept_another_set_has_promised_before() -> None:
+@pytest.mark.parametrize("among", [True, False])
+def test_whoever_is_to_accept_another_set_has_promised_before(among: bool) -> None:
     """Of five that may found three found. n1 has accepted a set with n3, which was not asked: n3 may have accepted a higher one
-    with n2, that n2 has forgotten. Both would be decided."""
+    with n2, that n2 has forgotten. Both would be decided. And who is not of the highest set leaves it to those that are."""
     world = World(2, latency=(MS, MS))
     sent: list[tuple[str, Message]] = []
 
@@ -189,14 +244,18 @@ def test_whoever_is_to_accept_another_set_has_promised_before() -> None:
         done = birth.on_message(promise, source, world.instant(node))
         return [(str(each.to), type(each.message)) for each in done if isinstance(each, Send)]
 
-    low, high = (ballot._replace(counter=ballot.counter - back, name=name) for back, name in ((2, "n1"), (1, "n4")))
+    low, high, highest = (ballot._replace(counter=0, name=name) for name in ("n1", "n3", "n4"))
     assert not promised("n0") and not promised("n2")
     assert promised("n1", low, ("n0", "n1", "n3")) == [("n3", BirthPrepare)]
     sent.clear()
     world.run(S)
     assert sent and {(to, type(message)) for to, message in sent} == {("n3", BirthPrepare)}, "it is asked again"
-    assert promised("n3", high, ("n2", "n3", "n4")) == [("n4", BirthPrepare)]
-    assert promised("n4", high, ("n2", "n3", "n4")) == [(name, BirthAccept) for name in ("n2", "n3", "n4")]
+    assert promised("n3", high, ("n0", "n3", "n4")) == [("n4", BirthPrepare)]
+    if among:
+        assert promised("n4", high, ("n0", "n3", "n4")) == [(name, BirthAccept) for name in ("n0", "n3", "n4")]
+    else:
+        assert not promised("n4", highest, ("n2", "n3", "n4"))
+        assert birth._round.ballot is None, "it is none of those that are asked to promise"
 
 
 def test_one_without_network_never_abstains() -> None:

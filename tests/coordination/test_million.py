@@ -24,6 +24,7 @@ FOUND = (
     7_000_205,
     7_000_362,
     7_000_452,
+    8_004_015,
 )
 """Histories that broke a rule once.
 
@@ -32,6 +33,7 @@ FOUND = (
 - 1,015,011 and 1,016,825: founders that heard of their founding from a third member first took themselves for restarted, and
   waited for each other for ever (L9).
 - 7,000,205 and 7,000,452: whoever was cut off was told after 2.6 and 3 s (L9).
+- 8,004,015: one roster was founded under two ballots (L11).
 - 7,000,362: a token fell (L2), for what had been completed only was told as granted.
 - 1,003,935, 1,005,198 and 1,009,281: whoever was cut off had not been told (L9), and only the checker said so. It counted from
   a time when that one was its own quorum, when another had still to abstain on a machine that had slept, or before it was cut

@@ -6,7 +6,9 @@
 - A promise or an acceptance counts only while its process is the newest known of its name, and both of a name only if they are
   of one process. (The process restarts, knows nothing of what it accepted, accepts another set, and both sets are decided.)
 - A round that was refused, or lasts too long, is given up, and another ballot tried a little later. What comes late does not
-  count. (All others restart, know nothing, and found another mesh; what they once accepted arrives, and is decided.)"""
+  count. (All others restart, know nothing, and found another mesh; what they once accepted arrives, and is decided.)
+- So is one whose proposer has promised to another one, and who is not of the set that was accepted leaves it to those that
+  are. (The same set is decided under two ballots, and an elastic mesh is known by the one that founded it: two meshes.)"""
 
 from __future__ import annotations
 
@@ -78,6 +80,11 @@ class BirthRound:
         """There is a roster."""
         self._ballot = None
 
+    def overtaken(self, ballot: Ballot, now: Instant) -> None:
+        """This node has promised to another proposer: what it could still decide may be decided there, under another ballot."""
+        if self._ballot is not None and ballot > self._ballot:
+            self._retreat(now)
+
     def under_way(self, now: Instant, out: list[Directive]) -> bool:
         """Whether there is a round: then those that have not answered are asked again."""
         ballot, roster = self._ballot, self._proposing
@@ -125,6 +132,10 @@ class BirthRound:
             return
         best = max(promises.values(), key=lambda each: each.accepted)
         roster = best.roster if best.roster is not None else found(self.wanted, self._parameters)
+        if self._identity.name not in roster.voters:
+            # Those who accepted it propose it themselves: whoever decides must be one of those that are asked to promise.
+            self._retreat(now)
+            return
         self.wanted = roster.voters
         if missing := [name for name in roster.voters if name not in promises]:
             # Another set was accepted. Its voters promise, too: one of them may know of a third, that all but one of these
