@@ -100,7 +100,7 @@ class Datagrams:
                 perform()
             elif batch:
                 node.on_datagrams(batch, read_instant())
-                perform()
+                perform(len(batch))
             if failed == -1 and count > 1:
                 host.flush()  # more have come: what these are answered with does not wait for them
             batch.clear()

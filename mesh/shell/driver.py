@@ -160,11 +160,12 @@ class TrioDriver(Generic[N]):
 
     # --- for the sockets below -------------------------------------------------------------------------------------
 
-    def perform(self) -> None:
+    def perform(self, datagrams: int = 1) -> None:
         """Take and perform the node's outputs, in order. Called again from within (by a subscriber), it leaves them to the
         call under way."""
         turns = self._turns
         turns.inputs += 1
+        turns.work += datagrams
         if self._performing:
             return
         if turns.inputs >= MOST_INPUTS:
@@ -309,14 +310,14 @@ class TrioDriver(Generic[N]):
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    trio.lowlevel.add_instrument(self._turns)
+                    self._turns.begin()
                     try:
                         self.hold(True)
                         self._running.set()
                         await trio.sleep_forever()
                     finally:
                         self.hold(False)
-                        trio.lowlevel.remove_instrument(self._turns)
+                        self._turns.end()
         finally:
             self._ended.set()
 

@@ -23,9 +23,9 @@ class Host(Protocol):
     @property
     def node(self) -> NodeLike: ...
 
-    def perform(self) -> None:
-        """Take and perform the node's outputs: to be called after each of its inputs. What it sends may be held until the end
-        of the turn."""
+    def perform(self, datagrams: int = 1) -> None:
+        """Take and perform the node's outputs: to be called after each of its inputs, which may be so many datagrams. What it
+        sends may be held until the end of the turn."""
 
     def flush(self) -> bool:
         """Let it leave now."""

@@ -7,15 +7,18 @@ at the most. (A lock takes half as many datagrams, and each costs as much as two
 Whoever computes for long before the turn ends keeps back what others have said. So in a program in which turns take long time
 and again everything leaves at once.
 
-The loop tells by an instrument (`trio.abc.Instrument`) that it is about to wait. Nothing may be raised into it, and it has
-decided by then how long it waits: whatever makes a task runnable here has to wake it. Where answers come at once it looks for
+The loop tells by an instrument (`trio.abc.Instrument`) that it is about to wait. It has decided by then how long: whatever
+makes a task runnable here has to wake it. And it drops an instrument that raises: what a signal's handler raises here is
+raised anew where the loop's own steps would raise it. Where answers come at once it looks for
 the next datagram before it waits (`polling`)."""
 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
+from functools import partial
 from time import monotonic_ns
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import trio
 
@@ -60,15 +63,40 @@ class Turns(trio.abc.Instrument):
         self._long: deque[int] = deque(maxlen=OFTEN)
         """When the last long ones ended."""
         self._holds = True
+        self._beside: list[Turns] = []
+        """Those of all nodes of this loop."""
         self.inputs = 0
         """Of the node since it was flushed."""
+        self.work = 0
+        """Datagrams and commands since the loop waited last."""
+
+    def begin(self) -> None:
+        """From now on, in this Trio run."""
+        self._beside = _ALL.get(self._beside)
+        _ALL.set(self._beside)
+        self._beside.append(self)
+        trio.lowlevel.add_instrument(self)
+
+    def end(self) -> None:
+        self._beside.remove(self)
+        with suppress(KeyError):  # it was dropped
+            trio.lowlevel.remove_instrument(self)
 
     def after_io_wait(self, timeout: float) -> None:
-        self._began = monotonic_ns()
-        if self._polling is not None:
-            self._polling.waited(self._began)
+        try:
+            self._began = monotonic_ns()
+            if self._polling is not None:
+                self._polling.waited(self._began)
+        except BaseException as error:
+            _raise_later(error)
 
     def before_io_wait(self, timeout: float) -> None:
+        try:
+            self._before(timeout)
+        except BaseException as error:
+            _raise_later(error)
+
+    def _before(self, timeout: float) -> None:
         now = monotonic_ns()
         if self._began and now - self._began > LONG:
             self._long.append(now)
@@ -76,15 +104,17 @@ class Turns(trio.abc.Instrument):
                 self._hold(False)
         elif not self._holds and now - self._long[-1] > LATELY:
             self._hold(True)
-        inputs = self.inputs
         woken = False
-        if inputs:
+        if self.inputs:
             if timeout or self._held or not self._holds:
                 woken = self.flush(idle=timeout > 0)
             else:
                 self._held = True
-        if self._polling is not None and timeout > 0 and not woken and not self._driver.committing():
-            self._polling.waits(timeout, inputs)
+        if self._polling is None or timeout <= 0:
+            return
+        work, self.work = self.work, 0
+        if not (woken or len(self._beside) > 1 or self._driver.committing()):
+            self._polling.waits(timeout, work)
 
     def _hold(self, held: bool) -> None:
         self._holds = held
@@ -103,5 +133,16 @@ class Turns(trio.abc.Instrument):
         return True
 
 
+_ALL: trio.lowlevel.RunVar[list[Turns]] = trio.lowlevel.RunVar("mesh.shell.turns")
+
+
 def _nothing() -> None:
     """To wake the loop."""
+
+
+def _raise_later(error: BaseException) -> None:
+    trio.lowlevel.current_trio_token().run_sync_soon(partial(_raise, error))
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

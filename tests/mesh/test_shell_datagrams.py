@@ -152,7 +152,7 @@ class NurseryHost:
         self.node = FakeNode()
         self._nursery = nursery
 
-    def perform(self) -> None: ...
+    def perform(self, datagrams: int = 1) -> None: ...
 
     def flush(self) -> bool:
         return False
