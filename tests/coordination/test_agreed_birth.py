@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from coordination.agreed.rosters.birth import Birth
@@ -120,8 +122,18 @@ class Twice(BirthRound):
 
     __slots__ = ()
 
-    def overtaken(self, ballot: Ballot, now: Instant) -> None:
+    def overtaken(self, ballot: Ballot, voters: Sequence[str], now: Instant) -> None:
         pass
+
+
+class Hasty(BirthRound):
+    """Leaves no time to whom it has promised."""
+
+    __slots__ = ()
+
+    def overtaken(self, ballot: Ballot, voters: Sequence[str], now: Instant) -> None:
+        super().overtaken(ballot, voters, now)
+        self._yields_until = 0
 
 
 def decided_twice(changes: Changes = ()) -> RosterWorld:
@@ -162,9 +174,19 @@ def decided_twice(changes: Changes = ()) -> RosterWorld:
 
 def test_what_one_has_decided_no_other_one_decides_again() -> None:
     """An elastic mesh is known by the ballot that founded it: one roster under two of them would be two meshes."""
-    decided_twice()
+    decided_twice(((BirthRound, Hasty),))
     with pytest.raises(Violation, match="L11"):
         decided_twice(((BirthRound, Twice),))
+
+
+def test_thirty_founders_do_not_outbid_each_other() -> None:
+    def longest(changes: Changes = ()) -> int:
+        worlds = [World(seed, voters=30, loss=0.02, latency=(MS, 20 * MS), faults=changes) for seed in range(6)]
+        assert all(world.run_until(world.founded, 120 * S) for world in worlds)
+        return max(world.now for world in worlds)
+
+    assert longest() < 1500 * MS
+    assert longest(((BirthRound, Hasty),)) > 1500 * MS
 
 
 def test_a_founder_is_not_counted_for_two_processes() -> None:

@@ -312,7 +312,7 @@ class Birth:
             out.append(Send(ask.ballot.name, BirthRefused(ask.ballot, self._promised)))
             return
         self._promised = ask.ballot
-        self._round.overtaken(ask.ballot, now)
+        self._round.overtaken(ask.ballot, ask.voters, now)
         self._round.counter = max(self._round.counter, ask.ballot.counter)
         self._keep_promise(out)
         promise = BirthPromise(ask.ballot, self._identity.name, self._identity.boot, self._accepted, self._accepted_roster)
@@ -331,7 +331,7 @@ class Birth:
         if ask.ballot not in self._accepted_here:
             self._accepted_here = (*self._accepted_here, ask.ballot)[-ACCEPTED_CAP:]
         self._accepted_roster = ask.roster
-        self._round.overtaken(ask.ballot, now)
+        self._round.overtaken(ask.ballot, voters, now)
         self._round.counter = max(self._round.counter, ask.ballot.counter)
         self._keep_promise(out)
         out.append(Send(ask.ballot.name, BirthAccepted(ask.ballot, self._identity.name, self._identity.boot)))

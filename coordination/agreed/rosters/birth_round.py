@@ -8,11 +8,13 @@
 - A round that was refused, or lasts too long, is given up, and another ballot tried a little later. What comes late does not
   count. (All others restart, know nothing, and found another mesh; what they once accepted arrives, and is decided.)
 - So is one whose proposer has promised to another one, and who is not of the set that was accepted leaves it to those that
-  are. (The same set is decided under two ballots, and an elastic mesh is known by the one that founded it: two meshes.)"""
+  are. (The same set is decided under two ballots, and an elastic mesh is known by the one that founded it: two meshes.)
+- Who has promised gives that round its time, and others of its set theirs. (Thirty founders outbid each other for minutes.)"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from coordination.agreed.rosters.candidates import Candidates
 from coordination.agreed.vocabulary.ballot import Ballot
@@ -26,6 +28,8 @@ __all__ = ["EPOCH", "BirthRound"]
 
 MS = 1_000_000
 PROPOSAL_LASTS = 1_500 * MS
+STAGGER = 200 * MS
+"""Between the first and the second of a set that propose again, if a third one's proposal has come to nothing."""
 EPOCH = 1
 """Of the first roster."""
 
@@ -48,6 +52,7 @@ class BirthRound:
         "_propose_at",
         "_proposing",
         "_random",
+        "_yields_until",
         "counter",
         "wanted",
     )
@@ -66,6 +71,7 @@ class BirthRound:
         self._promises: dict[str, BirthPromise] = {}
         self._accepts: dict[str, Boot] = {}
         self._propose_at = 0
+        self._yields_until = 0
         self.counter = 0
         """The highest of any ballot that is known here."""
         self.wanted: tuple[str, ...] = ()
@@ -80,10 +86,16 @@ class BirthRound:
         """There is a roster."""
         self._ballot = None
 
-    def overtaken(self, ballot: Ballot, now: Instant) -> None:
-        """This node has promised to another proposer: what it could still decide may be decided there, under another ballot."""
+    def overtaken(self, ballot: Ballot, voters: Sequence[str], now: Instant) -> None:
+        """This node has promised to another proposer, or accepted its set: what it could still decide may be decided there,
+        under another ballot. It proposes nothing itself for as long as that one's round may last, and then by rank."""
+        own = self._identity.name
+        if ballot.name == own:
+            return
         if self._ballot is not None and ballot > self._ballot:
-            self._retreat(now)
+            self._ballot = None
+        rank = voters.index(own) if own in voters else len(voters)
+        self._yields_until = now.mono + PROPOSAL_LASTS + rank * STAGGER
 
     def under_way(self, now: Instant, out: list[Directive]) -> bool:
         """Whether there is a round: then those that have not answered are asked again."""
@@ -109,6 +121,8 @@ class BirthRound:
         if not leader and self._propose_at == 0:
             # The first of the set proposes; the others only if nothing comes of it.
             self._retreat(now)
+            return
+        if now.mono < self._yields_until:
             return
         self.counter += 1
         ballot = self._ballot = Ballot(EPOCH, self.counter, self._identity.name, self._identity.boot)
