@@ -2,8 +2,8 @@
 
 Where one process asks and another one answers at once, each sleeps while the other one works. A core that sleeps takes as long
 to wake as a message takes to be handled (on a virtual machine it is woken by way of the host), and then finds nothing in its
-caches. So a loop that has been answered quickly again and again looks for the next answer before it sleeps: for `WINDOW` at
-the most, and offering the core to other processes meanwhile.
+caches. So a loop that has been answered quickly again and again looks for the next answer before it sleeps: for a window
+(`Profile.busy_poll`) at the most, and offering the core to other processes meanwhile.
 
 It must not cost those who gain nothing by it:
   - at rest nothing is looked for: the confidence that `QUICK` quick answers build up is halved by each wait that was none

@@ -9,8 +9,8 @@ and again everything leaves at once.
 
 The loop tells by an instrument (`trio.abc.Instrument`) that it is about to wait. It has decided by then how long: whatever
 makes a task runnable here has to wake it. And it drops an instrument that raises: what a signal's handler raises here is
-raised anew where the loop's own steps would raise it. Where answers come at once it looks for
-the next datagram before it waits (`polling`)."""
+raised anew where the loop's own steps would raise it. Where answers come at once it looks for the next datagram before it waits
+(`polling`)."""
 
 from __future__ import annotations
 

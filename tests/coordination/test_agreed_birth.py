@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from coordination.agreed.rosters.birth import Birth
-from coordination.agreed.rosters.birth_round import BirthRound
+from coordination.agreed.rosters.birth_round import PROPOSAL_LASTS, STAGGER, BirthRound
 from coordination.agreed.vocabulary import events
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.birth_messages import (
@@ -20,7 +20,7 @@ from coordination.agreed.vocabulary.birth_messages import (
 )
 from coordination.agreed.vocabulary.roster import found
 from crdt.clock import Instant
-from mesh.directives import Boot, Message, Send, Source
+from mesh.directives import Boot, Directive, Message, Send, Source
 from tests.coordination.agreed_world import MS, PARAMETERS, Changes, S, Violation, World
 from tests.coordination.roster_campaign import ELASTIC, RosterWorld
 
@@ -187,6 +187,41 @@ def test_thirty_founders_do_not_outbid_each_other() -> None:
 
     assert longest() < 1500 * MS
     assert longest(((BirthRound, Hasty),)) > 1500 * MS
+
+
+class Impatient(BirthRound):
+    """Tries again soon though others have a set of their own to found."""
+
+    __slots__ = ()
+
+    def on_promise(self, promise: BirthPromise, now: Instant, out: list[Directive]) -> None:
+        under_way = self._ballot
+        super().on_promise(promise, now, out)
+        if under_way is not None and self._ballot is None:
+            self._yields_until = 0
+            self._retreat(now)
+
+
+def founded_beside_an_outsider(seed: int, changes: Changes) -> int:
+    """Of five three found, n1 to n3; n1 alone has accepted that, and has promised to n0 since. ns until they have founded."""
+    world = World(seed, voters=5, clients=0, expect=3, latency=(MS, MS), faults=changes)
+    world.crash("n0")
+    world.lose = lambda number, a, to, message: isinstance(message, BirthAccept)
+    parts = world.nodes["n1"].parts
+    assert parts is not None
+    birth = parts.birth
+    assert world.run_until(lambda: birth._accepted.name == "n1", 20 * S)
+    world.start("n0", fresh=True)
+    assert world.run_until(lambda: birth._promised.name == "n0", 20 * S)
+    began, world.lose = world.now, None
+    assert world.run_until(world.founded, 20 * S) and rosters(world) == {("n1", "n2", "n3")}
+    return world.now - began
+
+
+def test_a_founder_that_comes_late_leaves_those_the_time_that_have_accepted_a_set_without_it() -> None:
+    bound = PROPOSAL_LASTS + 3 * STAGGER
+    assert max(founded_beside_an_outsider(seed, ()) for seed in range(6)) < bound
+    assert max(founded_beside_an_outsider(seed, ((BirthRound, Impatient),)) for seed in range(6)) > bound
 
 
 def test_a_founder_is_not_counted_for_two_processes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.coordination.agreed_world import MS, S, World
+from tests.coordination.agreed_world import MS, S, Worker, World
 from tests.coordination.reader_hall import KEY
 from tests.coordination.returning_campaign import ReturningCampaign, relayed, returned, returning_hunt, returning_stress
 from tests.coordination.returning_faults import RETURN_FAULTS
@@ -28,14 +28,20 @@ def test_a_lock_is_kept_over_those_that_forget_it_in_turn() -> None:
         relayed(seed)
 
 
-def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
-    """Both have lost the roster and found anew, one of them wrongly `fresh`; a lock lives on behind a partition."""
-    assert ReturningCampaign(1_002_646).run().voters == 2
-    world = World(1, voters=2, clients=1)
+def held_behind_a_partition(*, durable: bool = False) -> tuple[World, Worker]:
+    """A member that holds a lock, and that neither of the two voters hears any more."""
+    world = World(1, voters=2, clients=1, durable=durable)
     assert world.run_until(world.founded, 10 * S)
     holder = world.acquire("n2", KEY, ttl=3 * S)
     assert world.run_until(lambda: holder.state == "held", S)
     world.isolate("n2")
+    return world, holder
+
+
+def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
+    """Both have lost the roster and found anew, one of them wrongly `fresh`; a lock lives on behind a partition."""
+    assert ReturningCampaign(1_002_646).run().voters == 2
+    world, holder = held_behind_a_partition()
     for name in ("n0", "n1"):
         world.crash(name)
         world.start(name, fresh=name == "n0")
@@ -47,11 +53,7 @@ def test_the_word_of_one_operator_gives_two_voters_no_memory() -> None:
 
 def test_nor_does_it_give_a_memory_to_the_next_process_on_its_disk() -> None:
     """The same, and who was wrongly `fresh` restarts at once: the other voter would read from it that nothing is held."""
-    world = World(1, voters=2, clients=1, durable=True)
-    assert world.run_until(world.founded, 10 * S)
-    holder = world.acquire("n2", KEY, ttl=3 * S)
-    assert world.run_until(lambda: holder.state == "held", S)
-    world.isolate("n2")
+    world, holder = held_behind_a_partition(durable=True)
     for name in ("n0", "n1"):
         world.crash(name)
         disk = world.nodes[name].disk

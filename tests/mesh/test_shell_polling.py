@@ -65,6 +65,13 @@ class Line:
         for _ in range(quick):
             self.wait(100 * US)
 
+    def until_it_looks(self, answered: int) -> int:
+        """For how many ns it has not looked for such answers."""
+        began = self.now
+        while not self.wait(answered):
+            pass
+        return self.now - began
+
 
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
@@ -107,12 +114,7 @@ def test_where_another_process_has_the_core_it_rests_for_ever_longer(line: Line)
     line.trust()
     line.counts.clear()
     line.took = 2 * CROWDED
-    rests = []
-    for _ in range(14):
-        began = line.now
-        while not line.wait(350 * US):
-            pass
-        rests.append(line.now - began)
+    rests = [line.until_it_looks(350 * US) for _ in range(14)]
     assert line.counts["busy_polls_crowded"] == line.counts["busy_polls"] == 14
     for last, rest in pairwise(rests[1:]):
         assert rest >= min(2 * last - 3 * WINDOW, REST_LONGEST) and rest <= REST_LONGEST + WINDOW
@@ -124,19 +126,13 @@ def test_and_less_after_answers_that_were_found(line: Line) -> None:
     line.took = 2 * CROWDED
     assert line.wait(350 * US)
     line.took = LOOK
-    began = line.now
-    while not line.wait(100 * US):
-        pass
-    assert REST_FIRST <= line.now - began <= REST_FIRST + WINDOW
+    assert REST_FIRST <= line.until_it_looks(100 * US) <= REST_FIRST + WINDOW
     for _ in range(300):
         assert line.wait(100 * US)
     line.took = 2 * CROWDED
     assert line.wait(350 * US)
     line.took = LOOK
-    began = line.now
-    while not line.wait(100 * US):
-        pass
-    assert line.now - began <= REST_FIRST + WINDOW, "once in a while somebody has the core anywhere"
+    assert line.until_it_looks(100 * US) <= REST_FIRST + WINDOW, "once in a while somebody has the core anywhere"
 
 
 def test_who_has_much_to_do_in_a_turn_does_not_look(line: Line) -> None:
@@ -159,9 +155,8 @@ def test_what_else_wakes_the_loop_counts_for_no_answer(line: Line) -> None:
     line.wait(100 * US)
     assert not line.counts
     line.trust(QUICK - 1)
-    line.polling.waits(LONG, 1)
+    line.polling.waits(WINDOW / 1e9, 1)
     line.polling.waited(line.now + 100 * US)
-    line.counts.clear()
     line.wait(100 * US)
     assert not line.counts, "nor is it neutral"
 

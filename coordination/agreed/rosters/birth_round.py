@@ -147,8 +147,10 @@ class BirthRound:
         best = max(promises.values(), key=lambda each: each.accepted)
         roster = best.roster if best.roster is not None else found(self.wanted, self._parameters)
         if self._identity.name not in roster.voters:
-            # Those who accepted it propose it themselves: whoever decides must be one of those that are asked to promise.
-            self._retreat(now)
+            # Those who accepted it propose it themselves: whoever decides must be one of those that are asked to promise. They
+            # have promised to this round, so they wait for its end: the next one has to be later than theirs.
+            self._ballot = None
+            self._yields_until = now.mono + 2 * PROPOSAL_LASTS + len(roster.voters) * STAGGER
             return
         self.wanted = roster.voters
         if missing := [name for name in roster.voters if name not in promises]:
