@@ -179,6 +179,24 @@ def test_what_one_has_decided_no_other_one_decides_again() -> None:
         decided_twice(((BirthRound, Twice),))
 
 
+@pytest.mark.parametrize("higher", [True, False])
+def test_who_accepts_another_proposal_gives_its_own_round_up(higher: bool) -> None:
+    """Also if it was an earlier process of its name that promised. A lower one it refuses, and goes on."""
+    world = World(2, clients=0, latency=(MS, MS))
+    world.lose = lambda number, a, to, message: isinstance(message, BirthPromise)
+    node = world.nodes["n0"]
+    assert node.parts is not None
+    birth = node.parts.birth
+    assert world.run_until(lambda: birth._round.ballot is not None and birth._promised.name == "n0", 10 * S)
+    own = birth._round.ballot
+    assert own is not None
+    ballot = own._replace(counter=own.counter + (1 if higher else -1), name="n1")
+    accept = BirthAccept(ballot, found(("n0", "n1", "n2"), PARAMETERS))
+    (answer,) = birth.on_message(accept, Source(b"", "", "n1", None, None), world.instant(node))
+    assert isinstance(answer, Send) and isinstance(answer.message, BirthAccepted if higher else BirthRefused)
+    assert birth._round.ballot == (None if higher else own)
+
+
 def test_thirty_founders_do_not_outbid_each_other() -> None:
     def longest(changes: Changes = ()) -> int:
         worlds = [World(seed, voters=30, loss=0.02, latency=(MS, 20 * MS), faults=changes) for seed in range(6)]

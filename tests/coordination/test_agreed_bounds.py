@@ -305,6 +305,10 @@ def test_what_an_owner_remembers_of_ends_is_bounded_and_answers_for_each_request
         assert list(desk.ended) == remembered
         for asker in ((name, Boot(1, b"s" * 16), number) for number in range(1, 91)):
             assert desk.is_over(asker) == any(each.asker == asker for each in remembered)
-    late = LeaseId(1, "c", Boot(1, b"s" * 16), 1)
+    boot = Boot(1, b"s" * 16)
+    desk.remember_ended([LeaseId(1, "c", boot, 7), LeaseId(2, "c", boot, 7)])
+    desk.remember_ended([LeaseId(token, "d", boot, token) for token in range(ENDED_REMEMBERED - 1)])
+    assert LeaseId(1, "c", boot, 7) not in desk.ended and desk.is_over(("c", boot, 7)), "another lease answers that request"
+    late = LeaseId(1, "c", boot, 1)
     desk.ends[late] = 0
     assert desk.is_over(late.asker)

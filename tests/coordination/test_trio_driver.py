@@ -16,6 +16,7 @@ from coordination.errors import BindFailed, Closed, Forked
 from coordination.opening.driver_seam import DRIVER
 from coordination.opening.trio_driver import open_trio_driver
 from crdt.clock import Instant
+from mesh.shell import TrioDriver
 from tests.mesh.shell_fakes import SECONDS, descriptors_left
 
 
@@ -44,6 +45,15 @@ async def test_every_node_gets_sources_of_its_own() -> None:
             assert len(first["session"]) == 16
             assert first["session"] != second["session"] and first["random"] != second["random"]
             assert first["now"].mono <= a.instant().mono
+
+
+@pytest.mark.parametrize(("profile", "looks"), [("local", True), ("lan", False), (None, False)])
+async def test_only_a_peer_of_one_machine_looks_for_the_next_datagram(profile: str | None, looks: bool) -> None:
+    named = {} if profile is None else {"profile": profile}
+    async with open_peer(name="one", bind="127.0.0.1:0", **named) as peer:  # type: ignore[arg-type]
+        driver = peer._core.driver
+        assert isinstance(driver, TrioDriver)
+        assert (driver._turns._polling is not None) == looks
 
 
 async def test_entropy_is_not_read_ahead() -> None:
