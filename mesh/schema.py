@@ -39,6 +39,9 @@ VALUES = 1024
 """Of a recurring kind that are kept, each with so many bytes in it at the most."""
 VALUE_BYTES = 64
 
+Writer = Callable[[Any], bytes]
+Reader = Callable[[Any], Any]
+
 NO_ELEMENTS, ONE_ELEMENT = array_head(0), array_head(1)
 TRUE, FALSE = b"\xf5", b"\xf4"
 
@@ -139,7 +142,8 @@ T = TypeVar("T", bound=type)
 
 
 def recurring(kind: T) -> T:
-    """Declare a named tuple of which the same few values are read again and again: one object stands for all that are equal.
+    """Declare a named tuple of which the same few values are written and read again and again: one object stands for all that
+    are equal, and their bytes are kept.
 
     (Every message names processes, what it says is kept, and the collector looks at each object that is kept.)"""
     _RECURRING.add(kind)
@@ -157,15 +161,28 @@ class Values(dict[tuple[Any, ...], Any]):
 
     def __missing__(self, raw: tuple[Any, ...]) -> Any:
         value = self._kind(*raw)
-        if sum([len(each) for each in raw if type(each) is bytes]) <= VALUE_BYTES:
-            if len(self) >= VALUES:
-                self.clear()
-            self[raw] = value
+        _keep(self, raw, value)
         return value
 
 
-Writer = Callable[[Any], bytes]
-Reader = Callable[[Any], Any]
+class Written(dict[tuple[Any, ...], bytes]):
+    """Those of one kind as they are written."""
+
+    def __init__(self, write: Writer) -> None:
+        self._write = write
+
+    def __missing__(self, value: tuple[Any, ...]) -> bytes:
+        data = self._write(value)
+        _keep(self, value, data)
+        return data
+
+
+def _keep(kept: dict[tuple[Any, ...], Any], raw: tuple[Any, ...], value: Any) -> None:
+    if sum([len(each) for each in raw if type(each) is bytes]) <= VALUE_BYTES:
+        if len(kept) >= VALUES:
+            kept.clear()
+        kept[raw] = value
+
 
 _PLAIN: dict[Any, tuple[Writer, Reader]] = {
     int: (write_int, _read_int),
@@ -370,7 +387,8 @@ def _generate(kind: type, hints: dict[str, Any], number: int | None) -> tuple[Wr
 
 @cache
 def _record(kind: type) -> tuple[Writer, Reader]:
-    return _generate(kind, hints_of(kind), None)
+    write, read = _generate(kind, hints_of(kind), None)
+    return (Written(write).__getitem__ if kind in _RECURRING else write), read
 
 
 def _is_record(hint: Any) -> bool:
@@ -397,6 +415,8 @@ def _writing(hint: Any, value: str, names: _Names) -> list[str]:
         return [f"texts[{value}]"]
     if hint is bytes:
         return [f"short[64 | len({it})] + {it} if len({it} := {value}) < 24 else write_bytes({it})"]
+    if hint in _RECURRING:
+        return [f"{names.of(_record(hint)[0])}({value})"]
     if _is_record(hint) and (fields_of := list(hints_of(hint).items())):
         places = [f"({it} := {value})", *[it] * (len(fields_of) - 1)]
         rows = [_writing(each, f"{place}.{name}", names) for place, (name, each) in zip(places, fields_of, strict=True)]

@@ -196,3 +196,20 @@ def test_of_what_recurs_one_object_stands_for_all_that_are_equal_and_none_for_wh
     long = bytes(mesh.schema.VALUE_BYTES + 1)
     assert read(raw([1, long])).who == Often(1, long) and (1, long) not in kept[0], "a member could have megabytes kept"
     assert (1, long[1:]) not in kept[0] and read(raw([1, long[1:]])).who == Often(1, long[1:]) and (1, long[1:]) in kept[0]
+
+
+def test_what_recurs_is_written_once_and_as_anything_else_and_is_not_kept_for_ever() -> None:
+    write, _ = compile_class(Says, 9)
+
+    def of(value: Often) -> bytes:
+        return cbor2.dumps([9, [value.stamp, value.session]])
+
+    for stamp in (1, 23, 24, 1 << 20, 1 << 40, 1):
+        assert write(Says(Often(stamp, b"x"))) == of(Often(stamp, b"x"))
+    [kept] = [each for each in gc.get_objects() if isinstance(each, mesh.schema.Written) and Often(1 << 40, b"x") in each]
+    assert kept[Often(1, b"x")] is kept[Often(1, b"x")]
+    for stamp in range(3 * mesh.schema.VALUES):
+        assert write(Says(Often(stamp, b"y"))) == of(Often(stamp, b"y"))
+        assert len(kept) <= mesh.schema.VALUES
+    long = Often(1, bytes(mesh.schema.VALUE_BYTES + 1))
+    assert write(Says(long)) == of(long) and long not in kept, "a member could have megabytes kept"

@@ -62,6 +62,8 @@ class Register:
         if len(ended) > ENDED_KEPT:
             # Never one that is still kept here: it would count as live again. Of the others the one that was granted first: an
             # accept that was late, and names old ends, pushed out what had been noted just before it.
-            over = [old for old in ended if old not in self.leases]
-            if over:
+            oldest = min(ended)
+            if oldest not in self.leases:
+                del ended[oldest]
+            elif over := [old for old in ended if old not in self.leases]:
                 del ended[min(over)]
