@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pytest
 
-from coordination.agreed.owning import desk
+from coordination.agreed.owning import desk, proposer
+from coordination.agreed.owning.owner import Owner
 from coordination.agreed.owning.proposer import Proposer
 from coordination.agreed.owning.sparing import Sparing
 from coordination.agreed.vocabulary.messages import Accept, Accepted, Acquire, Drop, Dropped, Grant, Live, Release, ReleaseDone
@@ -12,7 +15,8 @@ from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.reader_messages import TableIs
 from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
-from mesh.directives import Message
+from crdt.clock import Instant
+from mesh.directives import Directives, Message
 from tests.coordination.agreed_faults import LearnsFromTwo, VotesUnasked
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
 from tests.coordination.one_lock import KEY, group, held, live_at, ready
@@ -54,6 +58,35 @@ def test_an_acquire_of_a_voter_takes_two_hops_and_so_does_its_release() -> None:
     story.clear()
     assert taken(world, owner) == (2 * MS, 2 * MS)
     assert story == [Accept, Accepted, Drop, Dropped]
+
+
+class Woken(Owner):
+    """Counts how often its timer wakes it."""
+
+    __slots__ = ()
+    times = 0
+
+    def on_timer(self, timer: Hashable, now: Instant) -> Directives:
+        Woken.times += 1
+        return super().on_timer(timer, now)
+
+
+def test_a_busy_owner_is_hardly_woken_for_rounds_that_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def woken() -> int:
+        """In the second in which its lock is had 100 times and more."""
+        world = ready(faults=((Owner, Woken),))
+        voter = group(world)[1]
+        taken(world, voter)
+        Woken.times, end, had = 0, world.now + S, 0
+        while world.now < end:
+            taken(world, voter)
+            had += 1
+        assert had >= 100
+        return Woken.times
+
+    assert woken() <= 60, "each 20 ms at the most, and a few of its other times"
+    monkeypatch.setattr(proposer, "SPARE_LEAST", 5 * MS)
+    assert woken() > 100, "once for each"
 
 
 def test_the_end_of_a_lease_that_may_have_been_renewed_is_learned_too() -> None:

@@ -11,7 +11,7 @@ from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.messages import Drop, Dropped, Release
 from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
-from coordination.agreed.voting.register import Register
+from coordination.agreed.voting.register import Kept, Register
 from mesh.directives import Boot, Message, Send
 from tests.coordination.agreed_world import MS, Changes, S, Worker, World
 from tests.coordination.one_lock import KEY, group, held, ready
@@ -148,3 +148,14 @@ def test_a_late_accept_that_names_old_ends_pushes_out_no_newer_note() -> None:
     for lease in ends[:8]:
         register.end(lease)
     assert ends[8] in register.ended and len(register.ended) == 8
+
+
+def test_of_old_ends_one_whose_lease_is_still_kept_here_stays() -> None:
+    """Else it would count as live again."""
+    register = Register()
+    ends = [LeaseId(token, "n1", NO_BOOT, token) for token in range(1, 12)]
+    for lease in ends[:2]:
+        register.leases[lease] = Kept(1, S, False)
+    for lease in ends:
+        register.end(lease)
+    assert list(register.ended) == ends[:2] + ends[5:]
