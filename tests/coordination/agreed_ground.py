@@ -14,6 +14,7 @@ from typing import Any
 from coordination.agreed.agreed import build_agreed
 from coordination.agreed.holding.holder import Holder
 from coordination.agreed.vocabulary.roster import Parameters
+from coordination.agreed.voting.learner import Decided
 from crdt.clock import HybridClock, Instant
 from mesh.directives import Act, Arm, Boot, Directive, Disarm, Emit, Event, Message, Persist, Send, Source
 from mesh.memory import Memory
@@ -263,6 +264,8 @@ class Ground:
                     node.timers.pop((at.name, directive.timer), None)
                 elif isinstance(directive, Emit):
                     self.log.append((self.now, node.name, directive.event))
+                    if self.laws is not None and isinstance(directive.event, Decided) and directive.event.grant is not None:
+                        self.laws.granted(directive.event.grant)
                     for other in node.parts or ():
                         if other is not at:
                             todo.append((other, other.on_event(directive.event, self.instant(node))))

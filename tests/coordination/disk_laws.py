@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from coordination.agreed.atomics.atomic import is_atomic
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
-from coordination.agreed.vocabulary.messages import Accepted, Dropped, Grant, Promise, Reason, Rejected, RenewAnswer
+from coordination.agreed.vocabulary.messages import Accepted, Dropped, Grant, Promise, Reason, Rejected, RenewAnswer, Voted
 from coordination.agreed.vocabulary.placement import Placement
 from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.voter_memory import REGISTER
@@ -71,10 +71,10 @@ class DiskLaws:
 
     def sent(self, node: Node, message: Message) -> None:
         """A node has sent this, to another one or to itself."""
-        if isinstance(message, Promise | Accepted):
+        if isinstance(message, Promise | Accepted | Voted):
             told = self._telling(node, message.key)
             told.promised = max(told.promised, message.ballot)
-            if isinstance(message, Accepted):
+            if not isinstance(message, Promise):
                 told.promised = max(told.promised, message.ballot.next())
                 told.accepted = max(told.accepted, message.ballot)
                 self._accepted(node, message, told)
@@ -87,7 +87,7 @@ class DiskLaws:
         elif isinstance(message, RenewAnswer):
             self._renewed(node, message)
         elif isinstance(message, Grant):
-            self._granted(message)
+            self.granted(message)
         elif isinstance(message, Rejected) and message.reason == Reason.ABSTAIN and node.name not in self.emptied:
             self.fail("D4", f"{node.name} abstains, and its disk is whole")
 
@@ -145,7 +145,7 @@ class DiskLaws:
         told = node.parts.acceptor.lease_memory._told
         return not is_atomic(key) and sum(1 for name in group if name in told) >= group.witnesses
 
-    def _accepted(self, node: Node, message: Accepted, told: Told) -> None:
+    def _accepted(self, node: Node, message: Accepted | Voted, told: Told) -> None:
         assert node.parts is not None
         register = node.parts.acceptor.register(message.key)
         if register is None or register.accepted != message.ballot:
@@ -167,8 +167,8 @@ class DiskLaws:
                     sent = register.leases[holding.lease].until - self.world.instant(node).mono
                     told.live[holding.lease] = self.world.now + min(worth, sent * SLACK_PERCENT // 100)
 
-    def _granted(self, grant: Grant) -> None:
-        """Those who have it on disk, or something that came after it."""
+    def granted(self, grant: Grant) -> None:
+        """It is told, or was learned. Those who have it on disk, or something that came after it."""
         nodes = self.world.nodes
         holders = []
         for name, node in nodes.items():

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from coordination.agreed.owning.desk import Desk
+from coordination.agreed.owning.proposer import Proposer
 from coordination.agreed.recalling.recall import Recall
 from coordination.agreed.rosters.birth import Birth
 from coordination.agreed.vocabulary.ballot import ZERO
+from coordination.agreed.vocabulary.messages import Accept, Accepted
+from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
 from coordination.agreed.voting.register import Kept, Register
@@ -64,6 +69,33 @@ class OwnVoteFirst(Acceptor):
     @property
     def remembers(self) -> bool:
         return False
+
+
+class LearnsFirst(Acceptor):
+    """Takes a lease for granted as soon as its owner's vote is durable, whether its own is or not."""
+
+    def accept(self, ask: Accept, now: Instant, out: list[Directive]) -> Any:
+        answer = super().accept(ask, now, out)
+        register = self._registers.get(ask.key)
+        if register is not None and register.undecided is not None:
+            register.undecided.here = True
+        return answer
+
+    def _learn(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
+        learned: list[Directive] = []
+        super()._learn(ask, group, bound, learned)
+        out[:0] = learned
+
+
+class TellsItsVoteFirst(Proposer):
+    """Tells its vote to whom a lease is granted before it is durable."""
+
+    __slots__ = ()
+
+    def _tell_vote(self, desk: Desk, message: Accept, answer: Accepted, told: list[Directive]) -> None:
+        early: list[Directive] = []
+        super()._tell_vote(desk, message, answer, early)
+        told[:0] = early
 
 
 UNTIL: dict[tuple[str, LeaseId], int] = {}
@@ -141,6 +173,8 @@ MEMORY_FAULTS: dict[str, Planted] = {
     "forgets a promise on restart": anywhere(VoterMemory, ForgetsPromises, "all_at_once"),
     "does not keep ended leases": anywhere(VoterMemory, NoEnds, "all_at_once"),
     "counts its own vote before it is durable": anywhere(Acceptor, OwnVoteFirst, "slow_disk"),
+    "learns of its grant before its own vote is durable": anywhere(Acceptor, LearnsFirst, "slow_disk"),
+    "tells its vote before it is durable": anywhere(Proposer, TellsItsVoteFirst, "slow_disk"),
     "goes by the until that it wrote down": anywhere(VoterMemory, OldUntil, "all_at_once"),
     "a token lower than the highest": anywhere(VoterMemory, LowToken, "all_at_once"),
     "takes an empty disk for complete": anywhere(Recall, CompleteAtOnce, "wipe"),

@@ -8,6 +8,7 @@ from mesh.directives import Message
 from mesh.wire import decode, encode
 from tests.coordination.agreed_campaign import stress
 from tests.coordination.agreed_world import Node, World
+from tests.coordination.durable_campaign import durable_stress
 
 
 def test_messages_of_whole_runs_decode_to_themselves(monkeypatch: object) -> None:
@@ -32,6 +33,7 @@ def test_messages_of_whole_runs_decode_to_themselves(monkeypatch: object) -> Non
             for limit, name in enumerate(("n0", "n1", "n2"), 2):
                 world.acquire(name, "semaphore/x", mode=Mode(1, limit))
             world.run(10**9)
+        durable_stress(0)
     finally:
         World.transmit = transmit  # type: ignore[method-assign]
     wire = {name for name in messages.__all__ if isinstance(getattr(messages, name), type)}

@@ -31,12 +31,12 @@ from coordination.agreed.owning.search import Search
 from coordination.agreed.vocabulary.agenda import Agenda
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import BootRecord
-from coordination.agreed.vocabulary.messages import Accept, Prepare, Promise, Reason, Rejected
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Prepare, Promise, Reason, Rejected, Voted
 from coordination.agreed.vocabulary.ports import Identity
 from coordination.agreed.vocabulary.succession_messages import Look, Seen
 from coordination.agreed.vocabulary.values import LeaseId, Value
 from coordination.agreed.voting.acceptor import Acceptor
-from coordination.agreed.voting.learner import HANDED, VOTED
+from coordination.agreed.voting.learner import HANDED, VOTED, learner_of
 from coordination.agreed.voting.standing import Standing
 from crdt.clock import HybridClock, Instant
 from mesh.directives import NANOSECONDS, Act, Directive, Send
@@ -142,10 +142,9 @@ class Proposer:
         whole = kept and (desk.mend is not None or (desk.behind and granting < 0))
         if desk.mending(desk.as_of):
             desk.mend = None
-        # The own acceptor is asked first: it is a call, unless it writes its promises down.
-        voted = (
-            0 if self._acceptor.remembers or self._identity.name not in desk.group else VOTED | (HANDED if change.handed else 0)
-        )
+        voted = HANDED if change.handed else 0
+        if not self._acceptor.remembers and self._identity.name in desk.group:
+            voted |= VOTED  # the own acceptor is asked first: it is a call, unless it writes its promises down
         register = self._acceptor.register(desk.key)
         if register is not None:
             desk.sparing.look(desk.base, register)
@@ -184,9 +183,9 @@ class Proposer:
             self._deliver(desk, own, message, now, out)
         few = None
         if isinstance(message, Accept):
-            if message.voted and own not in desk.round.answers:
-                desk.round.message = message = replace(message, voted=0)  # it has refused
-            if not whole and (message.voted or (self._acceptor.remembers and own in desk.group)):
+            if message.voted & VOTED and own not in desk.round.answers:
+                desk.round.message = message = replace(message, voted=message.voted & ~VOTED)  # it has refused
+            if not whole and (message.voted & VOTED or (self._acceptor.remembers and own in desk.group)):
                 few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
                 if few is not None:
                     desk.round.spared = tuple([name for name in desk.group if name != own and name not in few])
@@ -197,10 +196,13 @@ class Proposer:
         self._agenda.at(desk.key, now.mono + first, out)
 
     def _deliver(self, desk: Desk, to: str, message: Prepare | Accept, now: Instant, out: list[Directive]) -> None:
-        if to != self._identity.name:
-            out.append(Send(to, message))
+        own = self._identity.name
+        if to != own:
             if isinstance(message, Accept):
+                if not message.voted & VOTED and desk.round is not None and own in desk.round.answers:
+                    message = replace(message, voted=message.voted | VOTED)  # it is durable by now
                 desk.sparing.sent(to, message)
+            out.append(Send(to, message))
             return
         acceptor = self._acceptor
         told: list[Directive] = []
@@ -208,11 +210,20 @@ class Proposer:
         if acceptor.remembers and answer is not None:
             # The own vote counts once it is durable, as every other one: so it comes as a message, too, behind the record.
             told.append(Send(to, answer))
+            if isinstance(message, Accept) and isinstance(answer, Accepted):
+                self._tell_vote(desk, message, answer, told)
             answer = None
         if told:
             out.append(Act(acceptor, told))
         if answer is not None:
             self.take(desk, answer, now, out)  # a call: no message, no second step
+
+    def _tell_vote(self, desk: Desk, message: Accept, answer: Accepted, told: list[Directive]) -> None:
+        """To the node that is granted the lease, as to the own proposer: so it need not be told of the grant."""
+        learner = learner_of(message, desk.group)
+        if learner and desk.round is not None:
+            desk.round.told = learner
+            told.append(Send(learner, Voted(answer.key, answer.ballot, answer.name, answer.boot, answer.boots)))
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

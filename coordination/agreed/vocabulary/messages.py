@@ -1,4 +1,4 @@
-"""The wire messages of holders, owners and voters (numbers 60 to 79).
+"""The wire messages of holders, owners and voters (numbers 60 to 79, and 87).
 
 Replies for a holder go to the holder's name in the message, never to the frame's sender: a thin client's holder asks
 through its sponsor. Durations are ns and relative, so that no message carries one clock's reading to another clock;
@@ -38,6 +38,7 @@ __all__ = [
     "RenewAnswer",
     "RenewItem",
     "RenewResult",
+    "Voted",
     "Waiting",
 ]
 
@@ -247,7 +248,7 @@ class Accept(Message):
     """Which holding is being granted, or -1: the only one whose token is checked."""
     ends: tuple[LeaseId, ...]
     voted: int = 0
-    """Whether the proposer's own acceptor has accepted it, see `learner`."""
+    """Whether the proposer's own acceptor has accepted it, and how it was granted: see `learner`."""
     floor: int = 0
     """The highest token that is known of the register, if it may have been moved and the value does not name it; else 0."""
 
@@ -259,6 +260,18 @@ class Accepted(Message):
     name: str
     boot: Boot
     boots: tuple[Boot, ...]
+
+
+@message(87)
+class Voted(Message):
+    """The vote of one acceptor for one ballot, now that it is durable: to whoever may learn by it that it is decided."""
+
+    key: str
+    ballot: Ballot
+    name: str
+    boot: Boot
+    boots: tuple[Boot, ...]
+    """As in `Accepted`."""
 
 
 @message(74)

@@ -1,8 +1,8 @@
 """The acceptor: one voter's part in keeping registers. All of the safety is here and in the quorum rule.
 
 Per key it keeps the highest promised ballot, the accepted (ballot, value), the highest token, and for each lease
-identity until when it counts as live *here*. Beside the rules of the layers below (`renewing`: leases; `keeping`: the table),
-each with what breaks without it:
+identity until when it counts as live *here*. Beside the rules of the layers below (`learning`: what is decided; `renewing`:
+leases; `keeping`: the table), each with what breaks without it:
 
   - A ballot below the promise is refused, and accepting b promises the same proposer's next one. (A decided value is
     lost.)
@@ -33,15 +33,26 @@ from collections.abc import Hashable
 from coordination.agreed.atomics.atomic import is_atomic
 from coordination.agreed.vocabulary.ballot import ZERO, Ballot
 from coordination.agreed.vocabulary.events import RosterDecided
-from coordination.agreed.vocabulary.messages import Accept, Accepted, Drop, Dropped, Prepare, Promise, Reason, Rejected, Renew
+from coordination.agreed.vocabulary.messages import (
+    Accept,
+    Accepted,
+    Drop,
+    Dropped,
+    Prepare,
+    Promise,
+    Reason,
+    Rejected,
+    Renew,
+    Voted,
+)
 from coordination.agreed.vocabulary.modes import HOLDINGS_CAP
 from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.succession_messages import EpochAsk, Look, Seen
 from coordination.agreed.vocabulary.values import LeaseId, Value
 from coordination.agreed.voting.atomic_memory import Blank
-from coordination.agreed.voting.learner import learn
+from coordination.agreed.voting.learner import VOTED, learner_of
+from coordination.agreed.voting.learning import Learning
 from coordination.agreed.voting.register import Register
-from coordination.agreed.voting.renewing import Renewing
 from crdt.clock import Instant
 from mesh.directives import Boot, Directive, Directives, Emit, Event, Message, Send, Source
 
@@ -53,13 +64,13 @@ ENDS_CAP = 128
 """Ends that one accept may name: more than an owner remembers."""
 
 
-class Acceptor(Renewing):
+class Acceptor(Learning):
     """One voter. `prepare` and `accept` answer with a message: the proposer of the same node calls them directly.
 
     What they answer rests on what stands in `out` then: it may be told behind that alone, also to the own proposer."""
 
     name = "acceptor"
-    messages = (Prepare, Accept, Renew, Drop, Look)
+    messages = (Prepare, Accept, Renew, Drop, Look, Voted)
     hears = (RosterDecided,)
 
     # --- part -------------------------------------------------------------------------------------------------------
@@ -90,6 +101,8 @@ class Acceptor(Renewing):
                 out.append(Send(message.ballot.name, answer))
         elif isinstance(message, Renew):
             self._renew(message, now, out)
+        elif isinstance(message, Voted):
+            self._voted(message, now, out)
         elif isinstance(message, Look):
             seen = self.look(message, now, out)
             if seen is not None:
@@ -175,7 +188,8 @@ class Acceptor(Renewing):
         if ballot == register.accepted:
             if self._memory is not None:
                 self._memory.rest(out)
-            if ask.voted:
+            if ask.voted & VOTED:
+                register.undecided = None
                 self._learn(ask, group, ask.ends, out)
             return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
         if ballot < register.promised:
@@ -198,19 +212,16 @@ class Acceptor(Renewing):
         self._adopt(register, ballot, ask.value, ask.waits, now.mono)
         if self._memory is not None:
             self._memory.keep(key, register, out)
-        if ask.voted:
+        if ask.voted & VOTED:
             self._learn(ask, group, bound, out)
+        elif learner_of(ask, group) == self._identity.name:
+            self._keep_undecided(register, ask, bound, out)
         if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:
             self._free(key, register, out)
         for holding in ask.value.holdings:
             if holding.binds:
                 self._agenda.sooner(key, self._late(group, register.until()), out)
         return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
-
-    def _learn(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
-        decided = learn(ask, group, self._identity, self._boots, bound)
-        if decided is not None:
-            out.append(Emit(decided))
 
     def drop(self, key: str, lease: LeaseId, now: Instant, out: list[Directive]) -> bool:
         """The holder's own release, at this acceptor alone: no later proposer finds the identity live here.
@@ -337,14 +348,6 @@ class Acceptor(Renewing):
         register.highest = max(register.highest, floor)
 
     # --- help ---------------------------------------------------------------------------------------------------------
-
-    def _admit(self, key: str, ballot: Ballot, now: Instant, out: list[Directive]) -> Group | None:
-        """The register's group, if this node is of it in the ballot's epoch."""
-        if self._roster is None or ballot.epoch != self._roster.epoch:
-            self._counts["other_epoch"] += 1
-            self._differ(ballot.epoch, ballot.name, now, out)
-            return None
-        return self._group(key)
 
     def _reject(
         self,

@@ -6,7 +6,9 @@ that one which it gave back is over. An uncontended acquire takes two hops in pl
 
 - It is the same quorum, counted in another place: both acknowledgements have to be as new as every boot that is known of the
   two. (A vote of a process that has been replaced counts.)
-- A proposer that writes its promises down says nothing of its own vote: it is none before it is durable.
+- A proposer that writes its promises down cannot say so yet: its vote is none before it is durable. So it sends the accept at
+  once, and its vote behind the record, to whom the lease is granted, who keeps the accept until both votes are durable. (A
+  grant takes two hops more.)
 - The end of a lease that binds something is left to the owner, who has to tell everyone. (Its holder stops repeating its
   release, the owner dies, and nobody tells.)
 
@@ -24,10 +26,10 @@ from coordination.agreed.vocabulary.values import LeaseId
 from mesh.directives import Boot, Event
 from mesh.frozen import frozen
 
-__all__ = ["HANDED", "VOTED", "Decided", "learn", "learned_by"]
+__all__ = ["HANDED", "VOTED", "Decided", "Undecided", "learn", "learned_by", "learner_of"]
 
 VOTED = 1
-"""In `Accept.voted`: the proposer's own acceptor has accepted it."""
+"""In `Accept.voted`: the proposer's own acceptor has accepted it, durably."""
 HANDED = 2
 """The lease that it grants was waited for."""
 QUORUM = 2
@@ -41,10 +43,26 @@ class Decided(Event):
     ended: tuple[LeaseId, ...]
 
 
+class Undecided:
+    """What the acceptor of this node has accepted, as long as it does not know of both votes that they are durable."""
+
+    __slots__ = ("ask", "bound", "here", "there")
+
+    def __init__(self, ask: Accept, bound: tuple[LeaseId, ...], *, here: bool) -> None:
+        self.ask = ask
+        self.bound = bound
+        """Of the leases that it ends, those that bind something."""
+        self.here = here
+        """Its own."""
+        self.there = False
+        """The proposer's."""
+
+
 def learn(ask: Accept, group: Group, identity: Identity, boots: BootRecord, bound: tuple[LeaseId, ...]) -> Decided | None:
-    """What the acceptor of this node, which has just accepted `ask`, knows of its own leases. `bound` bind something."""
+    """What the acceptor of this node knows of its own leases once it and that of the proposer have accepted `ask`. `bound` bind
+    something."""
     ballot = ask.ballot
-    if not ask.voted & VOTED or group.quorum > QUORUM or ballot.name == identity.name or boots.of(ballot.name) > ballot.boot:
+    if group.quorum > QUORUM or ballot.name == identity.name or boots.of(ballot.name) > ballot.boot:
         return None
     grant = None
     if ask.granting >= 0:
@@ -59,9 +77,20 @@ def learn(ask: Accept, group: Group, identity: Identity, boots: BootRecord, boun
     return Decided(grant, ended) if grant is not None or ended else None
 
 
-def learned_by(ask: Accept, group: Group, answers: Mapping[str, Promise | Accepted], lease: LeaseId) -> bool:
-    """Whether the node of a lease has learned what `ask` did to it: by its own answer."""
-    if not ask.voted & VOTED or group.quorum > QUORUM or lease.name == ask.ballot.name:
+def learner_of(ask: Accept, group: Group) -> str:
+    """To whom the proposer's own vote for `ask` is told, once it is durable: to whom the lease is granted; or ``."""
+    if ask.granting < 0 or group.quorum > QUORUM:
+        return ""
+    name = ask.value.holdings[ask.granting].lease.name
+    return name if name in group and name != ask.ballot.name else ""
+
+
+def learned_by(ask: Accept, group: Group, answers: Mapping[str, Promise | Accepted], lease: LeaseId, told: str) -> bool:
+    """Whether the node of a lease has learned what `ask` did to it: by its own answer, and by the proposer's vote, which came
+    with it or was sent to `told`."""
+    if group.quorum > QUORUM or lease.name == ask.ballot.name:
+        return False
+    if not ask.voted & VOTED and (lease.name != told or ask.ballot.name not in answers):
         return False
     answer = answers.get(lease.name)
     return answer is not None and _own(lease, answer.name, answer.boot)

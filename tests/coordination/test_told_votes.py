@@ -1,0 +1,220 @@
+"""With disks the owner's vote is told to whom a lease is granted, once it is durable: a grant takes two hops and a write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from coordination.agreed.vocabulary.boots import NO_BOOT
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Grant, Voted
+from coordination.agreed.voting.learner import Decided
+from mesh.directives import Boot, Message, Source
+from simulations.machine.disk import LATENCY
+from tests.coordination.agreed_nodes import Node
+from tests.coordination.agreed_world import MS, S, Worker, World
+from tests.coordination.one_lock import KEY, group, held, of
+
+HOPS = 2 * MS
+
+
+def ready(voters: int = 3) -> World:
+    """The lock has been had once, so its owner knows it."""
+    world = World(3, voters=voters, latency=(MS, MS), durable=True)
+    assert world.run_until(world.founded, 20 * S)
+    world.run(S)
+    given_back(world, held(world, group(world)[1]))
+    return world
+
+
+def given_back(world: World, worker: Worker) -> None:
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    world.run(10 * MS)
+
+
+def granted_after(world: World, name: str) -> int:
+    begun = world.now
+    worker = held(world, name)
+    took = world.now - begun
+    given_back(world, worker)
+    return took
+
+
+class Lost:
+    """Loses the first `times` messages of a class that come to one node, and keeps all of that class."""
+
+    def __init__(self, world: World, kind: type[Message], to: str, times: int = 1 << 30) -> None:
+        self.kind, self.to, self.times = kind, to, times
+        self.seen: list[Message] = []
+        self.story: list[type[Message]] = []
+        world.lose = self
+
+    def __call__(self, at: int, a: str, b: str, message: Message) -> bool:
+        if a != b:
+            self.story.append(type(message))
+        if a == b or b != self.to or type(message) is not self.kind:
+            return False
+        self.seen.append(message)
+        return len(self.seen) <= self.times
+
+
+def test_a_grant_takes_two_hops_and_a_write() -> None:
+    world = ready()
+    name = group(world)[1]
+    assert max(granted_after(world, name) for _ in range(20)) <= HOPS + LATENCY[1] + MS // 10, "four hops are 4 ms alone"
+
+
+def test_a_hand_over_is_learned_too() -> None:
+    world = ready()
+    owner, second, third = group(world)
+    for holder, waiter in ((second, third), (owner, second), (third, third)):
+        worker = held(world, holder)
+        other = world.acquire(waiter, KEY, ttl=3 * S)
+        world.run(100 * MS)
+        grants = Lost(world, Grant, waiter)
+        world.command(worker, "release")
+        assert world.run_until(lambda other=other: other.state == "held", 20 * MS), "no grant is needed"  # type: ignore[misc]
+        assert Voted in grants.story
+        assert world.run_until(lambda worker=worker: worker.state == "released", 20 * MS), "and is told as ever"  # type: ignore[misc]
+        (told,) = [event for _, event in of(world, Decided) if isinstance(event, Decided) and event.grant is not None][-1:]
+        assert told.grant is not None and told.grant.handed
+        world.lose = lambda at, a, b, message: False
+        given_back(world, other)
+
+
+def test_a_vote_that_is_lost_costs_a_refresh() -> None:
+    world = ready()
+    name = group(world)[1]
+    votes = Lost(world, Voted, name, times=1)
+    assert 100 * MS < granted_after(world, name) <= S // 2, "as a grant that is lost"
+    assert votes.seen
+
+
+def test_an_accept_that_is_repeated_brings_the_vote() -> None:
+    world = ready()
+    _, name, third = group(world)
+    world.isolate(third)
+    accepts = Lost(world, Accept, name, times=1)
+    assert granted_after(world, name) < 100 * MS
+    assert [accept.voted for accept in accepts.seen[:2] if isinstance(accept, Accept)] == [0, 1]
+    world.heal()
+
+
+def test_what_is_known_already_is_not_told_again() -> None:
+    world, node, vote = withheld()
+    world.lose = lambda at, a, b, message: isinstance(message, Voted)
+    assert world.run_until(lambda: world.all_workers()[-1].state == "held", 100 * MS), "by the accept that is repeated"
+    begun = len(world.log)
+    assert node.parts is not None
+    counts = node.parts.acceptor.stats().get("votes_astray", 0)
+    learned(world, node, vote)
+    assert not [event for _, _, event in world.log[begun:] if isinstance(event, Decided)]
+    assert node.parts.acceptor.stats()["votes_astray"] == counts + 1
+
+
+def test_where_three_make_a_quorum_the_owner_tells() -> None:
+    world = ready(voters=5)
+    story = Lost(world, Voted, "nobody").story
+    granted_after(world, group(world)[1])
+    assert Grant in story and Voted not in story
+
+
+def test_both_votes_have_to_be_durable() -> None:
+    for slow in (0, 1):
+        world = ready()
+        names = group(world)
+        disk = world.nodes[names[slow]].disk
+        assert disk is not None
+        world.isolate(names[2])
+        disk.slower[0] = 300 * MS
+        assert 300 * MS <= granted_after(world, names[1]) <= 320 * MS
+        world.heal()
+
+
+def test_one_whose_disk_is_slow_is_not_waited_for() -> None:
+    """The other two are a quorum, and then the grant is sent."""
+    world = ready()
+    owner, name, _ = group(world)
+    disk = world.nodes[owner].disk
+    assert disk is not None
+    disk.slower[0] = 300 * MS
+    story = Lost(world, Voted, "nobody").story
+    worker = held(world, name, within=100 * MS)
+    assert Grant in story and Voted not in story
+    disk.slower.clear()
+    world.run(S)
+    given_back(world, worker)
+
+
+# --- what makes a vote none --------------------------------------------------------------------------------------------
+
+
+def withheld() -> tuple[World, Node, Voted]:
+    """The asker has accepted its own grant, and the owner's vote has not come yet."""
+    world = ready()
+    name = group(world)[1]
+    votes = Lost(world, Voted, name)
+    world.lose = lambda at, a, b, message: votes(at, a, b, message) or isinstance(message, Accepted | Grant)
+    worker = world.acquire(name, KEY, ttl=3 * S)
+    assert world.run_until(lambda: bool(votes.seen), S)
+    world.lose = lambda at, a, b, message: isinstance(message, Accept | Accepted | Grant | Voted)
+    world.run(10 * MS)
+    assert worker.state == "asking"
+    vote = votes.seen[0]
+    assert isinstance(vote, Voted)
+    return world, world.nodes[name], vote
+
+
+def learned(world: World, node: Node, vote: Voted) -> bool:
+    """Whether it holds its lock once it has heard this."""
+    assert node.parts is not None
+    acceptor = node.parts.acceptor
+    source = Source(vote.boot.session, "", vote.name, vote.boot, None)
+    world.perform(node, acceptor, acceptor.on_message(vote, source, world.instant(node)))
+    world.run(10 * MS)
+    return world.all_workers()[-1].state == "held"
+
+
+def test_both_votes_are_a_quorum() -> None:
+    assert learned(*withheld())
+
+
+def newer(boot: Boot) -> Boot:
+    return Boot(boot.stamp + 1, boot.session)
+
+
+@pytest.mark.parametrize("known", ["before", "with it"])
+@pytest.mark.parametrize("of", ["owner", "asker"])
+def test_a_vote_beside_a_newer_process_counts_for_nothing(known: str, of: str) -> None:
+    world, node, vote = withheld()
+    names = group(world)
+    name, boot = (vote.name, vote.boot) if of == "owner" else (node.name, node.boot)
+    boots = tuple([newer(boot) if each == name else NO_BOOT for each in names])
+    assert node.parts is not None
+    if known == "before":
+        node.parts.acceptor._boots.learn(names, boots)
+    else:
+        vote = replace(vote, boots=boots)
+    assert not learned(world, node, vote)
+
+
+def test_a_vote_of_another_process_or_ballot_or_voter_counts_for_nothing() -> None:
+    world, node, vote = withheld()
+    assert not learned(world, node, replace(vote, boot=newer(vote.boot)))
+    assert not learned(world, node, replace(vote, name=group(world)[2]))
+    assert not learned(world, node, replace(vote, ballot=vote.ballot.next()))
+    assert not learned(world, node, replace(vote, key="lock/other"))
+    assert learned(world, node, vote)
+
+
+def test_a_vote_of_an_older_roster_counts_for_nothing() -> None:
+    world, node, vote = withheld()
+    assert node.parts is not None
+    acceptor = node.parts.acceptor
+    roster = acceptor._roster
+    assert roster is not None
+    acceptor._roster = roster._replace(epoch=roster.epoch + 1)
+    assert not learned(world, node, vote)
+    acceptor._roster = roster
+    assert not learned(world, node, vote), "nor later"
