@@ -10,13 +10,14 @@ from coordination.agreed.owning import desk, proposer
 from coordination.agreed.owning.owner import Owner
 from coordination.agreed.owning.proposer import Proposer
 from coordination.agreed.owning.sparing import Sparing
+from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.messages import Accept, Accepted, Acquire, Drop, Dropped, Grant, Live, Release, ReleaseDone
 from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.reader_messages import TableIs
 from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.acceptor import Acceptor
 from crdt.clock import Instant
-from mesh.directives import Directives, Message
+from mesh.directives import Boot, Directives, Message
 from tests.coordination.agreed_faults import LearnsFromTwo, VotesUnasked
 from tests.coordination.agreed_world import MS, Changes, S, Violation, Worker, World
 from tests.coordination.one_lock import KEY, group, held, live_at, ready
@@ -163,6 +164,21 @@ def refused_by_its_owner(faults: Changes) -> tuple[World, Worker]:
 def test_who_has_refused_says_so() -> None:
     assert refused_by_its_owner(())[1].state == "asking"
     assert refused_by_its_owner(((Proposer, VotesUnasked),))[1].state == "held", "the fault is seen"
+
+
+def test_an_owner_that_knows_of_a_newer_asker_does_not_say_that_it_has_voted() -> None:
+    """It has told a newer process what it keeps since its ballot was ready. The older one is there still."""
+    world = ready()
+    owner, name, third = names = group(world)
+    taken(world, name)
+    world.isolate(third)
+    parts, boot = world.nodes[owner].parts, world.nodes[name].boot
+    assert parts is not None
+    newer = Boot(boot.stamp + 1, boot.session)
+    parts.acceptor._boots.learn(names, tuple([newer if each == name else NO_BOOT for each in names]))
+    worker = world.acquire(name, KEY, ttl=3 * S)
+    world.run(200 * MS)
+    assert worker.state == "asking"
 
 
 class LeavesBehind(Sparing):

@@ -19,8 +19,8 @@ KEY = "lock/x"
 COST = 2 * S + 300 * MS
 
 
-def ready(clients: int = 1, thin: int = 1, faults: Changes = ()) -> World:
-    world = World(3, clients=clients, thin=thin, latency=(MS, 2 * MS), faults=faults)
+def ready(durable: bool = False, faults: Changes = ()) -> World:
+    world = World(3, clients=1, thin=1, latency=(MS, 2 * MS), faults=faults, durable=durable)
     assert world.run_until(world.founded, 20 * S)
     world.run(S)
     return world
@@ -119,14 +119,14 @@ def rounds(world: World, first: str, second: str) -> None:
 Story = Callable[[World, str, str], None]
 
 
-def lose_each(story: Story, first: str, second: str, faults: Changes = ()) -> int:
+def lose_each(story: Story, first: str, second: str, faults: Changes = (), *, durable: bool = False) -> int:
     """How many messages the story has; each of them was lost once."""
-    world = ready(faults=faults)
+    world = ready(durable, faults)
     begun = world.sent
     story(world, first, second)
     count = world.sent - begun
     for number in range(begun + 1, begun + count + 1):
-        world = ready(faults=faults)
+        world = ready(durable, faults)
         lost: list[str] = []
 
         def lose(at: int, a: str, b: str, message: object, number: int = number, lost: list[str] = lost) -> bool:
@@ -142,26 +142,30 @@ def lose_each(story: Story, first: str, second: str, faults: Changes = ()) -> in
     return count
 
 
-def test_any_one_message_of_a_hand_over_may_be_lost() -> None:
+@pytest.mark.parametrize("durable", [False, True])
+def test_any_one_message_of_a_hand_over_may_be_lost(durable: bool) -> None:
     thin = next(name for name in ready().nodes if "@" in name)
     for first, second in (("n0", "n1"), ("n1", "n2"), ("n2", "n3"), ("n3", thin), (thin, "n0")):
-        assert lose_each(hand_over, first, second) > 12
+        assert lose_each(hand_over, first, second, durable=durable) > 12
 
 
-def test_any_one_message_of_a_cancel_may_be_lost() -> None:
+@pytest.mark.parametrize("durable", [False, True])
+def test_any_one_message_of_a_cancel_may_be_lost(durable: bool) -> None:
     for first, second in (("n0", "n1"), ("n3", "n2"), ("n2", "n0")):
-        assert lose_each(cancelled, first, second) > 15
+        assert lose_each(cancelled, first, second, durable=durable) > 15
 
 
-def test_any_one_message_of_a_binding_release_may_be_lost_and_its_end_is_told() -> None:
+@pytest.mark.parametrize("durable", [False, True])
+def test_any_one_message_of_a_binding_release_may_be_lost_and_its_end_is_told(durable: bool) -> None:
     for first in ("n0", "n1", "n2", "n3"):
-        assert lose_each(binding, first, "n0") > 8
+        assert lose_each(binding, first, "n0", durable=durable) > 8
 
 
+@pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("story", [readers_and_a_writer, permits, rounds])
-def test_any_one_message_among_several_holders_may_be_lost(story: Story) -> None:
+def test_any_one_message_among_several_holders_may_be_lost(story: Story, durable: bool) -> None:
     for first, second in (("n0", "n1"), ("n2", "n3")):
-        assert lose_each(story, first, second) > 20
+        assert lose_each(story, first, second, durable=durable) > 20
 
 
 def test_a_release_that_is_not_repeated_is_noticed() -> None:

@@ -183,8 +183,8 @@ class Proposer:
             self._deliver(desk, own, message, now, out)
         few = None
         if isinstance(message, Accept):
-            if message.voted & VOTED and own not in desk.round.answers:
-                desk.round.message = message = replace(message, voted=message.voted & ~VOTED)  # it has refused
+            if message.voted & VOTED and not desk.round.votes(own):
+                desk.round.message = message = replace(message, voted=message.voted & ~VOTED)
             if not whole and (message.voted & VOTED or (self._acceptor.remembers and own in desk.group)):
                 few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
                 if few is not None:
@@ -199,7 +199,7 @@ class Proposer:
         own = self._identity.name
         if to != own:
             if isinstance(message, Accept):
-                if not message.voted & VOTED and desk.round is not None and own in desk.round.answers:
+                if not message.voted & VOTED and desk.round is not None and desk.round.votes(own):
                     message = replace(message, voted=message.voted | VOTED)  # it is durable by now
                 desk.sparing.sent(to, message)
             out.append(Send(to, message))

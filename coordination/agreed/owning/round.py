@@ -68,6 +68,11 @@ class Round:
         quorum = self.group.quorum
         return len(self.answers) >= quorum and len(self.counted()) >= quorum
 
+    def votes(self, name: str) -> bool:
+        """Whether one has accepted it, and knows of no newer process than the message names: nothing is to be said beside."""
+        answer = self.answers.get(name)
+        return answer is not None and not answer.boots
+
     def hopeless(self) -> bool:
         return len(self.refusals) > len(self.group) - self.group.quorum
 

@@ -1,4 +1,4 @@
-"""The wire messages by which a mesh is founded (numbers 80 to 89): Paxos for one value, the first roster."""
+"""The wire messages by which a mesh is founded (numbers 80 to 86): Paxos for one value, the first roster."""
 
 from __future__ import annotations
 

@@ -189,8 +189,9 @@ class Acceptor(Learning):
             if self._memory is not None:
                 self._memory.rest(out)
             if ask.voted & VOTED:
-                register.undecided = None
-                self._learn(ask, group, ask.ends, out)
+                undecided, register.undecided = register.undecided, None
+                same = undecided is not None and undecided.ask.ballot == ballot
+                self._learn(ask, group, undecided.bound if undecided is not None and same else ask.ends, out)
             return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
         if ballot < register.promised:
             return self._reject(key, ballot, boots, Reason.BALLOT, now, register)
@@ -215,7 +216,7 @@ class Acceptor(Learning):
         if ask.voted & VOTED:
             self._learn(ask, group, bound, out)
         elif learner_of(ask, group) == self._identity.name:
-            self._keep_undecided(register, ask, bound, out)
+            self._keep_undecided(register, ask, bound, now, out)
         if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:
             self._free(key, register, out)
         for holding in ask.value.holdings:

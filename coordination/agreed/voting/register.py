@@ -42,7 +42,7 @@ class Register:
         self.since = 0
         """Of an atomic register: the roster from which on nothing is missing that this voter ever answered of it."""
         self.undecided: Undecided | None = None
-        """The last that it accepted of what grants leases of this node, and is not known to be decided (`learner`)."""
+        """What it accepted last that grants a lease of this node, until both votes for that have been heard of (`learner`)."""
         self.watcher = ""
         """The last proposer that found it live, to be told when it frees."""
 
