@@ -76,14 +76,13 @@ class LearnsFirst(Acceptor):
 
     def accept(self, ask: Accept, now: Instant, out: list[Directive]) -> Any:
         answer = super().accept(ask, now, out)
-        register = self._registers.get(ask.key)
-        if register is not None and register.undecided is not None:
-            register.undecided.here = True
+        if (undecided := self._undecided.get((ask.key, ask.ballot))) is not None:
+            undecided.here = True
         return answer
 
-    def _learn(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
+    def _learn_late(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
         learned: list[Directive] = []
-        super()._learn(ask, group, bound, learned)
+        super()._learn_late(ask, group, bound, learned)
         out[:0] = learned
 
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from coordination.agreed.vocabulary.boots import NO_BOOT
-from coordination.agreed.vocabulary.messages import Accept, Accepted, Grant, ReleaseDone, Voted
+from coordination.agreed.vocabulary.messages import Accept, Accepted, Grant, Rejected, ReleaseDone, Voted
+from coordination.agreed.vocabulary.modes import SHARED
 from coordination.agreed.voting import learning
 from coordination.agreed.voting.learner import Decided
-from mesh.directives import Boot, Message, Source
+from crdt.clock import Instant
+from mesh.directives import Boot, Directive, Message, Source
 from simulations.machine.disk import LATENCY
 from tests.coordination.agreed_nodes import Node
 from tests.coordination.agreed_world import MS, S, Worker, World
@@ -102,6 +104,23 @@ def test_an_accept_that_is_repeated_brings_the_vote() -> None:
     world.heal()
 
 
+@pytest.mark.parametrize("slow", [0, 200 * MS])
+def test_an_acceptance_that_is_lost_asks_for_no_grant(slow: int) -> None:
+    """It says so again, whether its vote has come meanwhile or not."""
+    world = ready()
+    owner, name, third = group(world)
+    world.isolate(third)
+    disk = world.nodes[owner].disk
+    assert disk is not None
+    disk.slower[0] = slow
+    lost = Lost(world, Accepted, owner, times=1)
+    worker = held(world, name)
+    world.run(300 * MS)
+    assert lost.story.count(Accepted) > 1 and Voted in lost.story and Grant not in lost.story
+    disk.slower.clear()
+    given_back(world, worker)
+
+
 def test_what_is_known_already_is_not_told_again() -> None:
     world, node, vote = withheld()
     world.lose = lambda at, a, b, message: isinstance(message, Voted)
@@ -110,7 +129,7 @@ def test_what_is_known_already_is_not_told_again() -> None:
     assert node.parts is not None
     learned(world, node, vote)
     assert not [event for _, _, event in world.log[begun:] if isinstance(event, Decided)]
-    assert node.parts.acceptor.stats()["votes_late"] == 1
+    assert not node.parts.acceptor._early
     world, node, vote = withheld()
     assert learned(world, node, vote)
     begun = len(world.log)
@@ -128,16 +147,16 @@ def test_a_vote_that_overtakes_its_accept_is_kept_for_it() -> None:
         given_back(world, held(world, name))
         assert max(granted_after(world, name) for _ in range(40)) < 60 * MS, seed
         node = world.nodes[name]
-        assert node.parts is not None and len(node.parts.acceptor._early) <= 1
+        assert node.parts is not None and not node.parts.acceptor._early
 
 
-def test_not_more_early_votes_are_kept_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_more_early_votes_are_kept_than_may_wait() -> None:
     world, node, vote = withheld()
     assert node.parts is not None
     acceptor = node.parts.acceptor
-    for number in range(learning.EARLY_CAP + 7):
+    for number in range(learning.UNDECIDED_CAP + 7):
         acceptor._voted(replace(vote, key=f"lock/{number}"), world.instant(node), [])
-    assert len(acceptor._early) == learning.EARLY_CAP and acceptor.stats()["votes_dropped"] == 7
+    assert len(acceptor._early) == learning.UNDECIDED_CAP and acceptor.stats()["undecided_dropped"] == 7
 
 
 def test_what_was_told_and_given_back_is_not_learned_any_more() -> None:
@@ -154,9 +173,68 @@ def test_what_was_told_and_given_back_is_not_learned_any_more() -> None:
     votes = Lost(world, Voted, name, times=0)
     world.run(S)
     assert votes.seen, "it came"
-    assert not [event for _, _, event in world.log[begun:] if isinstance(event, Decided)]
+    assert not [event for _, _, event in world.log[begun:] if isinstance(event, Decided) and event.grant is not None]
     holder = world.nodes[name].holder
     assert holder is not None and not holder.stats().get("unwanted")
+
+
+def test_several_grants_of_one_node_wait_for_their_votes_at_once() -> None:
+    """An accept overtakes the vote for the one before it."""
+    for seed in range(12):
+        world = World(seed, voters=3, durable=True)
+        assert world.run_until(world.founded, 20 * S)
+        world.run(S)
+        name = group(world)[1]
+        for _ in range(3):
+            readers = [world.acquire(name, KEY, ttl=3 * S, mode=SHARED) for _ in range(4)]
+            assert world.run_until(lambda readers=readers: all(each.state == "held" for each in readers), 80 * MS), seed  # type: ignore[misc]
+            for each in readers:
+                world.command(each, "release")
+            assert world.run_until(lambda readers=readers: all(each.state == "released" for each in readers), S)  # type: ignore[misc]
+            world.run(10 * MS)
+        node = world.nodes[name]
+        assert node.parts is not None and not node.parts.acceptor._undecided and not node.parts.acceptor._early
+
+
+def test_an_end_is_learned_though_the_grant_beside_it_is_over() -> None:
+    world = ready()
+    name = group(world)[1]
+    first = held(world, name)
+    second = world.acquire(name, KEY, ttl=3 * S)
+    world.run(100 * MS)
+    votes = Lost(world, Voted, name)
+    world.lose = lambda at, a, b, message: votes(at, a, b, message) or isinstance(message, ReleaseDone)
+    world.command(first, "release")
+    assert world.run_until(lambda: bool(votes.seen), S)
+    world.command(second, "cancel")
+    world.run(20 * MS)
+    assert first.state != "released"
+    vote, node = votes.seen[0], world.nodes[name]
+    assert isinstance(vote, Voted)
+    begun = len(world.log)
+    hears(world, node, vote)
+    decided = [event for _, _, event in world.log[begun:] if isinstance(event, Decided)]
+    assert [(event.grant, len(event.ended)) for event in decided] == [(None, 1)] and first.state == "released"
+
+
+def test_one_of_an_older_version_is_sent_the_grant() -> None:
+    """It knows of no such votes, and does not say that it waits for one."""
+    world = ready()
+    name = group(world)[1]
+    node = world.nodes[name]
+    assert node.parts is not None
+    acceptor = node.parts.acceptor
+    accept = acceptor.accept
+
+    def older(ask: Accept, now: Instant, out: list[Directive]) -> Accepted | Rejected | None:
+        answer = accept(ask, now, out)
+        acceptor._undecided.clear()
+        return replace(answer, learns=False) if isinstance(answer, Accepted) else answer
+
+    acceptor.accept = older  # type: ignore[method-assign]
+    story = Lost(world, Grant, "nobody").story
+    assert granted_after(world, name) < 20 * MS
+    assert Grant in story
 
 
 def test_one_that_has_no_disk_counts_its_own_vote_at_once() -> None:
@@ -261,13 +339,17 @@ def withheld() -> tuple[World, Node, Voted]:
     return world, world.nodes[name], vote
 
 
-def learned(world: World, node: Node, vote: Voted) -> bool:
-    """Whether it holds its lock once it has heard this."""
+def hears(world: World, node: Node, vote: Voted) -> None:
     assert node.parts is not None
     acceptor = node.parts.acceptor
     source = Source(vote.boot.session, "", vote.name, vote.boot, None)
     world.perform(node, acceptor, acceptor.on_message(vote, source, world.instant(node)))
     world.run(10 * MS)
+
+
+def learned(world: World, node: Node, vote: Voted) -> bool:
+    """Whether it holds its lock once it has heard this."""
+    hears(world, node, vote)
     return world.all_workers()[-1].state == "held"
 
 

@@ -1,6 +1,7 @@
 """W8: nodes of an older, this, and a newer version in one mesh: what is not known is ignored and counted, and all work.
 
-older   knows no message of number 90 to 99 or 150 and above, sends none of the fields that were appended since, and reads none
+older   knows no message of number 87, 90 to 99 or 150 and above, sends none of the fields that were appended since, and reads
+        none
 newer   sends messages that nobody knows, fields that nobody knows behind every message, elements behind every frame, a higher
         protocol, and now and then a datagram of another sealing"""
 
@@ -27,7 +28,8 @@ UNKNOWN = 77_777
 
 
 def is_new(message: Message) -> bool:
-    return type(message) in {kind for number, kind in registered().items() if 90 <= number < 100 or number >= 150}
+    numbers = {kind: number for number, kind in registered().items()}
+    return (number := numbers[type(message)]) == 87 or 90 <= number < 100 or number >= 150
 
 
 class Older(Sealed):

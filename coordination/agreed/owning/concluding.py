@@ -128,7 +128,7 @@ class Concluding:
         desk.as_of = round_.started
 
         def knows(lease: LeaseId) -> bool:
-            return learned_by(message, desk.group, round_.answers, lease, round_.told)
+            return learned_by(message, desk.group, round_.answers, lease)
 
         self._replies.accepted(desk, change, knows, out)
         if desk.calls.served:

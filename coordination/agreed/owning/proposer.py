@@ -183,7 +183,7 @@ class Proposer:
             self._deliver(desk, own, message, now, out)
         few = None
         if isinstance(message, Accept):
-            if message.voted & VOTED and not desk.round.votes(own):
+            if message.voted & VOTED and not desk.round.votes(own):  # it has refused, or knows more
                 desk.round.message = message = replace(message, voted=message.voted & ~VOTED)
             if not whole and (message.voted & VOTED or (self._acceptor.remembers and own in desk.group)):
                 few = desk.sparing.few(message, desk.base, desk.group, desk.heard, own, now.mono)
@@ -220,9 +220,7 @@ class Proposer:
 
     def _tell_vote(self, desk: Desk, message: Accept, answer: Accepted, told: list[Directive]) -> None:
         """To the node that is granted the lease, as to the own proposer: so it need not be told of the grant."""
-        learner = learner_of(message, desk.group)
-        if learner and desk.round is not None:
-            desk.round.told = learner
+        if learner := learner_of(message, desk.group):
             told.append(Send(learner, Voted(answer.key, answer.ballot, answer.name, answer.boot, answer.boots)))
 
     # --- answers ------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ NO_VOTE = (Reason.ABSTAIN, Reason.MEMORY)
 
 
 class Round:
-    __slots__ = ("_named", "answers", "group", "message", "refusals", "resent", "spared", "started", "told")
+    __slots__ = ("_named", "answers", "group", "message", "refusals", "resent", "spared", "started")
 
     def __init__(self, message: Prepare | Accept, group: Group, now: int) -> None:
         self.message = message
@@ -32,8 +32,6 @@ class Round:
         self.resent = 0
         self.spared: tuple[str, ...] = ()
         """Those of the group that it has not been sent to yet."""
-        self.told = ""
-        """To whom the proposer's own vote is told, once it is durable (`learner`)."""
         self.answers: dict[str, Promise | Accepted] = {}
         self.refusals: dict[str, Rejected] = {}
         self._named: list[Boot] = list(message.boots)

@@ -260,6 +260,8 @@ class Accepted(Message):
     name: str
     boot: Boot
     boots: tuple[Boot, ...]
+    learns: bool = False
+    """It waits for the proposer's own vote, and learns by it what it is granted: see `learner`."""
 
 
 @message(87)

@@ -188,11 +188,12 @@ class Acceptor(Learning):
         if ballot == register.accepted:
             if self._memory is not None:
                 self._memory.rest(out)
+            learns = (key, ballot) in self._undecided
             if ask.voted & VOTED:
-                undecided, register.undecided = register.undecided, None
-                same = undecided is not None and undecided.ask.ballot == ballot
-                self._learn(ask, group, undecided.bound if undecided is not None and same else ask.ends, out)
-            return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
+                learns = True
+                undecided = self._undecided.pop((key, ballot), None)
+                self._learn_late(ask, group, ask.ends if undecided is None else undecided.bound, out)
+            return Accepted(key, ballot, self._identity.name, self._identity.boot, boots, learns)
         if ballot < register.promised:
             return self._reject(key, ballot, boots, Reason.BALLOT, now, register)
         if self._loses(register, ask.value, ask.ends, now.mono):
@@ -213,16 +214,18 @@ class Acceptor(Learning):
         self._adopt(register, ballot, ask.value, ask.waits, now.mono)
         if self._memory is not None:
             self._memory.keep(key, register, out)
+        learns = False
         if ask.voted & VOTED:
             self._learn(ask, group, bound, out)
         elif learner_of(ask, group) == self._identity.name:
-            self._keep_undecided(register, ask, bound, now, out)
+            learns = True
+            self._keep_undecided(ask, bound, now, out)
         if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:
             self._free(key, register, out)
         for holding in ask.value.holdings:
             if holding.binds:
                 self._agenda.sooner(key, self._late(group, register.until()), out)
-        return Accepted(key, ballot, self._identity.name, self._identity.boot, boots)
+        return Accepted(key, ballot, self._identity.name, self._identity.boot, boots, learns)
 
     def drop(self, key: str, lease: LeaseId, now: Instant, out: list[Directive]) -> bool:
         """The holder's own release, at this acceptor alone: no later proposer finds the identity live here.

@@ -85,15 +85,15 @@ def learner_of(ask: Accept, group: Group) -> str:
     return name if name in group and name != ask.ballot.name else ""
 
 
-def learned_by(ask: Accept, group: Group, answers: Mapping[str, Promise | Accepted], lease: LeaseId, told: str) -> bool:
-    """Whether the node of a lease has learned what `ask` did to it: by its own answer, and by the proposer's vote, which came
-    with it or was sent to `told`."""
+def learned_by(ask: Accept, group: Group, answers: Mapping[str, Promise | Accepted], lease: LeaseId) -> bool:
+    """Whether the node of a lease learns what `ask` did to it: it has accepted it, and the proposer's vote came with it, or is on
+    its way, and it waits for that. (If that vote is lost, it is told when it asks again, as if a grant is.)"""
     if group.quorum > QUORUM or lease.name == ask.ballot.name:
         return False
-    if not ask.voted & VOTED and (lease.name != told or ask.ballot.name not in answers):
-        return False
     answer = answers.get(lease.name)
-    return answer is not None and _own(lease, answer.name, answer.boot)
+    if not isinstance(answer, Accepted) or not _own(lease, answer.name, answer.boot):
+        return False
+    return bool(ask.voted & VOTED) or (answer.learns and ask.ballot.name in answers)
 
 
 def _own(lease: LeaseId, name: str, boot: Boot) -> bool:

@@ -6,14 +6,15 @@ that. (On a fast disk and a slow network it often does. The owner has told it, a
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.messages import Accept, Voted
 from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.ports import Identity, RosterSource
 from coordination.agreed.vocabulary.values import LeaseId
-from coordination.agreed.voting.learner import Undecided, learn
-from coordination.agreed.voting.register import Register
+from coordination.agreed.voting.learner import Decided, Undecided, learn
 from coordination.agreed.voting.renewing import Renewing
 from coordination.agreed.voting.standing import Standing
 from coordination.agreed.voting.voter_memory import VoterMemory
@@ -22,8 +23,11 @@ from mesh.directives import Directive, Emit, Send
 
 __all__ = ["Learning"]
 
-EARLY_CAP = 256
-"""Votes that wait for their accepts; beyond it the oldest is dropped, and its lease told of when it is asked for again."""
+T = TypeVar("T")
+
+UNDECIDED_CAP = 256
+"""Accepts that wait for votes, and votes that wait for accepts, each. Beyond it the oldest is dropped, and its lease told of
+when it is asked for again."""
 
 
 class Learning(Renewing):
@@ -39,20 +43,20 @@ class Learning(Renewing):
         standing: Standing | None = None,
     ) -> None:
         super().__init__(identity, roster, clock, boots, memory, standing)
-        self._early: dict[str, Voted] = {}
-        """By key: the last vote that came for what has not been accepted here."""
+        self._undecided: dict[tuple[str, Ballot], Undecided] = {}
+        """What was accepted of what grants leases of this node, until both votes for it have been heard of."""
+        self._early: dict[tuple[str, Ballot], Voted] = {}
+        """The proposer's votes that came before their accepts."""
 
-    def _keep_undecided(
-        self, register: Register, ask: Accept, bound: tuple[LeaseId, ...], now: Instant, out: list[Directive]
-    ) -> None:
+    def _keep_undecided(self, ask: Accept, bound: tuple[LeaseId, ...], now: Instant, out: list[Directive]) -> None:
         """What has just been accepted grants a lease of this node, and the proposer's vote did not come with it."""
-        own = self._identity
-        register.undecided = Undecided(ask, bound, here=self._memory is None)
+        own, about = self._identity, (ask.key, ask.ballot)
+        self._bounded(self._undecided, about, Undecided(ask, bound, here=self._memory is None))
         if self._memory is not None:
             out.append(Send(own.name, Voted(ask.key, ask.ballot, own.name, own.boot, ())))
-        early = self._early.pop(ask.key, None)
+        early = self._early.pop(about, None)
         if early is not None:
-            self._voted(early, now, out)  # it is for this, or for what comes yet
+            self._voted(early, now, out)
 
     def _voted(self, vote: Voted, now: Instant, out: list[Directive]) -> None:
         """A vote is durable, this node's own or the proposer's, for what grants a lease of this node."""
@@ -60,31 +64,41 @@ class Learning(Renewing):
         if group is None:
             return
         self._boots.learn(group, vote.boots)
-        register = self._registers.get(vote.key)
-        undecided = register.undecided if register is not None else None
-        if register is None or undecided is None or undecided.ask.ballot != vote.ballot:
-            if register is None or register.accepted < vote.ballot:
-                self._keep_early(vote)
-            else:
-                self._counts["votes_late"] += 1
-            return
+        about = (vote.key, vote.ballot)
+        undecided = self._undecided.get(about)
         if vote.name == self._identity.name:
-            undecided.here = True
+            if undecided is not None:
+                undecided.here = True
         elif (vote.name, vote.boot) == (vote.ballot.name, vote.ballot.boot):
-            undecided.there = True
-        if undecided.here and undecided.there:
-            register.undecided = None
-            lease = undecided.ask.value.holdings[undecided.ask.granting].lease
-            # What is over has been told by the owner and given back: told again, it would be refused, and given back again.
-            if lease in register.leases and lease not in register.ended and not self._boots.superseded():
-                self._learn(undecided.ask, group, undecided.bound, out)
+            if undecided is not None:
+                undecided.there = True
+            else:
+                register = self._registers.get(vote.key)
+                if register is None or register.accepted < vote.ballot:
+                    self._bounded(self._early, about, vote)
+        if undecided is None or not (undecided.here and undecided.there):
+            return
+        del self._undecided[about]
+        if not self._boots.superseded():
+            self._learn_late(undecided.ask, group, undecided.bound, out)
 
-    def _keep_early(self, vote: Voted) -> None:
-        self._early.pop(vote.key, None)
-        self._early[vote.key] = vote
-        if len(self._early) > EARLY_CAP:
-            del self._early[next(iter(self._early))]
-            self._counts["votes_dropped"] += 1
+    def _bounded(self, table: dict[tuple[str, Ballot], T], about: tuple[str, Ballot], what: T) -> None:
+        table[about] = what
+        if len(table) > UNDECIDED_CAP:
+            del table[next(iter(table))]
+            self._counts["undecided_dropped"] += 1
+
+    def _learn_late(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
+        """It was accepted some time ago: what it granted may be over. (Told again, it would be given back again.)"""
+        register = self._registers.get(ask.key)
+        decided = learn(ask, group, self._identity, self._boots, bound)
+        if decided is None or register is None:
+            return
+        grant = decided.grant
+        if grant is not None and (grant.lease not in register.leases or grant.lease in register.ended):
+            decided = Decided(None, decided.ended)
+        if decided.grant is not None or decided.ended:
+            out.append(Emit(decided))
 
     def _learn(self, ask: Accept, group: Group, bound: tuple[LeaseId, ...], out: list[Directive]) -> None:
         decided = learn(ask, group, self._identity, self._boots, bound)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from coordination.agreed.vocabulary.ballot import ZERO
 from coordination.agreed.vocabulary.messages import Live
 from coordination.agreed.vocabulary.values import FREE, LeaseId
-from coordination.agreed.voting.learner import Undecided
 
 __all__ = ["Kept", "Register"]
 
@@ -25,9 +24,7 @@ class Kept(NamedTuple):
 
 
 class Register:
-    __slots__ = (
-        "accepted", "ended", "highest", "leases", "promised", "proposed", "since", "touched", "undecided", "value", "watcher",
-    )  # fmt: skip
+    __slots__ = ("accepted", "ended", "highest", "leases", "promised", "proposed", "since", "touched", "value", "watcher")
 
     def __init__(self) -> None:
         self.promised = ZERO
@@ -41,8 +38,6 @@ class Register:
         """When a proposer was last heard (monotonic ns)."""
         self.since = 0
         """Of an atomic register: the roster from which on nothing is missing that this voter ever answered of it."""
-        self.undecided: Undecided | None = None
-        """What it accepted last that grants a lease of this node, until both votes for that have been heard of (`learner`)."""
         self.watcher = ""
         """The last proposer that found it live, to be told when it frees."""
 
