@@ -86,8 +86,8 @@ def learner_of(ask: Accept, group: Group) -> str:
 
 
 def learned_by(ask: Accept, group: Group, answers: Mapping[str, Promise | Accepted], lease: LeaseId) -> bool:
-    """Whether the node of a lease learns what `ask` did to it: it has accepted it, and the proposer's vote came with it, or is on
-    its way, and it waits for that. (If that vote is lost, it is told when it asks again, as if a grant is.)"""
+    """Whether the node of a lease learns what `ask` did to it: it has accepted it, and the proposer's vote came with it, or is
+    on its way, and it waits for that. (If that vote is lost, it is told when it asks again, as if a grant is.)"""
     if group.quorum > QUORUM or lease.name == ask.ballot.name:
         return False
     answer = answers.get(lease.name)
