@@ -36,7 +36,7 @@ from coordination.agreed.vocabulary.ports import Identity
 from coordination.agreed.vocabulary.succession_messages import Look, Seen
 from coordination.agreed.vocabulary.values import LeaseId, Value
 from coordination.agreed.voting.acceptor import Acceptor
-from coordination.agreed.voting.learner import HANDED, VOTED, learner_of
+from coordination.agreed.voting.learner import COMES, HANDED, VOTED, learner_of
 from coordination.agreed.voting.standing import Standing
 from crdt.clock import HybridClock, Instant
 from mesh.directives import NANOSECONDS, Act, Directive, Send
@@ -143,8 +143,9 @@ class Proposer:
         if desk.mending(desk.as_of):
             desk.mend = None
         voted = HANDED if change.handed else 0
-        if not self._acceptor.remembers and self._identity.name in desk.group:
-            voted |= VOTED  # the own acceptor is asked first: it is a call, unless it writes its promises down
+        if self._identity.name in desk.group:
+            # The own acceptor is asked first: it is a call, unless it writes its promises down.
+            voted |= COMES if self._acceptor.remembers else VOTED
         register = self._acceptor.register(desk.key)
         if register is not None:
             desk.sparing.look(desk.base, register)
@@ -199,7 +200,7 @@ class Proposer:
         own = self._identity.name
         if to != own:
             if isinstance(message, Accept):
-                if not message.voted & VOTED and desk.round is not None and desk.round.votes(own):
+                if message.voted & COMES and desk.round is not None and desk.round.votes(own):
                     message = replace(message, voted=message.voted | VOTED)  # it is durable by now
                 desk.sparing.sent(to, message)
             out.append(Send(to, message))

@@ -67,9 +67,16 @@ class Round:
         return len(self.answers) >= quorum and len(self.counted()) >= quorum
 
     def votes(self, name: str) -> bool:
-        """Whether one has accepted it, and knows of no newer process than the message names: nothing is to be said beside."""
+        """Whether one has accepted it, and knows of no newer process of those that learn by that what is granted or ended. (An
+        older one would take it for a quorum, in which of its own name the newer one counts.)"""
         answer = self.answers.get(name)
-        return answer is not None and not answer.boots
+        if answer is None or not answer.boots:
+            return answer is not None
+        message, known = self.message, dict(zip(self.group, answer.boots, strict=False))
+        if isinstance(message, Prepare):
+            return True
+        leases = message.ends if message.granting < 0 else (*message.ends, message.value.holdings[message.granting].lease)
+        return all(known.get(lease.name, lease.boot) <= lease.boot for lease in leases)
 
     def hopeless(self) -> bool:
         return len(self.refusals) > len(self.group) - self.group.quorum

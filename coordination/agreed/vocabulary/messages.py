@@ -261,7 +261,7 @@ class Accepted(Message):
     boot: Boot
     boots: tuple[Boot, ...]
     learns: bool = False
-    """It waits for the proposer's own vote, and learns by it what it is granted: see `learner`."""
+    """The proposer's vote came with it, or is waited for: what it grants or ends here need not be told. See `learner`."""
 
 
 @message(87)

@@ -50,7 +50,7 @@ from coordination.agreed.vocabulary.placement import Group
 from coordination.agreed.vocabulary.succession_messages import EpochAsk, Look, Seen
 from coordination.agreed.vocabulary.values import LeaseId, Value
 from coordination.agreed.voting.atomic_memory import Blank
-from coordination.agreed.voting.learner import VOTED, learner_of
+from coordination.agreed.voting.learner import COMES, VOTED, learner_of
 from coordination.agreed.voting.learning import Learning
 from coordination.agreed.voting.register import Register
 from crdt.clock import Instant
@@ -188,9 +188,8 @@ class Acceptor(Learning):
         if ballot == register.accepted:
             if self._memory is not None:
                 self._memory.rest(out)
-            learns = (key, ballot) in self._undecided
+            learns = bool(ask.voted & VOTED) or (key, ballot) in self._undecided
             if ask.voted & VOTED:
-                learns = True
                 undecided = self._undecided.pop((key, ballot), None)
                 self._learn_late(ask, group, ask.ends if undecided is None else undecided.bound, out)
             return Accepted(key, ballot, self._identity.name, self._identity.boot, boots, learns)
@@ -214,10 +213,10 @@ class Acceptor(Learning):
         self._adopt(register, ballot, ask.value, ask.waits, now.mono)
         if self._memory is not None:
             self._memory.keep(key, register, out)
-        learns = False
-        if ask.voted & VOTED:
+        learns = bool(ask.voted & VOTED)
+        if learns:
             self._learn(ask, group, bound, out)
-        elif learner_of(ask, group) == self._identity.name:
+        elif ask.voted & COMES and learner_of(ask, group) == self._identity.name:
             learns = True
             self._keep_undecided(ask, bound, now, out)
         if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:

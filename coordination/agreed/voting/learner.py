@@ -26,12 +26,14 @@ from coordination.agreed.vocabulary.values import LeaseId
 from mesh.directives import Boot, Event
 from mesh.frozen import frozen
 
-__all__ = ["HANDED", "VOTED", "Decided", "Undecided", "learn", "learned_by", "learner_of"]
+__all__ = ["COMES", "HANDED", "VOTED", "Decided", "Undecided", "learn", "learned_by", "learner_of"]
 
 VOTED = 1
 """In `Accept.voted`: the proposer's own acceptor has accepted it, durably."""
 HANDED = 2
 """The lease that it grants was waited for."""
+COMES = 4
+"""That vote is told on its own, once it is durable."""
 QUORUM = 2
 
 
