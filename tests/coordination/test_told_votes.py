@@ -159,6 +159,17 @@ def test_not_more_early_votes_are_kept_than_may_wait() -> None:
     assert len(acceptor._early) == learning.UNDECIDED_CAP and acceptor.stats()["undecided_dropped"] == 7
 
 
+def test_of_a_mesh_that_is_given_up_no_vote_is_kept() -> None:
+    """The ballots of another one may be the same."""
+    world, node, vote = withheld()
+    assert node.parts is not None
+    acceptor = node.parts.acceptor
+    acceptor._voted(replace(vote, key="lock/other"), world.instant(node), [])
+    assert acceptor._undecided and acceptor._early
+    acceptor.forget_all([])
+    assert not acceptor._undecided and not acceptor._early
+
+
 def test_what_was_told_and_given_back_is_not_learned_any_more() -> None:
     """The owner's disk is slow, the grant comes by way of the third voter, and the vote when all is over."""
     world = ready()

@@ -73,8 +73,7 @@ class Round:
         if answer is None or not answer.boots:
             return answer is not None
         message, known = self.message, dict(zip(self.group, answer.boots, strict=False))
-        if isinstance(message, Prepare):
-            return True
+        assert isinstance(message, Accept), "who promises does not vote"
         leases = message.ends if message.granting < 0 else (*message.ends, message.value.holdings[message.granting].lease)
         return all(known.get(lease.name, lease.boot) <= lease.boot for lease in leases)
 

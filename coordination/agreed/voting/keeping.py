@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from coordination.agreed.atomics.atomic import is_atomic
 from coordination.agreed.vocabulary.agenda import Agenda
+from coordination.agreed.vocabulary.ballot import Ballot
 from coordination.agreed.vocabulary.boots import BootRecord
-from coordination.agreed.vocabulary.messages import Freed
+from coordination.agreed.vocabulary.messages import Freed, Voted
 from coordination.agreed.vocabulary.placement import Group, Placement, placement_of
 from coordination.agreed.vocabulary.ports import Identity, RosterSource
 from coordination.agreed.vocabulary.roster import RosterValue
 from coordination.agreed.voting.atomic_memory import AtomicMemory
+from coordination.agreed.voting.learner import Undecided
 from coordination.agreed.voting.lease_memory import LeaseMemory
 from coordination.agreed.voting.register import Register
 from coordination.agreed.voting.standing import Standing
@@ -76,6 +78,10 @@ class Keeping:
         self.lease_memory = LeaseMemory(self._standing, boots)
         """Of all others."""
         self._registers: dict[str, Register] = {}
+        self._undecided: dict[tuple[str, Ballot], Undecided] = {}
+        """What was accepted of what grants leases of this node, until both votes for it have been heard of (`learning`)."""
+        self._early: dict[tuple[str, Ballot], Voted] = {}
+        """The proposer's votes that came before their accepts."""
         self._idle: deque[tuple[int, str]] = deque()
         self._agenda: Agenda[str] = Agenda("until")
         self._counts: Counter[str] = Counter()
@@ -98,6 +104,8 @@ class Keeping:
             if self._memory is not None:
                 self._memory.forget(key, out)
         self._registers.clear()
+        self._undecided.clear()
+        self._early.clear()
         self._idle.clear()
         self.lease_memory.clear()
         self._roster = self._placement = None

@@ -9,16 +9,12 @@ from __future__ import annotations
 from typing import TypeVar
 
 from coordination.agreed.vocabulary.ballot import Ballot
-from coordination.agreed.vocabulary.boots import BootRecord
 from coordination.agreed.vocabulary.messages import Accept, Voted
 from coordination.agreed.vocabulary.placement import Group
-from coordination.agreed.vocabulary.ports import Identity, RosterSource
 from coordination.agreed.vocabulary.values import LeaseId
 from coordination.agreed.voting.learner import Decided, Undecided, learn
 from coordination.agreed.voting.renewing import Renewing
-from coordination.agreed.voting.standing import Standing
-from coordination.agreed.voting.voter_memory import VoterMemory
-from crdt.clock import HybridClock, Instant
+from crdt.clock import Instant
 from mesh.directives import Directive, Emit, Send
 
 __all__ = ["Learning"]
@@ -32,21 +28,6 @@ when it is asked for again."""
 
 class Learning(Renewing):
     """The upper layer of `Acceptor`."""
-
-    def __init__(
-        self,
-        identity: Identity,
-        roster: RosterSource,
-        clock: HybridClock,
-        boots: BootRecord,
-        memory: VoterMemory | None = None,
-        standing: Standing | None = None,
-    ) -> None:
-        super().__init__(identity, roster, clock, boots, memory, standing)
-        self._undecided: dict[tuple[str, Ballot], Undecided] = {}
-        """What was accepted of what grants leases of this node, until both votes for it have been heard of."""
-        self._early: dict[tuple[str, Ballot], Voted] = {}
-        """The proposer's votes that came before their accepts."""
 
     def _keep_undecided(self, ask: Accept, bound: tuple[LeaseId, ...], now: Instant, out: list[Directive]) -> None:
         """What has just been accepted grants a lease of this node, and the proposer's vote did not come with it."""
