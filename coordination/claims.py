@@ -37,11 +37,12 @@ class Claims:
     def check(self, key: str, mode: Mode, what: object) -> None:
         """Refuse what this task would wait for itself for; `what` is how that is spoken of.
 
-        A semaphore may be entered again as long as there can be permits left; a reader not, for a writer may wait between."""
+        A semaphore may be entered again as long as there can be permits left; a reader not, for a writer may wait between; nor
+        a barrier, whose round is shut until all have left."""
         if not self._entries:
             return
         taken = [entry.permits for entry in self._entries.get(trio.lowlevel.current_task(), ()) if entry.key == key]
-        if taken and not (mode.limit and sum(taken) + mode.permits <= mode.limit):
+        if taken and (mode.together or not (mode.limit and sum(taken) + mode.permits <= mode.limit)):
             raise AlreadyHeld(str(what))
 
     def enter(self, entry: Entry) -> None:

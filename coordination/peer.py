@@ -206,7 +206,15 @@ class Peer:
 
     # --- coordination ------------------------------------------------------------------------------------------------
 
-    def lock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> Lock:
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+        lease: Lease | None = None,
+    ) -> Lock:
         """A lock of the mesh; nothing is asked for yet.
 
         Parameters
@@ -215,18 +223,28 @@ class Peer:
         lock_delay: seconds for which nobody else is granted it after it has run out unreleased, so that what its holder had
             under way may arrive or fail (after Consul); with the ttl at most the mesh's max_ttl. A release frees it at once.
         max_hold: seconds after which the body of an `async with` is cancelled and the lock given back (`LeaseLost`); a `Held`
-            from `acquire` counts as lost then.
+            from `acquire` counts as lost then, and is yours to release.
+        lease: it ends no later than this one, which is held: its body is cancelled then, and a `Held` from `acquire`, which is
+            renewed as long as the lease is, is given back.
 
         Raises
         ------
-        BadKey, BadTTL
+        BadKey, BadTTL; BadConfig: `lease` is none, or another peer's.
         """
-        return Lock(self._core, name, ttl, lock_delay, max_hold)
+        return Lock(self._core, name, ttl, lock_delay, max_hold, lease)
 
-    def rwlock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> RWLock:
+    def rwlock(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+        lease: Lease | None = None,
+    ) -> RWLock:
         """A read-write lock: `async with rwlock.read()` beside other readers, `async with rwlock.write()` alone. Parameters and
         errors as for `lock`."""
-        return RWLock(self._core, name, ttl, lock_delay, max_hold)
+        return RWLock(self._core, name, ttl, lock_delay, max_hold, lease)
 
     def semaphore(
         self,
@@ -237,6 +255,7 @@ class Peer:
         ttl: float = 10.0,
         lock_delay: float = 0.0,
         max_hold: float | None = None,
+        lease: Lease | None = None,
     ) -> Semaphore:
         """A semaphore of `limit` permits, of which each acquire takes `permits`. The rest as for `lock`.
 
@@ -244,7 +263,7 @@ class Peer:
         ------
         BadKey, BadTTL; BadValue: no positive integers, or more permits than there are. `LimitDiffers` when it is acquired.
         """
-        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold)
+        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold, lease)
 
     def election(self, name: str, *, ttl: float = 10.0) -> Election:
         """An election: `async with election.lead(value)`, `await election.leader()`, `election.observe()`. Raises BadKey,

@@ -10,7 +10,6 @@ Gray and Cheriton, 1989 (leases); Burrows, 2006 (Chubby's sequencers, here the t
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from typing import NamedTuple
 
 import trio
@@ -35,10 +34,11 @@ from coordination.errors import LeaseLost, LimitDiffers, MeshError, NoQuorum
 from coordination.patience import RELEASE_SECONDS
 from mesh.directives import NANOSECONDS, Event, Instant
 
-__all__ = ["Claim", "Held", "Wish", "acquire", "let_go"]
+__all__ = ["Held", "Wish", "acquire", "let_go"]
 
 ANSWERS = (Granted, Busy, OtherLimit, Unavailable, Ended)
 """What asking for a lease may come to."""
+ORPHANED = "the lease that it is attached to has ended"
 RENEWAL = (Renewed, RenewFailed, Ended)
 """What a renewal may come to."""
 
@@ -71,6 +71,7 @@ class Held:
     """A lock, lease or permit that this process holds, or held."""
 
     __slots__ = (
+        "_attached",
         "_core",
         "_ended",
         "_lease",
@@ -80,12 +81,15 @@ class Held:
         "_request",
         "_scope",
         "_text",
+        "_under",
         "_until",
         "key",
         "mailbox",
     )
 
-    def __init__(self, core: LeaseCore, key: str, request: int, mailbox: Mailbox, most: float | None = None) -> None:
+    def __init__(
+        self, core: LeaseCore, key: str, request: int, mailbox: Mailbox, most: float | None = None, under: Held | None = None
+    ) -> None:
         self._core = core
         self.key = key
         self.mailbox = mailbox
@@ -100,12 +104,18 @@ class Held:
         self._most = most
         self._until: int | None = None
         """Boot ns beyond which it may not be held."""
+        self._under = under
+        """The lease that this one is attached to, and ends with."""
+        self._attached: dict[Held, None] | None = None
+        """What is attached to this one, asked for or held."""
         mailbox.on_event = self._on_event
+        if under is not None:
+            under._attach(self)
 
     def granted(self) -> Held:
         """Take what was granted. Raises `LeaseLost` if it is over already: this task may have had to wait for its turn."""
         self._lease = self._core.holder.lease(self._request)
-        if self._lease is None:
+        if self._lease is None or self._ended is not None:
             raise self.lost()
         if self._most is not None:
             self._until = self._core.now().boot + round(self._most * NANOSECONDS)
@@ -124,11 +134,66 @@ class Held:
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Ended):
             self._ended = event.reason
+            self._detach()
+            for held in self._part():
+                held._give_back_later()
         if isinstance(event, (Ended, Ending)):
             if self._scope is not None:
                 self._scope.cancel()
             else:
                 self._near = self._core.holder.deadline(self._request)
+            for held in self._attached or ():
+                held._cancel_body()
+
+    # --- what is attached --------------------------------------------------------------------------------------------
+
+    def _attach(self, held: Held) -> None:
+        """Have that one end no later than this one."""
+        if self._attached is None:
+            self._attached = {}
+        self._attached[held] = None
+
+    def _detach(self) -> None:
+        """It ends before what it is attached to, or has."""
+        if self._under is not None and self._under._attached is not None:
+            self._under._attached.pop(self, None)
+
+    def unwanted(self) -> None:
+        """Nothing has come of it."""
+        self._detach()
+        self._core.dispatch.done(self._request)
+
+    def _cancel_body(self) -> None:
+        """End the body under it, if there is one."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _part(self) -> list[Held]:
+        """This one has ended, and so has what is attached to it. What of that nobody gives back by himself: a body does when it
+        has ended, and who still asks cancels."""
+        attached, self._attached = self._attached, None
+        return [left for held in attached or () for left in held._orphan()]
+
+    def _orphan(self) -> list[Held]:
+        """The lease that it is attached to has ended; as `_part`, with this one."""
+        if self._ended is None:
+            self._ended = ORPHANED
+        left = self._part()
+        if self._scope is not None:
+            self._scope.cancel()
+        elif self._lease is None:
+            self.mailbox.put(Ended(self._request, ORPHANED))
+        elif not self._released:
+            self._released = True
+            left.append(self)
+        return left
+
+    def _give_back_later(self) -> None:
+        """Without waiting for anything."""
+        self._core.dispatch.done(self._request)
+        with suppress(MeshError):  # a peer that has ended holds nothing
+            now = self._core.now()
+            self._core.act(self._core.holder.release(self._request, now), now)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -156,11 +221,12 @@ class Held:
     def remaining(self) -> float:
         """Seconds for which this process may still act as the holder, by its own clock; 0.0 after the end. Local."""
         deadline = self._core.holder.deadline(self._request)
-        if deadline is None or self._released:
+        if deadline is None or self._released or self._ended is not None:
             return 0.0
         if self._until is not None:
             deadline = min(deadline, self._until)
-        return max(0.0, (deadline - self._core.now().boot) / NANOSECONDS)
+        seconds = max(0.0, (deadline - self._core.now().boot) / NANOSECONDS)
+        return seconds if self._under is None else min(seconds, self._under.remaining())
 
     def valid(self) -> bool:
         """Whether this process may act as the holder at this moment, by its own clock. Local, no network."""
@@ -172,7 +238,9 @@ class Held:
 
     def covers(self, now: Instant) -> bool:
         """Whether it holds at the very moment at which something is written under it."""
-        if self._released or self._too_long(now):
+        if self._released or self._ended is not None or self._too_long(now):
+            return False
+        if self._under is not None and not self._under.covers(now):
             return False
         return self._core.holder.valid(self._request, now)
 
@@ -211,7 +279,12 @@ class Held:
             await trio.lowlevel.checkpoint()
             return
         self._released = True
+        self._detach()
         core = self._core
+        if self._attached and (attached := self._part()):
+            await give_back(core, [(held._request, held.mailbox) for held in (*attached, self)])
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         try:
             with self.mailbox.expecting(Released) as waiting:
                 try:
@@ -245,24 +318,30 @@ class Held:
 
     def lost(self) -> LeaseLost:
         """What is raised where it is used after its end: it says why that came."""
-        if self._released:
+        if self._ended is not None:
+            why = self._ended
+        elif self._released:
             why = "it was released"
-        elif self._ended is None and self._too_long(self._core.now()):
-            why = f"it may be held for {self._most:g} s at the most (max_hold), and is given back"
+        elif self._too_long(self._core.now()):
+            why = f"it may be held for {self._most:g} s at the most (max_hold)"
+        elif self._under is not None and not self._under.valid():
+            why = ORPHANED
         else:
-            why = self._ended or "it could not be renewed in time"
+            why = "it could not be renewed in time"
         return LeaseLost(f"{spoken(self.key)} is not held any more: {why}")
 
 
-async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> Held | None:
-    """Ask for the lease of a register until it is granted; None if it is not to wait and would have to.
+async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool, under: Held | None = None) -> Held | None:
+    """Ask for the lease of a register until it is granted; None if it is not to wait and would have to. It ends with `under`.
 
     Cancelled at any moment it leaves nothing held and nobody in the queue."""
     holder, dispatch = core.holder, core.dispatch
     await trio.lowlevel.checkpoint_if_cancelled()
+    if under is not None and not under.valid():
+        raise under.lost()
     request = holder.next_request()
     mailbox = Mailbox()
-    held = Held(core, wish.key, request, mailbox, wish.most)
+    held = Held(core, wish.key, request, mailbox, wish.most, under)
     dispatch.request(request, mailbox)
     try:
         with mailbox.expecting(*ANSWERS) as waiting:
@@ -293,10 +372,10 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool) -> He
             case Ended(_, reason):
                 raise LeaseLost(f"{wish} was lost before it could be used: {reason}")
             case _:
-                dispatch.done(request)
+                held.unwanted()
                 return None
     except BaseException:
-        dispatch.done(request)
+        held.unwanted()
         with suppress(MeshError):  # a peer that has ended holds nothing
             now = core.now()
             core.act(holder.cancel(request, now), now)
@@ -308,57 +387,18 @@ async def let_go(core: LeaseCore) -> None:
     for rights of budgets as long before."""
     for farewell in core.farewells:
         await farewell()
-    requests = core.dispatch.requests()
+    await give_back(core, core.dispatch.requests())
+
+
+async def give_back(core: LeaseCore, requests: list[tuple[int, Mailbox]]) -> None:
+    """Several at once. Waits `RELEASE_SECONDS` at the most, shielded; beyond that it goes on in the background."""
     with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True), ExitStack() as stack:
         # (A peer that was halted says nothing more.)
         waiting = [stack.enter_context(mailbox.expecting(Released)) for _, mailbox in requests]
         for number, _ in requests:
             now = core.now()
             core.act(core.holder.release(number, now), now)
-        for (number, _), released in zip(requests, waiting, strict=True):
+        for released in waiting:
             await released.outcome()
-            core.dispatch.done(number)
-
-
-class Claim:
-    """One entry of an `async with`: acquired, guarded, given back."""
-
-    __slots__ = ("_held", "_scope", "key", "permits")
-
-    def __init__(self, held: Held, mode: Mode = EXCLUSIVE) -> None:
-        self._held = held
-        self.key = held.key
-        self.permits = mode.permits
-        self._scope = trio.CancelScope()
-
-    def enter(self) -> Held:
-        self._scope.__enter__()
-        self._held.guard(self._scope)
-        return self._held
-
-    async def exit(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        """Give it back; raises `LeaseLost` if the body was cancelled for its loss, or ended after it in peace. An error of its
-        own goes first, with a note that says so."""
-        lost: LeaseLost | None = None
-        swallowed = False
-        try:
-            try:
-                swallowed = bool(self._scope.__exit__(kind, error, tb))
-            finally:
-                if self._scope.cancelled_caught or not self._held.valid():
-                    lost = self._held.lost()
-        except Exception as rest:  # of a group: what was not cancelled here
-            note(rest, lost)
-            raise
-        finally:
-            await self._held.release()
-        if lost is not None and (error is None or swallowed):
-            raise lost
-        note(error, lost)
-        return swallowed
-
-
-def note(error: BaseException | None, lost: LeaseLost | None) -> None:
-    """What the body raises goes first; that it lost the lock is told all the same."""
-    if lost is not None and isinstance(error, Exception):
-        error.add_note(str(lost))
+    for number, _ in requests:
+        core.dispatch.done(number)

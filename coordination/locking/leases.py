@@ -7,7 +7,8 @@ from types import TracebackType
 from coordination.arguments.checks import check_lease_ttl
 from coordination.core import LeaseCore
 from coordination.errors import LeaseLost, NotHolding
-from coordination.locking.holding import Claim, Held, Wish, acquire
+from coordination.locking.bodies import Claim
+from coordination.locking.holding import Held, Wish, acquire
 from crdt.clock import Instant
 
 __all__ = ["Lease"]
@@ -16,9 +17,11 @@ __all__ = ["Lease"]
 class Lease:
     """`async with peer.lease(ttl=10) as lease: await peer.kv.put(key, value, lease=lease)`
 
-    What is bound to it is gone on every replica once it has ended: at once when the context is left, within the ttl after
-    the process dies. The body is cancelled, and `LeaseLost` raised, when the lease can be proven no longer. It may be entered
-    again once it has been left, and is another lease then."""
+    Keys that are bound to it are gone on every replica once it has ended: at once when the context is left, within the ttl
+    after the process dies. (A minority that is cut off goes on showing them until it hears of the end.) Locks that are
+    attached to it (`peer.lock(name, lease=lease)`) are renewed as long as it holds, and end with it: their bodies are
+    cancelled, and what `acquire` returned is given back. The body of the lease is cancelled, and `LeaseLost` raised, when it
+    can be proven no longer. It may be entered again once it has been left, and is another lease then."""
 
     __slots__ = ("_claim", "_core", "_held", "_used", "ttl")
 

@@ -11,8 +11,10 @@ from types import TracebackType
 from coordination.agreed.vocabulary.modes import EXCLUSIVE, SHARED, Mode
 from coordination.arguments.checks import check_delay, check_hold, check_key, check_lease_ttl, check_permits
 from coordination.core import LeaseCore
-from coordination.errors import NotHolding
-from coordination.locking.holding import Claim, Held, Wish, acquire
+from coordination.errors import BadConfig, NotHolding
+from coordination.locking.bodies import Claim
+from coordination.locking.holding import Held, Wish, acquire
+from coordination.locking.leases import Lease
 from coordination.locking.standing import Holding, standing
 
 __all__ = ["Acquirable", "Lock", "RWLock", "Semaphore"]
@@ -24,7 +26,7 @@ class Acquirable:
     Not re-entrant: a task that has entered it with `async with` and asks again raises `AlreadyHeld` instead of waiting for
     itself (see `coordination.claims` for what is found out)."""
 
-    __slots__ = ("_checked", "_core", "_delay", "_mode", "_most", "key", "name", "ttl")
+    __slots__ = ("_checked", "_core", "_delay", "_lease", "_mode", "_most", "key", "name", "ttl")
 
     def __init__(
         self,
@@ -35,8 +37,10 @@ class Acquirable:
         mode: Mode,
         lock_delay: float = 0.0,
         max_hold: float | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self._core = core
+        self._lease = check_lease(lease, core)
         self.name = check_key(name, f"{kind} name")
         self.ttl = ttl
         self.key = f"{kind}/{name}"
@@ -62,9 +66,7 @@ class Acquirable:
         """What `async with` does at its beginning; without `wait`, None if it would have to. A checkpoint.
 
         Every entry is to be left with `leave`, by the same task."""
-        wish = self._wish()
-        self._core.claims.check(self.key, self._mode, wish)
-        held = await acquire(self._core, wish, wait=wait, renew=True)
+        held = await self._acquire(wait=wait, renew=True)
         if held is None:
             return None
         claim = Claim(held, self._mode)
@@ -85,6 +87,7 @@ class Acquirable:
         ------
         NoQuorum: no majority of the voters answers for 2 s, and none of them is only waiting out its restart.
         AlreadyHeld: this task has entered it already. LimitDiffers: a semaphore of another limit.
+        NotHolding: the lease that it is attached to is not entered; LeaseLost: that has ended.
         """
         held = await self.enter()
         assert held is not None
@@ -101,17 +104,23 @@ class Acquirable:
         return await self.leave(kind, error, tb)
 
     async def acquire(self) -> Held:
-        """Wait for one's turn. Not renewed by itself: call `renew`, and `release`. A checkpoint. Raises as the context."""
-        wish = self._wish()
-        self._core.claims.check(self.key, self._mode, wish)
-        held = await acquire(self._core, wish, wait=True, renew=False)
+        """Wait for one's turn. Not renewed by itself, unless it is attached to a lease: call `renew`, and `release`. A
+        checkpoint. Raises as the context."""
+        held = await self._acquire(wait=True, renew=False)
         assert held is not None
         return held
 
     async def try_acquire(self) -> Held | None:
         """Acquire without waiting for another holder; None if it is held by others, or they come first. A checkpoint. Raises as
         the context."""
-        return await acquire(self._core, self._wish(), wait=False, renew=False)
+        return await self._acquire(wait=False, renew=False)
+
+    async def _acquire(self, *, wait: bool, renew: bool) -> Held | None:
+        wish, lease = self._wish(), self._lease
+        self._core.claims.check(self.key, self._mode, wish)
+        if lease is None:
+            return await acquire(self._core, wish, wait=wait, renew=renew)
+        return await acquire(self._core, wish, wait=wait, renew=True, under=lease.held)
 
     async def holders(self) -> tuple[Holding, ...]:
         """Who holds it, as a majority of its voters says. A checkpoint. Raises `NoQuorum`."""
@@ -123,8 +132,16 @@ class Lock(Acquirable):
 
     __slots__ = ()
 
-    def __init__(self, core: LeaseCore, name: str, ttl: float, lock_delay: float = 0.0, max_hold: float | None = None) -> None:
-        super().__init__(core, "lock", name, ttl, EXCLUSIVE, lock_delay, max_hold)
+    def __init__(
+        self,
+        core: LeaseCore,
+        name: str,
+        ttl: float,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        super().__init__(core, "lock", name, ttl, EXCLUSIVE, lock_delay, max_hold, lease)
 
     async def holder(self) -> Holding | None:
         """Who holds it, as a majority of its voters says; None if nobody does. A checkpoint. Raises `NoQuorum`.
@@ -141,9 +158,17 @@ class RWLock:
 
     __slots__ = ("_read", "_write", "name")
 
-    def __init__(self, core: LeaseCore, name: str, ttl: float, lock_delay: float = 0.0, max_hold: float | None = None) -> None:
-        self._read = Acquirable(core, "rwlock", name, ttl, SHARED, lock_delay, max_hold)
-        self._write = Acquirable(core, "rwlock", name, ttl, EXCLUSIVE, lock_delay, max_hold)
+    def __init__(
+        self,
+        core: LeaseCore,
+        name: str,
+        ttl: float,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        self._read = Acquirable(core, "rwlock", name, ttl, SHARED, lock_delay, max_hold, lease)
+        self._write = Acquirable(core, "rwlock", name, ttl, EXCLUSIVE, lock_delay, max_hold, lease)
         self.name = name
 
     def read(self) -> Acquirable:
@@ -177,8 +202,18 @@ class Semaphore(Acquirable):
         ttl: float,
         lock_delay: float = 0.0,
         max_hold: float | None = None,
+        lease: Lease | None = None,
     ) -> None:
         check_permits(limit, permits, name)
         self.limit = limit
         self.permits = permits
-        super().__init__(core, "semaphore", name, ttl, Mode(permits, limit), lock_delay, max_hold)
+        super().__init__(core, "semaphore", name, ttl, Mode(permits, limit), lock_delay, max_hold, lease)
+
+
+def check_lease(lease: Lease | None, core: LeaseCore) -> Lease | None:
+    """What a lock is to be attached to. Raises `BadConfig`."""
+    if lease is not None and not isinstance(lease, Lease):
+        raise BadConfig(f"lease={lease!r} is no lease: hand on what `async with peer.lease() as lease` gave")
+    if lease is not None and not lease.belongs(core):
+        raise BadConfig(f"{lease!r} is another peer's: a lock lives under a lease of the peer that acquires it")
+    return lease

@@ -98,14 +98,30 @@ class Client:
         """The address, of those given to `connect`, at which it was reached."""
         return self._core.address
 
-    def lock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> Lock:
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+        lease: Lease | None = None,
+    ) -> Lock:
         """A lock of the mesh, as `Peer.lock`. If the node goes away the body runs on until the lock's deadline, and raises
         `LeaseLost` then."""
-        return Lock(self._core, name, ttl, lock_delay, max_hold)
+        return Lock(self._core, name, ttl, lock_delay, max_hold, lease)
 
-    def rwlock(self, name: str, *, ttl: float = 10.0, lock_delay: float = 0.0, max_hold: float | None = None) -> RWLock:
+    def rwlock(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        lock_delay: float = 0.0,
+        max_hold: float | None = None,
+        lease: Lease | None = None,
+    ) -> RWLock:
         """A read-write lock, as `Peer.rwlock`."""
-        return RWLock(self._core, name, ttl, lock_delay, max_hold)
+        return RWLock(self._core, name, ttl, lock_delay, max_hold, lease)
 
     def semaphore(
         self,
@@ -116,9 +132,10 @@ class Client:
         ttl: float = 10.0,
         lock_delay: float = 0.0,
         max_hold: float | None = None,
+        lease: Lease | None = None,
     ) -> Semaphore:
         """A semaphore, as `Peer.semaphore`."""
-        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold)
+        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold, lease)
 
     def election(self, name: str, *, ttl: float = 10.0) -> Election:
         """An election, as `Peer.election`."""

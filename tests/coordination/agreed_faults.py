@@ -170,6 +170,27 @@ class LateRelease(Holder):
         return directives
 
 
+class Forgives(Belief):
+    """An answer that is enough to extend it counts, also behind its end."""
+
+    __slots__ = ()
+
+    def renewed(self, *answer: Any) -> bool:
+        final, self._final = self._final, False
+        moved = super().renewed(*answer)
+        self._final = self._final or (final and not moved)
+        return moved
+
+
+class BelievesAgain(with_belief(Forgives)):  # type: ignore[misc]
+    """Ends its belief with a release, and takes it up again when a renewal is answered that was under way."""
+
+    def _leave(self, record: Any, now: Instant, out: list[Directive], *, tell: bool) -> None:
+        super()._leave(record, now, out, tell=tell)
+        if record.lease is not None:
+            self._requests[record.name] = self._wires[record.wire] = record
+
+
 class Undead(with_belief(Revives)):  # type: ignore[misc]
     """Says that a lease is ending, but goes on renewing it, and believes in it again if that is answered."""
 
@@ -360,6 +381,7 @@ FAULTS: dict[str, Planted] = {
     "believes longer than its term": Planted(((Holder, with_belief(WholeTerm)),), ("isolate",)),
     "one acknowledgement renews": Planted(((Holder, with_belief(OneAckRenews)),), ("thin", "cut")),
     "believes on while it releases": Planted(((Holder, LateRelease),)),
+    "believes again after a release": Planted(((Holder, BelievesAgain),)),
     "re-accept resets until": Planted(((Acceptor, ResetsUntil), (Owner, EagerCompleter)), ("crash",)),
     "hands over without confirming": Planted(((Keeper, Hasty),), ("stall", "isolate")),
     "never says that there is no quorum": Planted(((Holder, Patient),), ("isolate",)),

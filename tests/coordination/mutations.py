@@ -121,7 +121,7 @@ NAMED: dict[str, str] = {
     'answers "empty" for "not started"': 'answers "empty" for "not started"',
     "votes on a sealed epoch": "votes on a sealed epoch",
     "adopts the higher ballot of two leases": "adopts the higher ballot of two leases",
-    "believes again after a release": "believes on while it releases",
+    "believes again after a release": "believes again after a release",
     "token window on every accept": "checks the token window on every accept",
     "seal without completion": "seals without completing",
     "moves without the live identities": "moves without the live identities",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from coordination import BadKey, BadValue, LimitDiffers, NotHolding, Peer, connect, open_peer
+from coordination import AlreadyHeld, BadKey, BadValue, LimitDiffers, NotHolding, Peer, connect, open_peer
 from tests.coordination.meshes import SECRET, joined, mesh_of
 from tests.coordination.steps import cancelled_at
 
@@ -164,6 +164,23 @@ async def test_thin_clients_are_parties_too() -> None:
                 nursery.start_soon(work, a)
                 nursery.start_soon(work, client)
         assert len(met) == 2
+
+
+async def test_a_party_does_not_wait_for_the_round_that_it_is_in() -> None:
+    async with open_peer() as peer:
+
+        async def party(again: bool) -> None:
+            async with peer.barrier("step", 2):
+                if again:
+                    with pytest.raises(AlreadyHeld, match="not re-entrant"):
+                        async with peer.barrier("step", 2):
+                            pass
+
+        with trio.fail_after(5):
+            for _ in range(2):  # and the round ends as any other
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(party, True)
+                    nursery.start_soon(party, False)
 
 
 async def test_bad_input() -> None:

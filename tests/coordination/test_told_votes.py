@@ -9,6 +9,7 @@ import pytest
 from coordination.agreed.vocabulary.boots import NO_BOOT
 from coordination.agreed.vocabulary.messages import Accept, Accepted, Grant, Rejected, ReleaseDone, Voted
 from coordination.agreed.vocabulary.modes import SHARED
+from coordination.agreed.vocabulary.placement import Group, Placement
 from coordination.agreed.voting import learning
 from coordination.agreed.voting.learner import VOTED, Decided
 from crdt.clock import Instant
@@ -42,6 +43,12 @@ def granted_after(world: World, name: str) -> int:
     took = world.now - begun
     given_back(world, worker)
     return took
+
+
+def placed(world: World, key: str) -> Group:
+    parts = world.nodes["n0"].parts
+    assert parts is not None and parts.birth.roster is not None
+    return Placement(parts.birth.roster).group(key)
 
 
 class Lost:
@@ -156,7 +163,60 @@ def test_not_more_early_votes_are_kept_than_may_wait() -> None:
     acceptor = node.parts.acceptor
     for number in range(learning.UNDECIDED_CAP + 7):
         acceptor._voted(replace(vote, key=f"lock/{number}"), world.instant(node), [])
-    assert len(acceptor._early) == learning.UNDECIDED_CAP and acceptor.stats()["undecided_dropped"] == 7
+    assert len(acceptor._early) == learning.UNDECIDED_CAP and acceptor.stats()["early_votes_dropped"] == 7
+
+
+def at_once(world: World, count: int) -> int:
+    """Of so many locks that one node asks for in one moment, the time of the last grant; the owner knows all of them."""
+    _, name, _ = group(world)
+    keys = [f"lock/{number}" for number in range(10 * count) if placed(world, f"lock/{number}")[0] == group(world)[0]][:count]
+    for _ in range(2):
+        began = world.now
+        workers = [world.acquire(name, key, ttl=3 * S) for key in keys]
+        assert world.run_until(lambda workers=workers: all(worker.state == "held" for worker in workers), 2 * S)  # type: ignore[misc]
+        took = world.now - began
+        for worker in workers:
+            world.command(worker, "release")
+        world.run(S)
+    return took
+
+
+def test_who_waits_for_enough_votes_has_the_rest_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound nothing is dropped that was said to be waited for: each of them cost a refresh."""
+    monkeypatch.setattr(learning, "UNDECIDED_CAP", 8)
+    world = ready()
+    node = world.nodes[group(world)[1]]
+    assert at_once(world, 40) < 20 * MS
+    assert node.parts is not None and node.parts.acceptor.stats()["undecided_full"] >= 32
+    assert not node.parts.acceptor._undecided
+
+
+def test_votes_that_never_came_do_not_fill_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "UNDECIDED_CAP", 8)
+    world = ready()
+    node = world.nodes[group(world)[1]]
+    votes = Lost(world, Voted, node.name)
+    at_once(world, 8)
+    assert node.parts is not None and len(node.parts.acceptor._undecided) == 8 and votes.seen
+    world.lose = lambda at, a, b, message: False
+    world.run(S)
+    lately = len(world.log)
+    assert at_once(world, 8) < 20 * MS
+    assert [event for _, _, event in world.log[lately:] if isinstance(event, Decided)], "they are learned again"
+
+
+def test_a_release_is_answered_to_who_has_not_learned_of_it() -> None:
+    """It takes a round, and the first acceptance is lost: what the accept that is repeated says is no news of ends."""
+    world = ready()
+    owner, name, third = group(world)
+    worker = held(world, name)
+    world.run(S)  # it may have been renewed by now, so its end takes a round
+    world.isolate(third)
+    accepted = Lost(world, Accepted, owner, times=1)
+    begun = world.now
+    world.command(worker, "release")
+    assert world.run_until(lambda: worker.state == "released", S)
+    assert accepted.seen and world.now - begun < 100 * MS and ReleaseDone in accepted.story
 
 
 def test_of_a_mesh_that_is_given_up_no_vote_is_kept() -> None:

@@ -99,7 +99,7 @@ class Concluding:
                 self._lost(desk, round_, now, out)
                 return True
         desk.round = desk.search = None
-        self._proposer.trip += (now.mono - round_.started - self._proposer.trip) // 8
+        self._proposer.gained(round_, now)
         desk.boots, desk.rests = round_.grounds()
         message = round_.message
         if reading is not None:
@@ -108,7 +108,7 @@ class Concluding:
             desk.ready = message.ballot
             return True
         assert isinstance(message, Accept)
-        desk.losses = 0
+        desk.losses, desk.lost = 0, ()
         change, desk.change = desk.change, None
         assert change is not None
         desk.ready = message.ballot.next()

@@ -181,6 +181,7 @@ class Desk:
         "learnt_at",
         "live_until",
         "losses",
+        "lost",
         "made",
         "mend",
         "over",
@@ -211,6 +212,8 @@ class Desk:
         """Since when they have not said enough, though the newest group has."""
         self.counter = 0
         self.losses = 0
+        self.lost: tuple[Round, ...] = ()
+        """The latest rounds that were given up, since the last that was not: answers to them still come."""
         """Rounds lost in a row to other proposers."""
         self.backoff = 0
         self.tell_at = 0

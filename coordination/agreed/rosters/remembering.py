@@ -104,6 +104,8 @@ class Remembering:
             return
         if ask.name not in roster.voters:
             return
+        if self._memory is not None and not self._memory.ready(now.mono):
+            return  # an answer would wait for the disk, beside those to all the questions that follow
         self._known.learn((ask.name,), (ask.boot,), out)
         if self._standing.votes() and not self._boots.superseded():
             if self._memory is not None:

@@ -37,6 +37,10 @@ class Group(tuple[str, ...]):
         group.witnesses = len(names) - group.quorum + 1
         return group
 
+    def outranks(self, one: str, other: str) -> bool:
+        """Whether one stands before the other one; who is not of the group stands behind all."""
+        return one in self and (other not in self or self.index(one) < self.index(other))
+
     def silent(self, answered: Mapping[str, int], since: int) -> tuple[str, ...]:
         """Who has not answered since then."""
         return tuple([name for name in self if answered.get(name, since) <= since])

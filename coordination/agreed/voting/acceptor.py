@@ -104,7 +104,7 @@ class Acceptor(Learning):
         elif isinstance(message, Voted):
             self._voted(message, now, out)
         elif isinstance(message, Look):
-            seen = self.look(message, now, out)
+            seen = self.look(message, now, out) if self._ready(now) else None
             if seen is not None:
                 if self._memory is not None:
                     self._memory.rest(out)
@@ -188,10 +188,7 @@ class Acceptor(Learning):
         if ballot == register.accepted:
             if self._memory is not None:
                 self._memory.rest(out)
-            learns = bool(ask.voted & VOTED) or (key, ballot) in self._undecided
-            if ask.voted & VOTED:
-                undecided = self._undecided.pop((key, ballot), None)
-                self._learn_late(ask, group, ask.ends if undecided is None else undecided.bound, out)
+            learns = self._learn_again(ask, group, out)
             return Accepted(key, ballot, self._identity.name, self._identity.boot, boots, learns)
         if ballot < register.promised:
             return self._reject(key, ballot, boots, Reason.BALLOT, now, register)
@@ -217,8 +214,7 @@ class Acceptor(Learning):
         if learns:
             self._learn(ask, group, bound, out)
         elif ask.voted & COMES and learner_of(ask, group) == self._identity.name:
-            learns = True
-            self._keep_undecided(ask, bound, now, out)
+            learns = self._keep_undecided(ask, bound, now, out)
         if register.watcher and register.watcher != ballot.name and register.until() <= now.mono:
             self._free(key, register, out)
         for holding in ask.value.holdings:

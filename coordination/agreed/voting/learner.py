@@ -48,10 +48,12 @@ class Decided(Event):
 class Undecided:
     """What the acceptor of this node has accepted, as long as it does not know of both votes that they are durable."""
 
-    __slots__ = ("ask", "bound", "here", "there")
+    __slots__ = ("ask", "bound", "here", "since", "there")
 
-    def __init__(self, ask: Accept, bound: tuple[LeaseId, ...], *, here: bool) -> None:
+    def __init__(self, ask: Accept, bound: tuple[LeaseId, ...], since: int, *, here: bool) -> None:
         self.ask = ask
+        self.since = since
+        """Monotonic ns at which it was accepted."""
         self.bound = bound
         """Of the leases that it ends, those that bind something."""
         self.here = here

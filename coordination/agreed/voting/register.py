@@ -24,7 +24,19 @@ class Kept(NamedTuple):
 
 
 class Register:
-    __slots__ = ("accepted", "ended", "highest", "leases", "promised", "proposed", "since", "touched", "value", "watcher")
+    __slots__ = (
+        "accepted",
+        "ended",
+        "highest",
+        "learned",
+        "leases",
+        "promised",
+        "proposed",
+        "since",
+        "touched",
+        "value",
+        "watcher",
+    )
 
     def __init__(self) -> None:
         self.promised = ZERO
@@ -38,6 +50,8 @@ class Register:
         """When a proposer was last heard (monotonic ns)."""
         self.since = 0
         """Of an atomic register: the roster from which on nothing is missing that this voter ever answered of it."""
+        self.learned = ZERO
+        """The last accept of which this process has learned by told votes all that it did to leases of its own."""
         self.watcher = ""
         """The last proposer that found it live, to be told when it frees."""
 
