@@ -56,7 +56,7 @@ class Barrier:
         self._core = core
         self._around = around
         self._claim = Acquirable(core, "barrier", name, ttl, Mode(1, parties, together=True))
-        check_key(f"{self._claim.key}/{1 << 64}")
+        check_key(f"{self._claim.key}/{1 << 64}", "key that a party of this barrier writes")
         self._user: trio.lowlevel.Task | None = None
         """The task that has entered it, or is about to, until it has left."""
         self._round: frozenset[int] = frozenset()

@@ -69,7 +69,7 @@ class Election:
         self._claim = Acquirable(core, "election", name, ttl, EXCLUSIVE)
         self.name = name
         self.ttl = ttl
-        check_key(self.key)
+        check_key(self.key, "key that the leader of this election writes")
 
     @property
     def key(self) -> str:

@@ -116,8 +116,8 @@ MOVING_FAULTS: dict[str, Planted] = {
 STEWARDED: Changes = ((Mover, Stewarded),)
 
 
-def first(fault: Planted) -> tuple[int, str] | None:
+def first(fault: Planted, seeds: range) -> tuple[int, str] | None:
     """The seed that shows it."""
     if fault.story is not None:
-        return tell(fault.story, range(fault.seeds), fault.changes)
-    return hunt(range(fault.seeds), fault.changes, ("change", "swap", "crash"))
+        return tell(fault.story, seeds, fault.changes)
+    return hunt(seeds, fault.changes, ("change", "swap", "crash"))

@@ -29,7 +29,11 @@ from tests.coordination.agreed_campaign import PLAIN, first_violation
 from tests.coordination.agreed_faults import FAULTS
 from tests.coordination.agreed_world import Changes
 from tests.coordination.atomic_faults import FAULTS as ATOMIC_FAULTS
+from tests.coordination.atomic_faults import RARE
 from tests.coordination.durable_faults import MEMORY_FAULTS
+from tests.coordination.mode_faults import FAULTS as MODE_FAULTS
+from tests.coordination.moving_faults import MOVING_FAULTS, first
+from tests.coordination.moving_faults import Planted as Moving
 from tests.coordination.named_faults import (
     AdoptsHigher,
     DropsAtMajority,
@@ -41,6 +45,7 @@ from tests.coordination.named_faults import (
     long_holder,
     three_proposers,
 )
+from tests.coordination.reset_faults import RESET_FAULTS
 from tests.coordination.returning_faults import RETURN_FAULTS
 from tests.coordination.roster_faults import ROSTER_FAULTS
 
@@ -62,6 +67,10 @@ def agreed(changes: Changes, focus: tuple[str, ...] = ()) -> Mutation:
     return Mutation("leases", SEEDS, lambda of: agreed_campaign.hunt(of, changes, focus, PLAIN))
 
 
+def kinds(changes: Changes, focus: tuple[str, ...]) -> Mutation:
+    return Mutation("leases of all kinds", SEEDS, lambda of: agreed_campaign.hunt(of, changes, focus))
+
+
 def roster(changes: Changes, focus: tuple[str, ...] = (), seeds: int = 60) -> Mutation:
     return Mutation("roster", seeds, lambda of: roster_campaign.hunt(of, changes, focus))
 
@@ -72,6 +81,10 @@ def staged(changes: Changes, story: roster_stories.Story, seeds: int) -> Mutatio
 
 def atomic(changes: Changes, focus: tuple[str, ...], seeds: int) -> Mutation:
     return Mutation("atomic registers", seeds, lambda of: atomic_campaign.hunt(of, changes, focus))
+
+
+def moving(fault: Moving) -> Mutation:
+    return Mutation("atomic registers, moved", fault.seeds, lambda of: first(fault, of))
 
 
 def durable(changes: Changes, focus: tuple[str, ...], seeds: int = 80) -> Mutation:
@@ -99,10 +112,13 @@ MUTATIONS: dict[str, Mutation] = {
         for name, fault in ROSTER_FAULTS.items()
     },
     "drops an epoch at the roster's majority": roster(((Standing, DropsAtMajority),), ("change",)),
+    **{f"kinds: {name}": kinds(changes, focus) for name, (changes, focus, _) in MODE_FAULTS.items()},
+    **{f"reset: {name}": staged(fault.changes, fault.story, fault.seeds) for name, fault in RESET_FAULTS.items()},
     **{
         f"atomic: {name}": atomic(sought.planted.changes, sought.planted.focus, sought.within)
-        for name, sought in ATOMIC_FAULTS.items()
+        for name, sought in {**ATOMIC_FAULTS, **RARE}.items()
     },
+    **{f"moving: {name}": moving(fault) for name, fault in MOVING_FAULTS.items()},
     **{f"reading back: {name}": returning(changes, within) for name, (changes, within) in RETURN_FAULTS.items()},
     **{f"disk: {name}": durable(planted.changes, planted.focus) for name, planted in MEMORY_FAULTS.items()},
 }

@@ -63,7 +63,7 @@ def test_each_story_ends_well(story: str) -> None:
 @pytest.mark.parametrize("fault", MOVING_FAULTS)
 def test_planted_fault_is_caught(fault: str) -> None:
     planted = MOVING_FAULTS[fault]
-    assert first(planted) is not None, f"no checker noticed {fault} in {planted.seeds} seeds"
+    assert first(planted, range(planted.seeds)) is not None, f"no checker noticed {fault} in {planted.seeds} seeds"
 
 
 def settled(world: MovingWorld, voters: list[str]) -> bool:

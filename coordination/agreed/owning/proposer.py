@@ -254,7 +254,7 @@ class Proposer:
         if round_ is None or not round_.add(answer):
             for past in desk.lost:
                 if past.asked(answer):
-                    self.slow = max(self.slow, now.mono - past.started)
+                    self._measure(now.mono - past.started)
             late = isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason not in NO_VOTE
             if late and desk.ready is not None:
                 desk.refused()
@@ -307,7 +307,13 @@ class Proposer:
         """A round has its quorum: so long do they take."""
         took = now.mono - round_.started
         self.trip += (took - self.trip) // 8
-        self.slow = max(took, self.slow - self.slow // 8)
+        self.slow -= self.slow // 8
+        self._measure(took)
+
+    def _measure(self, took: int) -> None:
+        """So long has an answer taken. Beyond what a round lasts that is no measure: somebody stood still, or was cut off."""
+        if self.slow < took < ROUND_LASTS:
+            self.slow = took
 
     def lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> str:
         """Give the round up, and pause. The name of a proposer that has overtaken it while the register is live, or ``."""
