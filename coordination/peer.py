@@ -22,7 +22,7 @@ from coordination.leaving import leave
 from coordination.locking.barriers import Barrier
 from coordination.locking.elections import Election
 from coordination.locking.leases import Lease
-from coordination.locking.locks import Lock, RWLock, Semaphore
+from coordination.locking.locks import HoldTerms, Lock, RWLock, Semaphore
 from coordination.locking.standing import Locked, listed
 from coordination.members import MemberHub, MemberWatch
 from coordination.messaging import Answers, Messages, Messenger
@@ -231,7 +231,7 @@ class Peer:
         ------
         BadKey, BadTTL; BadConfig: `lease` is none, or another peer's.
         """
-        return Lock(self._core, name, ttl, lock_delay, max_hold, lease)
+        return Lock(self._core, name, HoldTerms(ttl, lock_delay, max_hold, lease))
 
     def rwlock(
         self,
@@ -244,7 +244,7 @@ class Peer:
     ) -> RWLock:
         """A read-write lock: `async with rwlock.read()` beside other readers, `async with rwlock.write()` alone. Parameters and
         errors as for `lock`."""
-        return RWLock(self._core, name, ttl, lock_delay, max_hold, lease)
+        return RWLock(self._core, name, HoldTerms(ttl, lock_delay, max_hold, lease))
 
     def semaphore(
         self,
@@ -263,7 +263,7 @@ class Peer:
         ------
         BadKey, BadTTL; BadValue: no positive integers, or more permits than there are. `LimitDiffers` when it is acquired.
         """
-        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold, lease)
+        return Semaphore(self._core, name, limit, permits, HoldTerms(ttl, lock_delay, max_hold, lease))
 
     def election(self, name: str, *, ttl: float = 10.0) -> Election:
         """An election: `async with election.lead(value)`, `await election.leader()`, `election.observe()`. Raises BadKey,

@@ -18,7 +18,7 @@ from coordination.core import LeaseCore
 from coordination.errors import BadValue, NotHolding
 from coordination.locking.elections import Changes, Surroundings
 from coordination.locking.holding import Held
-from coordination.locking.locks import Acquirable
+from coordination.locking.locks import Acquirable, HoldTerms
 from coordination.locking.standing import inspected
 
 __all__ = ["Barrier"]
@@ -55,7 +55,7 @@ class Barrier:
             raise BadValue(f"{parties} parties of {name!r} are too many: at most {HOLDINGS_CAP}")
         self._core = core
         self._around = around
-        self._claim = Acquirable(core, "barrier", name, ttl, Mode(1, parties, together=True))
+        self._claim = Acquirable(core, "barrier", name, Mode(1, parties, together=True), HoldTerms(ttl))
         check_key(f"{self._claim.key}/{1 << 64}", "key that a party of this barrier writes")
         self._user: trio.lowlevel.Task | None = None
         """The task that has entered it, or is about to, until it has left."""

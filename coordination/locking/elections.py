@@ -16,7 +16,7 @@ from coordination.arguments.checks import check_key
 from coordination.core import LeaseCore
 from coordination.keys import Binding, Entry, Fencing
 from coordination.locking.holding import Held
-from coordination.locking.locks import Acquirable
+from coordination.locking.locks import Acquirable, HoldTerms
 from coordination.locking.standing import standing
 from coordination.watch import EventKind, WatchEvent
 
@@ -66,7 +66,7 @@ class Election:
     def __init__(self, core: LeaseCore, around: Surroundings, name: str, ttl: float) -> None:
         self._core = core
         self._around = around
-        self._claim = Acquirable(core, "election", name, ttl, EXCLUSIVE)
+        self._claim = Acquirable(core, "election", name, EXCLUSIVE, HoldTerms(ttl))
         self.name = name
         self.ttl = ttl
         check_key(self.key, "key that the leader of this election writes")

@@ -7,6 +7,7 @@ holds of one holds of all: the body of an `async with` is cancelled before anyon
 from __future__ import annotations
 
 from types import TracebackType
+from typing import NamedTuple
 
 from coordination.agreed.vocabulary.modes import EXCLUSIVE, SHARED, Mode
 from coordination.arguments.checks import check_delay, check_hold, check_key, check_lease_ttl, check_permits
@@ -17,7 +18,16 @@ from coordination.locking.holding import Held, Wish, acquire
 from coordination.locking.leases import Lease
 from coordination.locking.standing import Holding, standing
 
-__all__ = ["Acquirable", "Lock", "RWLock", "Semaphore"]
+__all__ = ["Acquirable", "Lock", "RWLock", "Semaphore", "HoldTerms"]
+
+
+class HoldTerms(NamedTuple):
+    """How it is held, as the user says it: see `Peer.lock`."""
+
+    ttl: float
+    lock_delay: float = 0.0
+    max_hold: float | None = None
+    lease: Lease | None = None
 
 
 class Acquirable:
@@ -33,21 +43,18 @@ class Acquirable:
         core: LeaseCore,
         kind: str,
         name: str,
-        ttl: float,
         mode: Mode,
-        lock_delay: float = 0.0,
-        max_hold: float | None = None,
-        lease: Lease | None = None,
+        terms: HoldTerms,
     ) -> None:
         self._core = core
-        self._lease = check_lease(lease, core)
+        self._lease = check_lease(terms.lease, core)
         self.name = check_key(name, f"{kind} name")
-        self.ttl = ttl
+        self.ttl = terms.ttl
         self.key = f"{kind}/{name}"
         """Of its register, as `explain` takes it."""
         self._mode = mode
-        self._delay = lock_delay
-        self._most = check_hold(max_hold)
+        self._delay = terms.lock_delay
+        self._most = check_hold(terms.max_hold)
         self._checked: tuple[tuple[float, int], Wish] | None = None
         """By its ttl and the longest there is: the same wish is checked once."""
         self._wish()
@@ -132,16 +139,8 @@ class Lock(Acquirable):
 
     __slots__ = ()
 
-    def __init__(
-        self,
-        core: LeaseCore,
-        name: str,
-        ttl: float,
-        lock_delay: float = 0.0,
-        max_hold: float | None = None,
-        lease: Lease | None = None,
-    ) -> None:
-        super().__init__(core, "lock", name, ttl, EXCLUSIVE, lock_delay, max_hold, lease)
+    def __init__(self, core: LeaseCore, name: str, terms: HoldTerms) -> None:
+        super().__init__(core, "lock", name, EXCLUSIVE, terms)
 
     async def holder(self) -> Holding | None:
         """Who holds it, as a majority of its voters says; None if nobody does. A checkpoint. Raises `NoQuorum`.
@@ -158,17 +157,9 @@ class RWLock:
 
     __slots__ = ("_read", "_write", "name")
 
-    def __init__(
-        self,
-        core: LeaseCore,
-        name: str,
-        ttl: float,
-        lock_delay: float = 0.0,
-        max_hold: float | None = None,
-        lease: Lease | None = None,
-    ) -> None:
-        self._read = Acquirable(core, "rwlock", name, ttl, SHARED, lock_delay, max_hold, lease)
-        self._write = Acquirable(core, "rwlock", name, ttl, EXCLUSIVE, lock_delay, max_hold, lease)
+    def __init__(self, core: LeaseCore, name: str, terms: HoldTerms) -> None:
+        self._read = Acquirable(core, "rwlock", name, SHARED, terms)
+        self._write = Acquirable(core, "rwlock", name, EXCLUSIVE, terms)
         self.name = name
 
     def read(self) -> Acquirable:
@@ -193,21 +184,11 @@ class Semaphore(Acquirable):
 
     __slots__ = ("limit", "permits")
 
-    def __init__(
-        self,
-        core: LeaseCore,
-        name: str,
-        limit: int,
-        permits: int,
-        ttl: float,
-        lock_delay: float = 0.0,
-        max_hold: float | None = None,
-        lease: Lease | None = None,
-    ) -> None:
+    def __init__(self, core: LeaseCore, name: str, limit: int, permits: int, terms: HoldTerms) -> None:
         check_permits(limit, permits, name)
         self.limit = limit
         self.permits = permits
-        super().__init__(core, "semaphore", name, ttl, Mode(permits, limit), lock_delay, max_hold, lease)
+        super().__init__(core, "semaphore", name, Mode(permits, limit), terms)
 
 
 def check_lease(lease: Lease | None, core: LeaseCore) -> Lease | None:

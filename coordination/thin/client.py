@@ -18,7 +18,7 @@ from coordination.leaving import give_back
 from coordination.locking.barriers import Barrier
 from coordination.locking.elections import Election
 from coordination.locking.leases import Lease
-from coordination.locking.locks import Lock, RWLock, Semaphore
+from coordination.locking.locks import HoldTerms, Lock, RWLock, Semaphore
 from coordination.locking.standing import Locked, listed
 from coordination.opening.driver_seam import DRIVER
 from coordination.thin.atomic import ThinAtomicRegister
@@ -109,7 +109,7 @@ class Client:
     ) -> Lock:
         """A lock of the mesh, as `Peer.lock`. If the node goes away the body runs on until the lock's deadline, and raises
         `LeaseLost` then."""
-        return Lock(self._core, name, ttl, lock_delay, max_hold, lease)
+        return Lock(self._core, name, HoldTerms(ttl, lock_delay, max_hold, lease))
 
     def rwlock(
         self,
@@ -121,7 +121,7 @@ class Client:
         lease: Lease | None = None,
     ) -> RWLock:
         """A read-write lock, as `Peer.rwlock`."""
-        return RWLock(self._core, name, ttl, lock_delay, max_hold, lease)
+        return RWLock(self._core, name, HoldTerms(ttl, lock_delay, max_hold, lease))
 
     def semaphore(
         self,
@@ -135,7 +135,7 @@ class Client:
         lease: Lease | None = None,
     ) -> Semaphore:
         """A semaphore, as `Peer.semaphore`."""
-        return Semaphore(self._core, name, limit, permits, ttl, lock_delay, max_hold, lease)
+        return Semaphore(self._core, name, limit, permits, HoldTerms(ttl, lock_delay, max_hold, lease))
 
     def election(self, name: str, *, ttl: float = 10.0) -> Election:
         """An election, as `Peer.election`."""
