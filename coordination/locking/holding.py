@@ -77,6 +77,7 @@ class Held:
         "_lease",
         "_most",
         "_near",
+        "_orphaned",
         "_released",
         "_request",
         "_scope",
@@ -104,6 +105,8 @@ class Held:
         self._most = most
         self._until: int | None = None
         """Boot ns beyond which it may not be held."""
+        self._orphaned = False
+        """It is given back because that one has ended, and nobody waits for it."""
         self._under = under
         """The lease that this one is attached to, and ends with."""
         self._attached: dict[Held, None] | None = None
@@ -132,6 +135,8 @@ class Held:
             scope.cancel()
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, Released) and self._orphaned:
+            self._core.dispatch.done(self._request)
         if isinstance(event, Ended):
             self._ended = event.reason
             self._detach()
@@ -184,13 +189,13 @@ class Held:
         elif self._lease is None:
             self.mailbox.put(Ended(self._request, ORPHANED))
         elif not self._released:
-            self._released = True
+            self._released = self._orphaned = True
             left.append(self)
         return left
 
     def _give_back_later(self) -> None:
-        """Without waiting for anything."""
-        self._core.dispatch.done(self._request)
+        """Nobody waits for it here. It is over when that is confirmed (`_on_event`): until then a peer that stops waits for it,
+        and who uses it is told."""
         with suppress(MeshError):  # a peer that has ended holds nothing
             now = self._core.now()
             self._core.act(self._core.holder.release(self._request, now), now)
@@ -341,8 +346,8 @@ async def acquire(core: LeaseCore, wish: Wish, *, wait: bool, renew: bool, under
         raise under.lost()
     request = holder.next_request()
     mailbox = Mailbox()
-    held = Held(core, wish.key, request, mailbox, wish.most, under)
     dispatch.request(request, mailbox)
+    held = Held(core, wish.key, request, mailbox, wish.most, under)
     try:
         with mailbox.expecting(*ANSWERS) as waiting:
             now = core.now()

@@ -11,7 +11,10 @@ import trio
 
 from coordination import BadConfig, Client, Held, LeaseLost, NotHolding, Peer, connect, open_peer
 from coordination.agreed.holding.holder import Holder
+from coordination.agreed.owning.owner import Owner
+from coordination.agreed.vocabulary.messages import Release
 from coordination.agreed.voting.acceptor import Acceptor
+from mesh.directives import Message
 from tests.coordination.meshes import SECRET, mesh_of
 
 User = Peer | Client
@@ -121,6 +124,10 @@ async def test_a_lost_lease_takes_its_locks_along_whatever_its_own_body_does(mon
                         assert lease.valid() and mine.valid(), "it is told before the end, as the body of the lease"
             body_ended.set()
 
+        async def renewing(held: Held) -> None:
+            with pytest.raises(LeaseLost, match="attached to has ended"):
+                await held.renew()  # nobody answers that
+
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
                 with pytest.raises(LeaseLost):
@@ -130,6 +137,7 @@ async def test_a_lost_lease_takes_its_locks_along_whatever_its_own_body_does(mon
                         nursery.start_soon(elsewhere, lease, inside)
                         await inside.wait()
                         monkeypatch.setattr(Acceptor, "_renew", lambda *_: None)
+                        nursery.start_soon(renewing, held)
                         with trio.CancelScope(shield=True):  # the body of the lease goes on
                             await body_ended.wait()
                             for name in ("bare", "body"):
@@ -214,7 +222,18 @@ async def test_what_ends_before_its_lease_is_let_go_of() -> None:
         assert lease.valid()
 
 
-async def test_a_peer_that_stops_gives_all_of_it_back() -> None:
+async def test_a_peer_that_stops_gives_all_of_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And waits for that: the first message is lost."""
+    lost = False
+    on_message = Owner.on_message
+
+    def losing(self: Owner, message: Message, *rest: Any) -> Any:
+        nonlocal lost
+        if isinstance(message, Release) and message.key == "lock/l" and not lost:
+            lost = True
+            return ()
+        return on_message(self, message, *rest)
+
     async with mesh_of(3) as (_, b, c):
 
         async def hold(d: Peer, task_status: trio.TaskStatus[None]) -> None:
@@ -230,9 +249,11 @@ async def test_a_peer_that_stops_gives_all_of_it_back() -> None:
                     name="d", bind="127.0.0.1:0", seeds=[b.address], secret=SECRET, voter=False, profile="local"
                 ) as d:
                     await nursery.start(hold, d)
+                    monkeypatch.setattr(Owner, "on_message", losing)
                 with trio.fail_after(2):
                     async with c.lock("l", ttl=5):
                         pass
+                assert lost
 
 
 async def test_what_is_no_lease_to_live_under() -> None:

@@ -114,10 +114,10 @@ class Holder(Asking):
         """Give it back. Belief ends now; `Released` follows."""
         out: list[Directive] = []
         record = self._requests.get(request)
-        if record is None:
-            out.append(Emit(Released(request)))
-        else:
+        if record is not None:
             self._leave(record, now, out, tell=True)
+        elif not self._leavings.tells(request):
+            out.append(Emit(Released(request)))
         return out
 
     def renew(self, request: int, now: Instant) -> Directives:

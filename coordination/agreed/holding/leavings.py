@@ -86,6 +86,10 @@ class Leavings:
     def __contains__(self, key: LeavingKey) -> bool:
         return key in self._leaving
 
+    def tells(self, request: int) -> bool:
+        """Whether `Released` of this request is still to come."""
+        return any(request in leaving.names for leaving in self._leaving.values())
+
     def unconfirmed(self, key: str) -> tuple[LeaseId, ...]:
         """What the next acquire of this register says beside."""
         if not self._leaving:

@@ -108,7 +108,7 @@ class Concluding:
             desk.ready = message.ballot
             return True
         assert isinstance(message, Accept)
-        desk.losses, desk.lost = 0, ()
+        desk.losses, desk.lost, desk.gives_way = 0, (), False
         change, desk.change = desk.change, None
         assert change is not None
         desk.ready = message.ballot.next()

@@ -172,6 +172,7 @@ class Desk:
         "ended",
         "ends",
         "foreign",
+        "gives_way",
         "group",
         "heard",
         "highest",
@@ -212,9 +213,11 @@ class Desk:
         """Since when they have not said enough, though the newest group has."""
         self.counter = 0
         self.losses = 0
-        self.lost: tuple[Round, ...] = ()
-        """The latest rounds that were given up, since the last that was not: answers to them still come."""
         """Rounds lost in a row to other proposers."""
+        self.lost: tuple[Round, ...] = ()
+        """The latest of these, as long as no quorum has answered them late."""
+        self.gives_way = False
+        """Whether the last pause was one for a better ranked proposer."""
         self.backoff = 0
         self.tell_at = 0
         """When someone in the queue has to be told that it waits; 0: all have been."""

@@ -19,9 +19,11 @@ What a round is for is the owner's concern. Rules:
   - After a lost round comes a random pause, doubled with each one until an accept succeeds; a prepare that succeeds is no
     success. (Two proposers outbid each other for ever.) The next prepare tells for how long to wait for a lease that was in
     the way.
-  - Who was overtaken by one that ranks before it in the group leaves that one the time for a round, as long as they take here:
-    its accept arrives before the next prepare does. (Where disks took 400 ms, which is slow and not broken, no random pause of
-    160 ms at the most was ever long enough, and two proposers granted nothing.)"""
+  - Where rounds take longer than the longest of those pauses, who was overtaken again by one that ranks before it in the group
+    leaves that one the time for a round: its accept arrives before the next prepare does. (Where disks took 400 ms, which is
+    slow and not broken, no pause was ever long enough, and two proposers granted nothing.) But only every second time, for the
+    other one may hear too few to get anything accepted; and not the first time, for that may be a refusal of long ago.
+    (Somebody asked for a lock, and was told that there is no quorum, while its owner paused for one that had died.)"""
 
 from __future__ import annotations
 
@@ -54,9 +56,11 @@ ROUND_LASTS = NANOSECONDS
 """A round without a quorum after this long starts again with a prepare."""
 BACKOFF = 10 * MS
 BACKOFF_DOUBLINGS = 4
-LOST_KEPT = 8
+LOST_KEPT = 4
+"""Rounds that another proposer has overtaken, of one desk, whose votes are still waited for."""
 GIVES_WAY_LONGEST = 750 * MS
-"""Shorter than what makes askers believe that there is no quorum: 2 s, less a round and the pause between two refreshes."""
+SLOW_COUNTS = 5 * NANOSECONDS
+"""How long it counts that a round was slow: it may have been a moment's standstill."""
 SPARE_LEAST = 20 * MS
 """Those that an accept was not sent to at first get it after this long at the earliest. (By then most rounds are over and have
 been followed by others. With 5 ms a busy node was woken 280 times a second for nothing, at 80 us each.)"""
@@ -70,7 +74,8 @@ class Proposer:
     """The rounds of all desks of one node."""
 
     __slots__ = (
-        "_acceptor", "_agenda", "_boots", "_clock", "_identity", "_random", "_standing", "floor", "longest", "slow", "trip",
+        "_acceptor", "_agenda", "_boots", "_clock", "_identity", "_random", "_slow", "_slow_at", "_standing",
+        "floor", "longest", "trip",
     )  # fmt: skip
 
     def __init__(
@@ -96,8 +101,9 @@ class Proposer:
         """max_ttl of the roster: beyond it no acceptor waits."""
         self.trip = MS
         """Smoothed ns from a round's start to its quorum."""
-        self.slow = MS
-        """The same of the slowest of late, also if that was given up meanwhile; it falls by an eighth with each round."""
+        self._slow = 0
+        """The slowest of late; it falls by an eighth with each round."""
+        self._slow_at = 0
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -169,7 +175,7 @@ class Proposer:
     def repeat(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> bool:
         """The round has been under way for a while; False if it is to be given up."""
         running = now.mono - round_.started
-        patience = max(min(PATIENCE_TRIPS * self.trip, RESEND_LONGEST), self.slow)
+        patience = max(min(PATIENCE_TRIPS * self.trip, RESEND_LONGEST), self.slow(now))
         if running >= ROUND_LASTS or (round_.refused() and running >= patience):
             return False
         for name in round_.silent():
@@ -252,9 +258,8 @@ class Proposer:
             else:
                 desk.sparing.accepted(answer.name, answer.ballot)
         if round_ is None or not round_.add(answer):
-            for past in desk.lost:
-                if past.asked(answer):
-                    self._measure(now.mono - past.started)
+            if desk.lost:
+                self._late(desk, answer, now)
             late = isinstance(answer, Rejected) and answer.ballot == desk.ballot and answer.reason not in NO_VOTE
             if late and desk.ready is not None:
                 desk.refused()
@@ -307,13 +312,26 @@ class Proposer:
         """A round has its quorum: so long do they take."""
         took = now.mono - round_.started
         self.trip += (took - self.trip) // 8
-        self.slow -= self.slow // 8
-        self._measure(took)
+        self._slow -= self._slow // 8
+        self._measure(took, now)
 
-    def _measure(self, took: int) -> None:
-        """So long has an answer taken. Beyond what a round lasts that is no measure: somebody stood still, or was cut off."""
-        if self.slow < took < ROUND_LASTS:
-            self.slow = took
+    def _late(self, desk: Desk, answer: Answer, now: Instant) -> None:
+        """An answer to a round that was given up: with it that one may have its quorum."""
+        for past in desk.lost:
+            if past.add(answer) and past.reached():
+                desk.lost = tuple([other for other in desk.lost if other is not past])
+                self._measure(now.mono - past.started, now)
+                return
+
+    def _measure(self, took: int, now: Instant) -> None:
+        """So long has a quorum taken. Beyond what a round lasts that is no measure: somebody stood still, or was cut off."""
+        if took < ROUND_LASTS and (took > self._slow or now.mono - self._slow_at > SLOW_COUNTS):
+            self._slow, self._slow_at = took, now.mono
+
+    def slow(self, now: Instant) -> int:
+        """What a quorum has taken at the longest of late, in ns, also one that came when the round had been given up; 0 if no
+        random pause is too short for that."""
+        return self._slow if self._slow > BACKOFF << BACKOFF_DOUBLINGS and now.mono - self._slow_at <= SLOW_COUNTS else 0
 
     def lost(self, desk: Desk, round_: Round, now: Instant, out: list[Directive]) -> str:
         """Give the round up, and pause. The name of a proposer that has overtaken it while the register is live, or ``."""
@@ -322,15 +340,19 @@ class Proposer:
         desk.ready = None
         refusals = list(round_.refusals.values())
         desk.losses = min(desk.losses + 1, BACKOFF_DOUBLINGS)
-        desk.lost = (*desk.lost[-LOST_KEPT:], round_)
         pause = self._random.randrange(1, BACKOFF << desk.losses)
         if all(refusal.reason in NO_VOTE for refusal in refusals):
             pause = RESEND_LONGEST
         higher = [refusal for refusal in refusals if refusal.reason == Reason.BALLOT]
-        winner = max(higher, key=lambda refusal: refusal.promised).promised.name if higher else ""
-        if desk.group.outranks(winner, self._identity.name):
-            lasts = max(now.mono - round_.started, self.slow)
-            pause += min(lasts + lasts // 2, GIVES_WAY_LONGEST)
+        winner = ""
+        if higher:
+            desk.lost = (*desk.lost[1 - LOST_KEPT :], round_)
+            winner = max(higher, key=lambda refusal: refusal.promised).promised.name
+            if desk.losses > 1 and desk.group.outranks(winner, self._identity.name):
+                desk.gives_way = not desk.gives_way
+                if desk.gives_way:
+                    slow = self.slow(now)
+                    pause += min(slow + slow // 2, GIVES_WAY_LONGEST)
         desk.backoff = now.mono + pause
         self._agenda.at(desk.key, desk.backoff, out)
         return winner if any(refusal.left for refusal in higher) else ""

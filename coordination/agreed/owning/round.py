@@ -36,11 +36,6 @@ class Round:
         self.refusals: dict[str, Rejected] = {}
         self._named: list[Boot] = list(message.boots)
 
-    def asked(self, answer: Answer) -> bool:
-        """Whether it is a vote that this round asked for."""
-        kind = Promise if isinstance(self.message, Prepare) else Accepted
-        return answer.ballot == self.message.ballot and isinstance(answer, kind)
-
     def add(self, answer: Answer) -> bool:
         """Take an answer in; False for one that belongs to another round or to nobody of the group."""
         if answer.ballot != self.message.ballot or answer.name not in self.group:
