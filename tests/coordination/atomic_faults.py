@@ -220,7 +220,7 @@ class Sought(NamedTuple):
 FAULTS: dict[str, Sought] = {
     "forgets a promise": Sought(Planted(((Acceptor, ForgetsPromise),)), 10),
     "fast path over another's ballot": Sought(Planted(((Proposer, OverAnothersBallot),)), 10),
-    "reuses a ballot": Sought(Planted(((Proposer, ReusesBallot),), ("one_way", "crash")), 20),
+    "reuses a ballot": Sought(Planted(((Proposer, ReusesBallot),), ("one_way",)), 60),
     "takes one answer for a quorum": Sought(Planted(((Owner, OwnerAlone),)), 10),
     "a retry is applied twice": Sought(Planted(((Server, with_state(Forgetful)),)), 10),
     "one result is kept": Sought(Planted(((Server, with_state(OneResult)),)), 10),

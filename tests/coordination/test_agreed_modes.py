@@ -204,7 +204,7 @@ WRITERS = (2, 3, 5, 12, 18, 20, 22, 23, 30, 31, 32, 33, 34, 48, 68, 72, 84, 91, 
 
 def test_a_writer_is_not_starved_by_two_owners() -> None:
     assert max(longest_wait(seed) for seed in WRITERS) < 5 * S
-    for seed in (22, 68, 189):
+    for seed in (104, 114, 123):
         assert longest_wait(seed, ((Usher, NeverJoins),)) > 5 * S, "it took longer before"
 
 
