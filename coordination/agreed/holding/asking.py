@@ -31,6 +31,9 @@ ANSWER_WITHIN = 250 * MS
 SLEPT = 100 * MS
 """A timer that is later than this says that this process did not run."""
 UNAVAILABLE_AFTER = 2 * NANOSECONDS
+TAKEN_OVER_WITHIN = NANOSECONDS
+"""How long a silent owner leaves the next one, whatever is known of q by then. With the pause before one that has answered is
+asked again it is less than those two seconds."""
 
 
 class Asking:
@@ -87,6 +90,8 @@ class Asking:
             if record.owner not in targets:
                 targets.append(record.owner)
         record.answered = False
+        if not record.silent_at:
+            record.silent_at = now.mono
         record.sent_at = now.mono
         record.ask_at = now.mono + ANSWER_WITHIN
         serial = record.belief.sending(now.boot)
@@ -116,6 +121,8 @@ class Asking:
         late = now.mono - record.due
         if late > SLEPT:
             record.quorum_at = min(now.mono, record.quorum_at + late)
+            if record.silent_at:
+                record.silent_at = min(now.mono, record.silent_at + late)
             record.due = now.mono
 
     def _ask_again(self, record: Request, now: Instant, out: list[Directive]) -> None:
@@ -123,7 +130,7 @@ class Asking:
             self._mind_sleep(record, now)
             if now.mono < record.abstaining:
                 record.quorum_at = now.mono
-            if now.mono - record.quorum_at >= UNAVAILABLE_AFTER:
+            if now.mono >= self._given_up_at(record):
                 missing = record.missing or record.group.silent(record.owners, record.quorum_at)
                 self._leave(record, now, out, tell=False)
                 reason = f"fewer than {record.group.quorum} of {len(record.group)} voters answered for 2 s"
@@ -136,8 +143,14 @@ class Asking:
 
     def _look_again(self, record: Request, now: Instant, out: list[Directive]) -> None:
         """When it is to be asked again, or, if that is sooner, when nobody will have had a quorum for 2 s."""
-        record.due = max(now.mono + 1, min(record.ask_at, record.quorum_at + UNAVAILABLE_AFTER))
+        record.due = max(now.mono + 1, min(record.ask_at, self._given_up_at(record)))
         self._agenda.at(record.wire, record.due, out)
+
+    @staticmethod
+    def _given_up_at(record: Request) -> int:
+        """An owner that answers says how long ago q have answered it. It reads once a second and is asked twice, so that may be
+        1.5 s though all is well: what is left of the 2 s is too short for another one to take over, if it dies then."""
+        return max(record.quorum_at + UNAVAILABLE_AFTER, record.silent_at + TAKEN_OVER_WITHIN if record.silent_at else 0)
 
     def _on_waiting(self, answer: Waiting, now: Instant, out: list[Directive]) -> None:
         record = self._wanted(answer.boot, answer.request)
@@ -145,7 +158,10 @@ class Asking:
             return
         self._mind_sleep(record, now)
         if answer.quorum_age >= 0:
-            record.quorum_at = max(record.quorum_at, now.mono - answer.quorum_age)
+            heard = now.mono - answer.quorum_age
+            if heard >= record.quorum_at - ANSWER_WITHIN:  # else it has just begun to act as the owner, and knows no better
+                record.silent_at = 0
+            record.quorum_at = max(record.quorum_at, heard)
         record.missing = answer.missing
         if answer.abstaining:
             record.abstaining = max(record.abstaining, now.mono + max(left for _, left in answer.abstaining))

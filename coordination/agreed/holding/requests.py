@@ -53,6 +53,7 @@ class Request:
         "renew_at",
         "renewed_at",
         "sent_at",
+        "silent_at",
         "state",
         "ttl",
         "unanswered",
@@ -101,6 +102,8 @@ class Request:
         """Monotonic ns at which it should be looked at again: later means that this process has slept."""
         self.queued_at = 0
         self.quorum_at = now.mono
+        self.silent_at = 0
+        """Monotonic ns at which it was sent first since somebody said as much of q as is known; 0: it has been answered."""
         self.voices: dict[str, int] = {}
         """When each acceptor last answered a renewal, whatever it said (monotonic ns)."""
         self.grouped_at = 0
