@@ -151,7 +151,7 @@ def test_a_slow_round_counts_for_some_seconds_or_rounds() -> None:
 @pytest.mark.parametrize(("hop", "disk"), [(50 * MS, 0), (90 * MS, 0), (MS, 60 * MS), (MS, 80 * MS)])
 def test_two_of_three_are_a_quorum_while_one_takes_over(hop: int, disk: int) -> None:
     """The second has served the lock once, and its first accept after the owner's death is refused for what the others have
-    promised to the owner since: it does not give way to the dead. And the asker heard of a quorum 1.5 s ago, when all was well."""
+    promised to the owner since: it does not give way to the dead. And when all was well askers heard of q 1.5 s ago."""
     for seed in range(12):
         world = World(seed, voters=3, latency=(hop, hop), durable=disk > 0, parameters=PARAMETERS)
         assert world.run_until(world.founded, 20 * S)
