@@ -282,7 +282,7 @@ class Holder(Asking):
             self._ask(again, now, out)
             if record.group is not None:
                 # The silence goes on.
-                again.quorum_at = record.heard(record.group.quorum)
+                again.quorum_at = again.silent_at = record.heard(record.group.quorum)
                 self._look_again(again, now, out)
             return
         if not record.ending_told:
