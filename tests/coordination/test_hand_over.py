@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from coordination.agreed.holding.holder import Holder
 from coordination.agreed.holding.keeper import Keeper
 from coordination.agreed.owning.usher import TELL_WITHIN
 from coordination.agreed.vocabulary.events import Ending
@@ -227,3 +228,24 @@ def test_a_party_that_was_not_confirmed_is_not_one_of_another_round() -> None:
     world.run(2 * S)
     world.lose = None
     assert (late.state, other.state) == ("ended", "held"), "it waits, or is there alone"
+
+
+def test_who_is_cut_off_with_a_hand_over_that_nobody_confirmed_is_told_in_time() -> None:
+    """The request is asked anew when its first term is over. Nobody has answered its renewals until then: that counts."""
+    for seed in range(6):
+        world = ready()
+        _, second, third = group(world)
+        worker = held(world, third, ttl=TTL)
+        later = world.acquire(second, KEY, ttl=TTL, kind="lease")
+        world.run(S + seed * 70 * MS)
+        world.command(worker, "release")
+        holder = world.nodes[second].holder
+        assert holder is not None
+
+        def handed(later: Worker = later, holder: Holder = holder) -> bool:
+            record = holder._requests.get(later.request)
+            return record is not None and record.lease is not None
+
+        assert world.run_until(handed, S)
+        world.isolate(second)
+        assert world.run_until(lambda later=later: later.state == "unavailable", 2100 * MS), seed  # type: ignore[misc]
