@@ -21,7 +21,7 @@ from tests.coordination.exploring.freezing import Pool
 from tests.coordination.exploring.spent import SpentLetters
 from tests.coordination.exploring.state import State
 
-STATES = 30_000
+STATES = 32_000
 """Of each case, in the ordinary tests."""
 WHOLE = (
     "two voters",
