@@ -287,7 +287,7 @@ class Held:
         self._detach()
         core = self._core
         if self._attached and (attached := self._part()):
-            await give_back(core, [(held._request, held.mailbox) for held in (*attached, self)])
+            await release_all(core, [(held._request, held.mailbox) for held in (*attached, self)])
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         try:
@@ -392,10 +392,10 @@ async def let_go(core: LeaseCore) -> None:
     for rights of budgets as long before."""
     for farewell in core.farewells:
         await farewell()
-    await give_back(core, core.dispatch.requests())
+    await release_all(core, core.dispatch.requests())
 
 
-async def give_back(core: LeaseCore, requests: list[tuple[int, Mailbox]]) -> None:
+async def release_all(core: LeaseCore, requests: list[tuple[int, Mailbox]]) -> None:
     """Several at once. Waits `RELEASE_SECONDS` at the most, shielded; beyond that it goes on in the background."""
     with suppress(MeshError), trio.move_on_after(RELEASE_SECONDS, shield=True), ExitStack() as stack:
         # (A peer that was halted says nothing more.)

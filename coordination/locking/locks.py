@@ -18,7 +18,7 @@ from coordination.locking.holding import Held, Wish, acquire
 from coordination.locking.leases import Lease
 from coordination.locking.standing import Holding, standing
 
-__all__ = ["Acquirable", "Lock", "RWLock", "Semaphore", "HoldTerms"]
+__all__ = ["Acquirable", "HoldTerms", "Lock", "RWLock", "Semaphore"]
 
 
 class HoldTerms(NamedTuple):

@@ -181,6 +181,29 @@ def test_two_of_three_are_a_quorum_while_one_takes_over(hop: int, disk: int) -> 
         assert later.state == "held", seed
 
 
+@pytest.mark.parametrize(("voters", "hears"), [(3, 0), (5, 1)])
+def test_nobody_gives_way_for_ever_to_who_hears_too_few(voters: int, hears: int) -> None:
+    """The best ranked one always has something to do, is heard by all, and outbids whoever serves the lock meanwhile."""
+    for seed in range(20):
+        world = World(seed, voters=voters, latency=(MS, MS), parameters=PARAMETERS)
+        assert world.run_until(world.founded, 20 * S)
+        world.run(S)
+        world.latency = (200 * MS, 200 * MS)
+        owner, second, *_ = names = list(group(world))
+        for name in names[1 + hears :]:
+            world.cut(name, owner, one_way=True)
+        its = [world.acquire(owner, KEY, ttl=TTL)]
+
+        def again(world: World = world, owner: str = owner, its: list[Worker] = its) -> None:
+            if its[0].state != "asking":
+                its[0] = world.acquire(owner, KEY, ttl=TTL)
+            world.after(100 * MS, again)
+
+        again()
+        world.run(2 * S + seed * 17 * MS)
+        assert served(world, [world.acquire(second, KEY, ttl=TTL)], 4 * S) is not None, seed
+
+
 def test_questions_to_who_cannot_write_do_not_pile_up() -> None:
     """They are repeated several times a second, and each answer would wait for the disk beside those before it."""
     world = founded(3, PARAMETERS._replace(elastic=True))

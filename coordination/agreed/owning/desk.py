@@ -217,7 +217,7 @@ class Desk:
         self.lost: tuple[Round, ...] = ()
         """The latest of these, as long as no quorum has answered them late."""
         self.gives_way = False
-        """Whether the last pause was one for a better ranked proposer."""
+        """Whether it was the better ranked proposer's turn when it overtook this one last: every second time."""
         self.backoff = 0
         self.tell_at = 0
         """When someone in the queue has to be told that it waits; 0: all have been."""

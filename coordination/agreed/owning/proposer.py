@@ -59,6 +59,7 @@ BACKOFF_DOUBLINGS = 4
 LOST_KEPT = 4
 """Rounds that another proposer has overtaken, of one desk, whose votes are still waited for."""
 GIVES_WAY_LONGEST = 750 * MS
+"""With the random pause and a round it is less than the 2 s after which askers take it that there is no quorum."""
 SLOW_COUNTS = 5 * NANOSECONDS
 """How long it counts that a round was slow: it may have been a moment's standstill."""
 SPARE_LEAST = 20 * MS
